@@ -1,0 +1,13 @@
+"""Errors that a user can act on: each message names the value, what was expected and what to do."""
+
+
+class GapcheckError(Exception):
+    """Something that the command line reports in one line, with exit status 1."""
+
+
+class UsageError(GapcheckError):
+    """Wrong input or options; exit status 2."""
+
+
+class UnsupportedModelError(UsageError):
+    """A model whose attention or image tokens cannot be read."""
