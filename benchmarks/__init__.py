@@ -1,0 +1,1 @@
+"""Benchmark suites over lmms-eval, published numbers and speed measurements."""

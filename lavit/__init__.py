@@ -1,0 +1,1 @@
+"""Training students to look where their teacher looks: traces, latent tokens, gating, losses."""

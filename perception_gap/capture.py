@@ -6,26 +6,27 @@ computed, reduced over heads at once and summed over layers. Nothing here knows 
 
 from __future__ import annotations
 
-import sys
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers.modeling_utils import AttentionInterface
 
 from perception_gap.errors import UnsupportedModelError, UsageError
+from perception_gap.interface import install, listeners, uninstall
 from perception_gap.rows import attention_rows
 
-ROWS_KEYWORD = "attention_rows"
 _SUPPORTED = ("sdpa", "eager")
-_originals: dict[str, Callable | None] = {}  # interface key -> what stood there before us
-_users: dict[str, int] = {}
-_listeners: dict[int, list[tuple[AttentionCapture, int]]] = {}  # id(attention module) -> (capture, layer)
+# Keyword arguments of a layer that change its weights and that `attention_rows` does not know.
+_UNREAD = ("position_bias", "sinks", "block_indices")
+# Kinds in `config.layer_types` without attention weights. An unknown kind is taken for attention: if it is none,
+# reading the result says so; left out, it would go unnoticed.
+_NO_ATTENTION = ("linear_attention", "conv", "moe", "mamba", "recurrent")
 
 
 def parse_layers(layers: str | Sequence[int], n_layers: int) -> list[int]:
-    """`"all"`, `"lastN"`, comma-separated or listed indices (negative count from the end) → sorted layer indices."""
+    """`"all"`, `"lastN"`, listed or comma-separated indices (negative: from the end) → sorted indices."""
     if layers == "all":
         return list(range(n_layers))
     try:
@@ -42,9 +43,11 @@ def parse_layers(layers: str | Sequence[int], n_layers: int) -> list[int]:
     return chosen
 
 
-def find_decoder(model: nn.Module) -> nn.Module:
-    """The module whose `.layers` are the decoder layers of the text model."""
-    decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
+def find_decoder(model: nn.Module) -> Any:
+    """The module whose `.layers` are the decoder layers of the text model; else UnsupportedModelError."""
+    decoder: Any = model
+    if hasattr(model, "get_decoder"):
+        decoder = cast(Any, model).get_decoder()
     for _ in range(4):
         if isinstance(getattr(decoder, "layers", None), nn.ModuleList):
             return decoder
@@ -53,65 +56,28 @@ def find_decoder(model: nn.Module) -> nn.Module:
                 decoder = getattr(decoder, name)
                 break
     raise UnsupportedModelError(
-        f"{type(model).__name__}: no decoder with a list of layers was found; capture needs a transformers decoder"
+        f"{type(model).__name__}: no decoder with a list of layers; capture needs a transformers text decoder"
     )
 
 
-def _attention_layers(decoder: nn.Module) -> list[int]:
-    """Indices of the layers that do attention at all (hybrids such as Qwen3.5 also have linear layers)."""
-    kinds = getattr(getattr(decoder, "config", None), "layer_types", None)
-    n = len(decoder.layers)
-    if not kinds or len(kinds) != n:
-        return list(range(n))
-    return [i for i, kind in enumerate(kinds) if "attention" in kind and "linear" not in kind]
-
-
-def _original(key: str, module: nn.Module) -> Callable:
-    original = _originals[key]
-    if original is None:  # "eager" is no entry of the interface: every modeling file has its own function
-        original = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
-    if original is None:
-        raise UnsupportedModelError(f'{type(module).__name__} has no eager attention to call; load with attn="sdpa"')
-    return original
-
-
-def _dispatcher(interface_key: str) -> Callable:
-    def attention(module, query, key, value, attention_mask, **kwargs):
-        requested = kwargs.pop(ROWS_KEYWORD, None)
-        for capture, layer in _listeners.get(id(module), ()):
-            capture._record(layer, interface_key, module, query, key, attention_mask, kwargs)
-        if requested is not None and id(module) in requested._layer_of:
-            layer = requested._layer_of[id(module)]
-            requested._record(layer, interface_key, module, query, key, attention_mask, kwargs)
-        return _original(interface_key, module)(module, query, key, value, attention_mask, **kwargs)
-
-    return attention
-
-
-def _install(key: str) -> None:
-    if _users.get(key, 0) == 0:
-        mapping = AttentionInterface._global_mapping
-        _originals[key] = mapping.get(key)
-        AttentionInterface.register(key, _dispatcher(key))
-    _users[key] = _users.get(key, 0) + 1
-
-
-def _uninstall(key: str) -> None:
-    _users[key] -= 1
-    if _users[key] == 0:
-        original = _originals.pop(key)
-        if original is None:
-            del AttentionInterface._global_mapping[key]
-        else:
-            AttentionInterface.register(key, original)
+def _choose_layers(layers: str | Sequence[int], decoder: Any) -> list[int]:
+    """`layers` as indices of the decoder's layers; "all" and "lastN" count the layers with attention only."""
+    n_layers = len(decoder.layers)
+    kinds = getattr(getattr(decoder, "config", None), "layer_types", None) or ()
+    by_count = isinstance(layers, str) and (layers == "all" or layers.startswith("last"))
+    if not by_count or len(kinds) != n_layers:
+        return parse_layers(layers, n_layers)
+    attending = [i for i, kind in enumerate(kinds) if kind not in _NO_ATTENTION]
+    return [attending[i] for i in parse_layers(layers, len(attending))]
 
 
 class AttentionCapture:
     """Rows of chosen text tokens over the image tokens, averaged over heads and layers, for one forward.
 
     model: a transformers model whose attention is "sdpa" (or "eager").
-    queries, keys: bool [B, S] over the positions of the forward, on any device: T_b queries and N_b keys a sample.
+    queries, keys: bool [B, S] over the positions of the forward: T_b queries and N_b keys a sample.
     layers: `"all"`, `"last8"` or indices; layers without attention are left out of "all" and "lastN".
+    per_head: keep layers and heads apart.
 
     As a context manager (inference, any forward inside is recorded, the last one counts):
 
@@ -119,140 +85,182 @@ class AttentionCapture:
             model(**inputs)
         capture.attention  # list of B tensors [T_b, N_b], float32, raw (a row sums to its text–image mass)
 
-    For training, `AttentionCapture.attached(...)` is passed per forward, `model(**inputs, attention_rows=capture)`,
+    For training, `AttentionCapture.attached(...)` goes into each forward, `model(**inputs, attention_rows=capture)`,
     so that non-reentrant gradient checkpointing may recompute layers after the forward has returned.
 
-    Raises UnsupportedModelError if a chosen layer does not pass through transformers' attention interface.
+    Weights are those before attention dropout; captures nest, also on one model. Raises ValueError for masks or
+    forwards of another shape, UnsupportedModelError if a chosen layer weighs by something unknown here or (on
+    reading `attention`) does not pass through transformers' attention interface.
     """
 
     def __init__(
-        self, model: nn.Module, queries: Tensor, keys: Tensor, layers: str | Sequence[int] = "all", *, per_head: bool = False
+        self,
+        model: nn.Module,
+        queries: Tensor,
+        keys: Tensor,
+        layers: str | Sequence[int] = "all",
+        *,
+        per_head: bool = False,
     ) -> None:
-        if queries.shape != keys.shape or queries.ndim != 2 or queries.dtype != torch.bool or keys.dtype != torch.bool:
+        boolean = queries.dtype == keys.dtype == torch.bool
+        if queries.shape != keys.shape or queries.ndim != 2 or not boolean:
             raise ValueError(
                 f"queries {tuple(queries.shape)} {queries.dtype}, keys {tuple(keys.shape)} {keys.dtype}: "
                 "expected two boolean masks [B, S]"
             )
         decoder = find_decoder(model)
         self._model_class = type(model).__name__
-        self._implementation = getattr(decoder.config, "_attn_implementation", None)
+        config = getattr(decoder, "config", None)
+        self._implementation: str = getattr(config, "_attn_implementation", None) or "none"
         if self._implementation not in _SUPPORTED:
             raise UnsupportedModelError(
-                f"{self._model_class} runs attention {self._implementation!r}: capture reads {' and '.join(_SUPPORTED)}; "
-                'load the model with attn="sdpa"'
+                f"{self._model_class} runs attention {self._implementation!r}: "
+                f'capture reads {" and ".join(_SUPPORTED)}; load the model with attn="sdpa"'
             )
-        able = _attention_layers(decoder)
-        if isinstance(layers, str) and (layers == "all" or layers.startswith("last")):
-            self.layers = [able[i] for i in parse_layers(layers, len(able))]
-        else:
-            self.layers = parse_layers(layers, len(decoder.layers))
-        self._layer_of = {id(m): i for i in self.layers for m in decoder.layers[i].modules()}
+        self.layers = _choose_layers(layers, decoder)
+        self._layer_of: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary(
+            {module: i for i in self.layers for module in decoder.layers[i].modules()}
+        )
         self._shape = tuple(queries.shape)
         self._counts = list(zip(queries.sum(1).tolist(), keys.sum(1).tolist(), strict=True))
-        self._rows, self._columns = _positions(queries), _positions(keys)
+        self._positions = {queries.device: (_positions(queries), _positions(keys.to(queries.device)))}
         self._per_head = per_head
-        self._keep_first = False
+        self._attached = False
         self._open = False
         self._reset()
 
     @classmethod
-    def attached(cls, model: nn.Module, queries: Tensor, keys: Tensor, layers: str | Sequence[int] = "all") -> AttentionCapture:
-        """A capture for one training forward, passed as the keyword `attention_rows`; a recomputed layer counts once."""
-        capture = cls(model, queries, keys, layers)
-        capture._keep_first = True
-        _install(capture._implementation)
-        weakref.finalize(capture, _uninstall, capture._implementation)
+    def attached(
+        cls,
+        model: nn.Module,
+        queries: Tensor,
+        keys: Tensor,
+        layers: str | Sequence[int] = "all",
+        *,
+        per_head: bool = False,
+    ) -> AttentionCapture:
+        """A capture for one training forward, passed to it as `attention_rows`; a recomputed layer counts once.
+
+        Its rows carry gradients; the interface is as before once the capture is gone. Under reentrant gradient
+        checkpointing, whose rows have no gradient, the forward raises UsageError.
+        """
+        capture = cls(model, queries, keys, layers, per_head=per_head)
+        capture._attached = True
+        install(capture._implementation)
+        weakref.finalize(capture, uninstall, capture._implementation)
         return capture
 
     def _reset(self) -> None:
-        self._sum: Tensor | list[Tensor] | None = None
-        self._seen: set[int] = set()
+        self._rows: list[Tensor] = []  # one sum over layers, or with `per_head` one entry a layer
+        self._seen: dict[int, int] = {}  # id of a recorded attention module -> its layer
 
     def __enter__(self) -> AttentionCapture:
-        if self._open or self._keep_first:
+        if self._open or self._attached:
             raise RuntimeError("this AttentionCapture is in use already: make a new one for every block")
         self._open = True
         self._reset()
-        _install(self._implementation)
-        for module_id, layer in self._layer_of.items():
-            _listeners.setdefault(module_id, []).append((self, layer))
+        install(self._implementation)
+        for module in self._layer_of:
+            listeners.setdefault(module, []).append(self)
         return self
 
     def __exit__(self, *exception) -> None:
-        for module_id, layer in self._layer_of.items():
-            _listeners[module_id].remove((self, layer))
-            if not _listeners[module_id]:
-                del _listeners[module_id]
+        for module in list(self._layer_of):
+            listeners[module].remove(self)
+            if not listeners[module]:
+                del listeners[module]
+        uninstall(self._implementation)
         self._open = False
-        _uninstall(self._implementation)
 
-    def _record(self, layer: int, interface_key: str, module, query, key, attention_mask, kwargs) -> None:
-        if query.shape[0] != self._shape[0] or query.shape[2] != self._shape[1] or key.shape[2] != self._shape[1]:
-            raise ValueError(
-                f"a forward of {query.shape[0]} × {query.shape[2]} positions over {key.shape[2]} keys inside a capture of "
-                f"{self._shape[0]} × {self._shape[1]}: generate first, then capture ONE whole teacher-forced forward"
-            )
-        repeated = layer in self._seen
-        if repeated and not self._keep_first:
-            self._reset()  # a new forward began
-        if self._keep_first and module.training and not torch.is_grad_enabled():
-            raise UsageError(
-                "gradient checkpointing in reentrant mode gives attention rows without gradient: "
-                'pass gradient_checkpointing_kwargs={"use_reentrant": False}'
-            )
-        # Computed even when recomputed and dropped: checkpointing must see the same operations twice.
-        rows = self._compute(interface_key, module, query, key, attention_mask, kwargs)
-        if repeated and self._keep_first:
+    def record(self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict) -> None:
+        """Listener of the attention interface: adds the rows of one layer."""
+        layer = self._layer_of.get(module)
+        if layer is None:
             return
-        self._seen.add(layer)
-        if self._per_head:
-            self._sum = [*(self._sum or []), rows]
+        batch, length = self._shape
+        if query.shape[0] != batch or query.shape[2] != length or key.shape[2] != length:
+            raise ValueError(
+                f"a forward of {query.shape[0]} × {query.shape[2]} positions over {key.shape[2]} keys inside a "
+                f"capture of {batch} × {length}: generate first, then capture ONE whole teacher-forced forward"
+            )
+        if self._attached and module.training and not torch.is_grad_enabled():
+            raise UsageError(
+                "reentrant gradient checkpointing (or no_grad) leaves attention rows without gradient: pass "
+                'gradient_checkpointing_kwargs={"use_reentrant": False}, or call model.eval() to evaluate'
+            )
+        repeated = id(module) in self._seen
+        if repeated and not self._attached:
+            self._reset()  # a new forward began
+        # Computed also when recomputed and dropped: checkpointing must see the same operations twice.
+        rows = self._compute(module, query, key, mask, kwargs)
+        if repeated and self._attached:
+            return
+        self._seen[id(module)] = layer
+        if self._rows:
+            rows = rows.to(self._rows[0].device)  # layers may lie on several devices
+        if self._rows and not self._per_head:
+            self._rows[0] = self._rows[0] + rows
         else:
-            self._sum = rows if self._sum is None else self._sum + rows.to(self._sum.device)
+            self._rows.append(rows)
 
-    def _compute(self, interface_key: str, module, query, key, attention_mask, kwargs) -> Tensor:
-        device = query.device
-        wanted, columns = self._rows.to(device), self._columns.to(device)
-        batch, heads, length, width = query.shape
-        picked = torch.take_along_dim(query, wanted[:, None, :, None], dim=2)
-        mask = None
-        if attention_mask is not None:
-            whole = attention_mask.expand(batch, attention_mask.shape[1], length, attention_mask.shape[-1])
-            mask = torch.take_along_dim(whole, wanted[:, None, :, None], dim=2)[..., : key.shape[2]]
-        elif interface_key == "sdpa":
+    def _compute(self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict) -> Tensor:
+        unread = [name for name in _UNREAD if kwargs.get(name) is not None]
+        if unread:
+            raise UnsupportedModelError(
+                f"{self._model_class}: {type(module).__name__} weighs keys by {unread[0]!r}, which capture cannot "
+                "read; leave that layer out with `layers`"
+            )
+        rows, columns = self._positions_on(query.device)
+        length, width = query.shape[2:]
+        if mask is not None:
+            mask = mask.expand(query.shape[0], -1, length, -1)[..., : key.shape[2]]
+            mask = torch.take_along_dim(mask, rows[:, None, :, None], dim=2)
+        elif self._implementation == "sdpa" and length > 1:
+            # Without a mask sdpa is causal if the call, else the module, says so; eager sees every key.
             causal = kwargs.get("is_causal")
-            if causal is None:
-                causal = getattr(module, "is_causal", True)
-            if causal and length > 1:  # what sdpa makes of "no mask"
-                mask = (torch.arange(length, device=device) <= wanted[:, :, None])[:, None]
+            if getattr(module, "is_causal", True) if causal is None else causal:
+                mask = (torch.arange(length, device=query.device) <= rows[:, :, None])[:, None]
         scaling = kwargs.get("scaling")
         return attention_rows(
-            picked, key, mask, scaling=width**-0.5 if scaling is None else scaling,
-            softcap=kwargs.get("softcap"), sinks=kwargs.get("s_aux"), columns=columns, per_head=self._per_head,
-        )  # fmt: skip
+            torch.take_along_dim(query, rows[:, None, :, None], dim=2),
+            key,
+            mask,
+            scaling=width**-0.5 if scaling is None else scaling,
+            softcap=kwargs.get("softcap"),
+            sinks=kwargs.get("s_aux"),
+            columns=columns,
+            per_head=self._per_head,
+        )
+
+    def _positions_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        # Kept per device: copying them in every layer would make the host wait for an accelerator each time.
+        if device not in self._positions:
+            rows, columns = next(iter(self._positions.values()))
+            self._positions[device] = rows.to(device), columns.to(device)
+        return self._positions[device]
 
     @property
     def attention(self) -> list[Tensor]:
-        """B tensors [T_b, N_b] (or [L, H, T_b, N_b] with `per_head`), float32; rows and columns in sequence order."""
-        missing = [i for i in self.layers if i not in self._seen]
-        if len(missing) == len(self.layers) == 0 or (missing and self._sum is None and not self._seen):
-            hint = "no forward ran inside the capture, or"
-        else:
-            hint = ""
+        """B tensors [T_b, N_b] (or [L, H, T_b, N_b] with `per_head`), float32, in sequence order.
+
+        Raises UnsupportedModelError unless every chosen layer was recorded.
+        """
+        missing = sorted(set(self.layers) - set(self._seen.values()))
         if missing:
+            what = f"layers {missing}" if self._seen else "no forward ran in the capture, or its layers"
             raise UnsupportedModelError(
-                f"{self._model_class}: {hint} layers {missing[:4]} do not pass through transformers' attention interface; "
-                'use a model whose attention is dispatched by it (attn="sdpa"), or leave those layers out with `layers`'
+                f"{self._model_class}: {what} did not pass through transformers' attention interface; use a "
+                'model whose layers do (attn="sdpa"), or leave such layers out with `layers`'
             )
         if self._per_head:
-            whole = torch.stack([rows.to(self._sum[0].device) for rows in self._sum], dim=1)
+            whole = torch.stack(self._rows, dim=1)
             return [whole[b, :, :, :t, :n] for b, (t, n) in enumerate(self._counts)]
-        mean = self._sum / len(self._seen)
+        mean = self._rows[0] / len(self._seen)
         return [mean[b, :t, :n] for b, (t, n) in enumerate(self._counts)]
 
 
 def _positions(mask: Tensor) -> Tensor:
-    """Indices of the True entries of each row, padded with 0 to the longest: int64 [B, max count (at least 1)]."""
+    """Indices of the True entries of each row, padded with 0 to the longest: int64 [B, max(1, count)]."""
     longest = max(1, int(mask.sum(1).max()))
     order = torch.argsort(mask.int(), dim=1, descending=True, stable=True)[:, :longest]
     return torch.where(torch.arange(longest, device=mask.device) < mask.sum(1, keepdim=True), order, 0)

@@ -20,57 +20,60 @@ def attention_rows(
     columns: Tensor | None = None,
     per_head: bool = False,
 ) -> Tensor:
-    """softmax(query · keyᵀ · scaling + mask) over ALL keys, then only the wanted columns, averaged over heads.
+    """softmax(query · keyᵀ · scaling + mask) over ALL keys, then the wanted columns only, mean over heads.
 
     query: [B, H, T, D], the wanted queries only (positions already encoded).
-    key: [B, Hkv, K, D] with H a multiple of Hkv (grouped-query attention); all keys, since they share the softmax.
+    key: [B, Hkv, K, D] with H a multiple of Hkv (grouped queries); all keys, since they share the softmax.
     mask: None (every key visible), bool (True = visible) or float (added); [B or 1, H or 1, T or 1, K].
     softcap: scores become softcap · tanh(scores / softcap) before the mask (Gemma 2).
     sinks: [H], one extra logit per head that takes mass and gives no column (gpt-oss).
     columns: int64 [B, N], the keys to return; None returns all K.
-    Returns float32 [B, T, N], or [B, H, T, N] with `per_head`; a row sums to at most 1. Rows without any visible
-    key are 0. Computed in float32 whatever the inputs' dtype; differentiable with respect to query, key and mask.
+    Returns [B, T, N], or [B, H, T, N] with `per_head`, in [0, 1]; a row sums to at most 1, and a row without
+    any visible key is 0. Computed and returned in float32 (float64 for float64 inputs); differentiable with
+    respect to query, key, a float mask and sinks. Raises ValueError if H is no multiple of Hkv.
     """
-    batch, heads, n_queries, width = query.shape
+    batch, heads, n_queries, _ = query.shape
     kv_heads, n_keys = key.shape[1:3]
     if heads % kv_heads:
         raise ValueError(f"{heads} query heads over {kv_heads} key heads: expected a multiple")
-    group = heads // kv_heads
-    keys = key.float().transpose(2, 3)
-    if mask is not None:
-        mask = mask.expand(batch, mask.shape[1], n_queries, n_keys)
+    keys = key.to(torch.promote_types(key.dtype, torch.float32)).transpose(2, 3)
     step = max(1, _SLICE // max(1, batch * heads * n_keys))
     slices = []
-    for start in range(0, n_queries, step):
-        part = query[:, :, start : start + step].float() * scaling
-        t = part.shape[2]
-        # Fold the heads that share a key head into rows instead of repeating the keys.
-        scores = (part.reshape(batch, kv_heads, group * t, width) @ keys).view(batch, heads, t, n_keys)
+    for start in range(0, max(1, n_queries), step):
+        part = query[:, :, start : start + step].to(keys.dtype) * scaling
+        # The heads that share a key head become rows of one product, instead of repeating the keys.
+        scores = (part.reshape(batch, kv_heads, -1, part.shape[3]) @ keys).view(*part.shape[:3], n_keys)
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
-        weights = _softmax(scores, None if mask is None else mask[:, :, start : start + step], sinks)
+        visible = mask
+        if mask is not None and mask.shape[2] > 1:
+            visible = mask[:, :, start : start + step]
+        weights = _softmax(scores, visible, sinks)
         if not per_head:
             weights = weights.mean(dim=1)
         if columns is not None:
-            index = columns[:, None] if not per_head else columns[:, None, None]
-            weights = torch.take_along_dim(weights, index.expand(*weights.shape[:-1], -1), dim=-1)
+            index = columns[:, None, None] if per_head else columns[:, None]
+            weights = torch.take_along_dim(weights, index, dim=-1)
         slices.append(weights)
     return slices[0] if len(slices) == 1 else torch.cat(slices, dim=-2)
 
 
 def _softmax(scores: Tensor, mask: Tensor | None, sinks: Tensor | None) -> Tensor:
+    """softmax of [B, H, T, K] over K under the mask; rows that see nothing are 0, and so is their gradient."""
+    blind = None
     if mask is not None:
         if mask.dtype == torch.bool:
             scores = scores.masked_fill(~mask, float("-inf"))
             blind = ~mask.any(dim=-1, keepdim=True)
         else:
-            scores = scores + mask.float()
+            scores = scores + mask.to(scores.dtype)
+            # transformers blocks with the lowest finite number, others with -inf.
             blind = (mask <= torch.finfo(mask.dtype).min).all(dim=-1, keepdim=True)
-        # A row that sees nothing (padding) has no distribution; keep NaN out of the values and of their gradients.
+        # A row that sees nothing (padding) would be NaN, and its NaN would reach every gradient.
         scores = scores.masked_fill(blind, 0.0)
     if sinks is None:
         weights = torch.softmax(scores, dim=-1)
     else:
-        extra = sinks.float().view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
+        extra = sinks.to(scores.dtype).view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
         weights = torch.softmax(torch.cat([scores, extra], dim=-1), dim=-1)[..., :-1]
-    return weights if mask is None else weights.masked_fill(blind, 0.0)
+    return weights if blind is None else weights.masked_fill(blind, 0.0)

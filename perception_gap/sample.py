@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -32,3 +34,13 @@ class Sample:
     options: tuple[str, ...] = ()
     task: str = "default"
     pair: str | None = None
+
+    def unit_boxes(self, sizes: Sequence[tuple[int, int]]) -> np.ndarray:
+        """The boxes as float64 [M, 4], xyxy in fractions of their own image, clipped to it.
+
+        `sizes`: (height, width) in pixels of every image of the sample, after EXIF orientation, as `TokenGeometry`
+        sees it.
+        """
+        boxes = np.asarray(self.boxes, dtype=np.float64).reshape(-1, 4)
+        height_width = np.asarray([sizes[image] for image in self.box_images], dtype=np.float64).reshape(-1, 2)
+        return np.clip(boxes / height_width[:, [1, 0, 1, 0]], 0.0, 1.0)

@@ -1,0 +1,1 @@
+"""Tables, figures, attention overlays and pages from the results of runs."""

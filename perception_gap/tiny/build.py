@@ -16,7 +16,15 @@ from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageP
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
 PATCH, MERGE, PIXELS = 16, 1, 128
-SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+SPECIALS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
@@ -64,7 +72,7 @@ def processor(text_tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLProcessor:
 
 
 def config(text_tokenizer: Qwen2Tokenizer, *, layers: int, hidden: int = 128, heads: int = 4, kv_heads: int = 2,
-           intermediate: int = 320, vision_depth: int = 4, vision_hidden: int = 128) -> Qwen2_5_VLConfig:  # fmt: skip
+           intermediate: int = 256, vision_depth: int = 4, vision_hidden: int = 128) -> Qwen2_5_VLConfig:  # fmt: skip
     """A Qwen2.5-VL configuration of about 0.15 M parameters a text layer at the default width."""
     ids = dict(zip(SPECIALS, text_tokenizer.convert_tokens_to_ids(list(SPECIALS)), strict=True))
     half = hidden // heads // 2

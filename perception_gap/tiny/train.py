@@ -42,9 +42,9 @@ class Recipe:
 
 
 RECIPES = {
-    "teacher": Recipe(layers=5, steps=5000, guide=0.3),
-    "unguided": Recipe(layers=5, steps=5000),
-    "student": Recipe(layers=3, steps=3000, seed=1),
+    "teacher": Recipe(layers=4, steps=4500, guide=0.3),
+    "unguided": Recipe(layers=4, steps=4500),
+    "student": Recipe(layers=2, steps=2500, seed=1),
 }
 
 
@@ -196,7 +196,9 @@ def train_tower(work: Path, data: Data, heldout: Data, steps: int, image_process
 
     @torch.no_grad()
     def check() -> dict[str, float]:
-        seen = torch.cat([see(visual, patches(heldout.images[i : i + 100], image_processor)) for i in range(0, 600, 100)])
+        seen = torch.cat(
+            [see(visual, patches(heldout.images[i : i + 100], image_processor)) for i in range(0, 600, 100)]
+        )
         accuracy = {}
         for name, target in dense_targets(heldout.labels[:600]).items():
             guess = module["heads"][name](seen.flatten(0, 1)).argmax(-1)
@@ -256,7 +258,7 @@ def train_language(work: Path, name: str, data: Data, heldout: Data, text_tokeni
         if not recipe.guide:
             logits, target, _ = forward(data, seen, index)
             return {"text": F.cross_entropy(logits, target)}
-        ids, answer = data.texts(index)
+        _, answer = data.texts(index)
         queries = F.pad(answer[:, 1:], (0, 1))
         keys = torch.zeros_like(queries)
         keys[:, start : start + N_TOKENS] = True
@@ -265,7 +267,10 @@ def train_language(work: Path, name: str, data: Data, heldout: Data, text_tokeni
         maps = torch.stack([rows.mean(0) for rows in capture.attention])
         inside = torch.from_numpy(data.inside[index]).float()
         focus = (maps * inside).sum(1) / maps.sum(1)
-        return {"text": F.cross_entropy(logits, target), "guide": -recipe.guide * focus.clamp_min(1e-6).log().mean()}
+        return {
+            "text": F.cross_entropy(logits, target),
+            "guide": -recipe.guide * focus.clamp_min(1e-6).log().mean(),
+        }
 
     @torch.no_grad()
     def check() -> dict[str, float]:

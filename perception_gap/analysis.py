@@ -1,0 +1,280 @@
+"""`gapcheck analyze`: samples through one model into a run directory, resumable, one model in memory at a time."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import perception_gap
+from perception_gap import forward
+from perception_gap.datasets import Dataset, check_boxes, open_image
+from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.loading import LoadedModel
+from perception_gap.sample import Sample, prompt_text
+from perception_gap.scoring import score
+from perception_gap.store import SCHEMA_VERSION, Parts, Run, geometry_fields, write_json
+from perception_gap.summary import finish
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a row, beside the model, the sample and the teacher's text.
+
+    text: which text the shared capture reads: "own" (none: the model's own answer only), "teacher" or "reference".
+    """
+
+    rows: str = "answer"
+    layers: str = "all"
+    text: str = "own"
+    max_new_tokens: int = 32
+    instruction: str = ""
+    system: str | None = None
+    load: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model over one dataset into one folder; `teacher` is the finished run to compare with, if any."""
+
+    model: str
+    dataset: Dataset
+    out: Path
+    settings: Settings
+    teacher: Run | None = None
+    batch_size: int = 8
+    seed: int = 0
+    raster: tuple[int, int] = (16, 16)
+    fresh: bool = False
+    command: str = ""
+
+
+def image_hash(sample: Sample) -> str:
+    """sha256 over the bytes of the sample's images; a file that cannot be read counts by its absence."""
+    digest = hashlib.sha256()
+    for path in sample.images:
+        try:
+            digest.update(path.read_bytes())
+        except OSError:
+            digest.update(b"missing")
+    return digest.hexdigest()
+
+
+def row_key(sample: Sample, images: str, revision: str, settings: Settings, shared: str | None) -> str:
+    """Hash of everything that decides a row; two runs share a row only if all of it is equal."""
+    content = asdict(sample) | {"images": images}
+    return hashlib.sha256(
+        json.dumps([SCHEMA_VERSION, content, revision, asdict(settings), shared], sort_keys=True, default=str).encode()
+    ).hexdigest()[:32]
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "gapcheck": perception_gap.__version__}
+    for name in ("torch", "torchvision", "transformers", "accelerate"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def run(job: Job, loaded: LoadedModel, *, progress: bool = True) -> Run:
+    """Answer, score and capture every sample that the folder does not hold yet, then merge and summarise."""
+    forward.check_rows(job.settings.rows)
+    parts = Parts(job.out, fresh=job.fresh)
+    hashes = [image_hash(s) for s in job.dataset.samples]
+    shared = [shared_text(job, s, h) for s, h in zip(job.dataset.samples, hashes, strict=True)]
+    if job.teacher is not None and job.settings.text == "teacher" and not any(t is not None for t in shared):
+        raise UsageError(
+            f"teacher run {job.teacher.path}: none of these {len(shared)} samples is in it (same id, question, image); "
+            "analyze the teacher on the same --data, or name its model instead"
+        )
+    keys = [
+        row_key(s, h, loaded.revision, job.settings, t)
+        for s, h, t in zip(job.dataset.samples, hashes, shared, strict=True)
+    ]
+    info = describe(job, loaded)
+    done = set(parts.done())
+    if not done.issuperset(keys):
+        (job.out / "summary.json").unlink(missing_ok=True)  # an unfinished run must not show an older summary
+    write_json(job.out / "run.json", info)
+    work = list(zip(job.dataset.samples, hashes, shared, keys, strict=True))
+    with tqdm(total=len(work), unit="sample", desc=loaded.name, disable=not progress) as bar:
+        for start in range(0, len(work), job.batch_size):
+            batch = work[start : start + job.batch_size]
+            todo = [item for item in batch if item[3] not in done]
+            if todo:
+                parts.write(*measure(loaded, job, todo))
+            bar.update(len(batch))
+    return finish(job.out, keys, parts, info, job.teacher, seed=job.seed, raster=job.raster)
+
+
+def shared_text(job: Job, sample: Sample, images: str) -> str | None:
+    """The text that teacher and student are both read on; None where there is none (the teacher failed, say)."""
+    if job.settings.text == "reference":
+        return sample.answer
+    if job.settings.text == "own" or job.teacher is None or sample.id not in job.teacher:
+        return None
+    row = job.teacher.row(sample.id)
+    same = row["status"] == "ok" and row["question"] == sample.question and row["image_hash"] == images
+    return row["answer"] if same else None
+
+
+def describe(job: Job, loaded: LoadedModel) -> dict:
+    """run.json: everything that made the run."""
+    teacher = job.teacher and {
+        "name": job.teacher.info["model"]["name"],
+        "revision": job.teacher.info["model"]["revision"],
+        "path": os.path.relpath(job.teacher.path, job.out),
+    }
+    model = loaded.model
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": job.command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {
+            "name": loaded.name,
+            "revision": loaded.revision,
+            "family": type(loaded.family).__name__,
+            "class": type(model).__name__,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(model.device),
+            "parameters": model.num_parameters(),
+        },
+        "teacher": teacher,
+        "settings": asdict(job.settings) | {"batch_size": job.batch_size, "seed": job.seed},
+        "data": {"spec": job.dataset.spec, "hash": job.dataset.hash, "n": len(job.dataset.samples)},
+        "versions": versions(),
+    }
+
+
+Work = tuple[Sample, str, str | None, str]
+
+
+def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[dict], dict[str, np.ndarray]]:
+    """Rows and arrays of one batch; a sample that cannot be measured is a row with the reason."""
+    rows: dict[str, dict] = {}
+    arrays: dict[str, np.ndarray] = {}
+    ready = []
+    for item in work:
+        sample, images, _, key = item
+        rows[key] = base_row(job, sample, images, key)
+        try:
+            pictures = [open_image(path) for path in sample.images]
+            sizes = [(p.height, p.width) for p in pictures]
+            rows[key] |= {"heights": [h for h, _ in sizes], "widths": [w for _, w in sizes]}
+            check_boxes(sample, sizes)
+            ready.append((item, pictures))
+        except GapcheckError as error:
+            rows[key] |= {"status": "failed", "error": str(error)}
+    for group, outcome in in_memory(loaded, job, ready):
+        if isinstance(outcome, str):
+            rows[group[0][0][3]] |= {"status": "failed", "error": outcome}
+            continue
+        for (item, _), (fields, found) in zip(group, outcome, strict=True):
+            rows[item[3]] |= fields
+            arrays |= {f"{item[3]}/{kind}": a for kind, a in found.items()}
+    return list(rows.values()), arrays
+
+
+def in_memory(loaded: LoadedModel, job: Job, ready: list) -> Iterator[tuple[list, Any]]:
+    """(samples, results or the reason of failure): the whole batch, or one by one when it does not fit or one fails."""
+    if not ready:
+        return
+    try:
+        yield ready, forwards(loaded, job, ready)
+        return
+    except (GapcheckError, MemoryError, RuntimeError) as error:
+        reason = failure(error)
+    if len(ready) == 1:
+        yield ready, reason
+        return
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    for single in ready:
+        yield from in_memory(loaded, job, [single])
+
+
+def failure(error: Exception) -> str:
+    """The reason of a failed sample; re-raises what is neither the sample's fault nor a lack of memory."""
+    if isinstance(error, UsageError):
+        raise error
+    if isinstance(error, GapcheckError):
+        return str(error)
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+        return "out of memory: lower --max-pixels, or use a device with more memory"
+    raise error
+
+
+def forwards(loaded: LoadedModel, job: Job, ready: list) -> list[tuple[dict, dict[str, np.ndarray]]]:
+    """Generate, then capture the own text and the shared one: (row fields, arrays) of each sample."""
+    began = time.perf_counter()
+    settings = job.settings
+    samples = [item[0] for item, _ in ready]
+    prompts = [prompt_text(s.question, s.options, settings.instruction) for s in samples]
+    encoded = loaded.family.encode([pictures for _, pictures in ready], prompts, settings.system)
+    encoded = encoded.to(loaded.model.device, loaded.model.dtype)
+    answers = forward.generate(loaded, encoded, settings.max_new_tokens)
+    asked = settings.rows == "question"
+    own = forward.gaze(loaded, encoded, None if asked else answers, settings.layers)
+    texts = [item[2] for item, _ in ready]
+    shared: list[forward.Gaze | None] = [None] * len(ready)
+    if asked:
+        shared = [own[b] if t is not None else None for b, t in enumerate(texts)]
+    elif any(t is not None for t in texts):
+        ids = [forward.encode_text(loaded, t or "") for t in texts]
+        read = forward.gaze(loaded, encoded, ids, settings.layers)
+        shared = [read[b] if t is not None else None for b, t in enumerate(texts)]
+    tokenizer = loaded.processor.tokenizer
+    seconds = (time.perf_counter() - began) / len(ready)
+    results = []
+    for b, sample in enumerate(samples):
+        answer = tokenizer.decode(answers[b], skip_special_tokens=True).strip()
+        results.append(result(sample, answer, encoded.geometry[b], own[b], shared[b], seconds))
+    return results
+
+
+def result(sample, answer, geometry, own, shared, seconds) -> tuple[dict, dict[str, np.ndarray]]:
+    compared = shared or own
+    fields = {
+        "status": "ok", "answer": answer, "correct": score(answer, sample.answer, sample.options),
+        "shared_text": shared.text if shared else None, "n_image_tokens": len(geometry),
+        "own_words": [w.text for w in own.words], "own_categories": [w.category for w in own.words],
+        "shared_words": [w.text for w in compared.words], "shared_categories": [w.category for w in compared.words],
+        "text_image_mass": own.mass, "seconds": seconds,
+    } | geometry_fields(geometry)  # fmt: skip
+    arrays = {"own": own.map, "own_words": own.word_maps, "hidden": compared.hidden}
+    if shared:
+        arrays |= {"shared": shared.map, "shared_words": shared.word_maps}
+    return fields, arrays
+
+
+def base_row(job: Job, sample: Sample, images: str, key: str) -> dict:
+    """What is known of a sample before any model sees it."""
+    inside = [p.resolve().is_relative_to(job.out.resolve().parent) for p in sample.images]
+    paths = [
+        os.path.relpath(p, job.out) if near else str(p.resolve()) for p, near in zip(sample.images, inside, strict=True)
+    ]
+    return {
+        "key": key, "sample_id": sample.id, "task": sample.task, "pair": sample.pair,
+        "cluster": sample.pair or images[:16], "images": paths, "image_hash": images, "heights": [], "widths": [],
+        "question": sample.question, "reference": sample.answer, "options": list(sample.options),
+        "boxes": [float(v) for box in sample.boxes for v in box], "box_images": list(sample.box_images),
+        "token_boxes": [], "token_images": [],
+        "own_words": [], "own_categories": [], "shared_words": [], "shared_categories": [],
+    }  # fmt: skip

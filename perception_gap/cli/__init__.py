@@ -1,0 +1,87 @@
+"""The command line `gapcheck`: one module per command, imported when the command is called."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from perception_gap.errors import GapcheckError, UsageError
+
+# name -> (module that has `command`, help in the list of commands, which must not import the module)
+COMMANDS = {
+    "analyze": ("perception_gap.cli.analyze", "Measure where a model looks, alone or against its teacher."),
+    "demo": ("perception_gap.cli.demo", "The embedded teacher and student on drawn scenes, start to finish."),
+    "scenes": ("perception_gap.cli.scenes", "Draw scenes with known boxes: images and a JSON Lines file."),
+    "doctor": ("perception_gap.cli.doctor", "Versions, devices, and what is missing for which command."),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when it is called, and reports errors in one line with an exit status.
+
+    0 success, 1 something went wrong, 2 wrong input or options, 130 interrupted.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return import_module(COMMANDS[cmd_name][0]).command if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise UsageError(f"unknown command {args[0]!r}: expected one of {', '.join(COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = "gapcheck", **extra: Any
+    ) -> NoReturn:
+        extra["standalone_mode"] = False
+        try:
+            result = super().main(args, prog_name, **extra)
+            sys.stdout.flush()
+        except UsageError as error:
+            fail(str(error), 2)
+        except GapcheckError as error:
+            fail(str(error), 1)
+        except click.Abort:
+            fail("interrupted", 130)
+        except click.ClickException as error:
+            at = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else prog_name
+            fail(f"{error.format_message()} (see {at} --help)", error.exit_code)
+        except OSError as error:
+            if error.errno != errno.EPIPE:
+                raise
+            # The reader of our output left (`| head`): whatever is still buffered has nowhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        sys.exit(result if isinstance(result, int) else 0)
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """One line on stderr, then exit."""
+    click.echo(f"gapcheck: error: {' '.join(message.split())}", err=True)
+    sys.exit(status)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="perception-gap", prog_name="gapcheck")
+def main() -> None:
+    """Does a student vision-language model look where its teacher looks, and does that decide whether it is right?
+
+    \b
+    Example:
+      gapcheck demo --out runs/demo
+    """

@@ -1,0 +1,124 @@
+"""`gapcheck analyze`: measure where a model looks, and how far that is from its teacher."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    epilog="Example: gapcheck analyze tiny:student --teacher tiny:teacher --data scenes --limit 120 --out runs/first"
+)
+@click.argument("model")
+@click.option("--teacher", metavar="MODEL|RUN", help="Teacher model, or the directory of its finished run.")
+@click.option(
+    "--data", default="scenes", show_default=True, metavar="scenes[:TASK,..]|FILE.jsonl|viscot:FILE.json",
+    help="Questions with boxes.",
+)  # fmt: skip
+@click.option("--image-root", type=click.Path(path_type=Path), help="Folder that image paths are relative to.")
+@click.option("--limit", type=click.IntRange(min=1), help="Use the first N samples (scenes: 300 by default).")
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory [default: runs/MODEL-vs-TEACHER-DATA].")
+@click.option("--layers", default="all", show_default=True, help="all, lastN, or comma-separated indices.")
+@click.option(
+    "--rows", default="answer", show_default=True,
+    type=click.Choice(["question", "answer", "latent", "response"]), help="Whose attention is the map.",
+)  # fmt: skip
+@click.option(
+    "--text", default="teacher", show_default=True, type=click.Choice(["teacher", "reference"]),
+    help="The one text on which both models are compared: the teacher's answer or the reference.",
+)  # fmt: skip
+@click.option("--instruction", default="", help="A line after every question, e.g. 'Answer in one word.'")
+@click.option("--system", help="System prompt.")
+@click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1))
+@click.option("--min-pixels", type=click.IntRange(min=1), help="Lower pixel limit of each image, for both models.")
+@click.option("--max-pixels", type=click.IntRange(min=1), help="Upper pixel limit of each image, for both models.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@click.option("--device-map", help="accelerate's device map, e.g. auto.")
+@click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16.")
+@click.option("--quantization", type=click.Choice(["4bit", "8bit"]), help="Through bitsandbytes.")
+@click.option("--attn", default="sdpa", show_default=True, type=click.Choice(["sdpa", "eager"]))
+@click.option("--revision", help="Revision of a hub model.")
+@click.option("--trust-remote-code", is_flag=True)
+@click.option(
+    "--raster", default="16x16", show_default=True, metavar="ROWSxCOLS",
+    help="Common raster for maps whose token grids differ.",
+)  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Of drawn scenes, floors and bootstrap.")
+@click.option("--fresh", is_flag=True, help="Forget what the run directory holds.")
+@click.option("--dry-run", is_flag=True, help="Run one batch; print bytes, peak memory and hours for the whole.")
+@click.option("--strict", is_flag=True, help="Exit 1 if any sample failed.")
+@click.option("--figures/--no-figures", default=True, show_default=True)
+def command(model: str, teacher: str | None, dry_run: bool, strict: bool, figures: bool, **options) -> None:
+    """Measure where MODEL looks: answers, attention maps, focus, and divergence from a teacher.
+
+    MODEL is a hub id, a local checkpoint folder, or an embedded model (tiny:teacher, tiny:student). The same command
+    resumes a killed run. Exit status: 0 if any sample is valid, 1 if none (or with --strict if any failed), 2 for
+    wrong usage.
+    """
+    request = build_request(model, teacher, options)
+    from perception_gap import pipeline
+
+    if dry_run:
+        print_estimate(pipeline.estimate(request))
+        return
+    run = pipeline.analyze(request, say=click.echo)
+    sys.exit(show(run, strict=strict, figures=figures))
+
+
+def build_request(model: str, teacher: str | None, options: dict):
+    """The Request of these command-line options."""
+    from perception_gap.analysis import Settings
+    from perception_gap.pipeline import Request
+
+    names = ("device", "device_map", "dtype", "attn", "quantization", "revision", "trust_remote_code", "min_pixels",
+             "max_pixels")  # fmt: skip
+    chosen = {name: options.pop(name) for name in names}
+    # Defaults stay out, so that a run's key does not change with options nobody set.
+    load = {k: v for k, v in chosen.items() if v not in (None, False, "auto")}
+    settings = Settings(
+        load=load,
+        **{k: options.pop(k) for k in ("rows", "layers", "text", "max_new_tokens", "instruction", "system")},
+    )
+    raster = parse_raster(options.pop("raster"))
+    command_line = " ".join(["gapcheck", *sys.argv[1:]])
+    return Request(model=model, teacher=teacher, settings=settings, raster=raster, command=command_line, **options)
+
+
+def parse_raster(text: str) -> tuple[int, int]:
+    try:
+        rows, cols = (int(part) for part in text.lower().split("x"))
+        if rows < 1 or cols < 1:
+            raise ValueError
+    except ValueError:
+        raise click.UsageError(f"--raster {text!r}: expected ROWSxCOLS, for example 16x16") from None
+    return rows, cols
+
+
+def print_estimate(found: dict) -> None:
+    for name, value in found.items():
+        if "bytes" in name:
+            click.echo(f"{name:28} {value / 2**20:,.1f} MiB")
+        else:
+            click.echo(f"{name:28} {value:,.4g}" if isinstance(value, float) else f"{name:28} {value:,}")
+
+
+def show(run, *, strict: bool, figures: bool) -> int:
+    """Table, figures, what failed; the exit status."""
+    from reports.table import summary_table
+
+    click.echo(summary_table(run))
+    failed = run.samples[run.samples["status"] != "ok"]
+    if len(failed):
+        click.echo(f"{len(failed)} of {len(run.samples)} samples failed:", err=True)
+        for reason, group in failed.groupby("error"):
+            click.echo(f"  {len(group)} × {reason} (first: {group['sample_id'].iloc[0]})", err=True)
+    if figures and len(failed) < len(run.samples):
+        from reports.figures import write_figures
+
+        for path in write_figures(run):
+            click.echo(f"figure {path}")
+    click.echo(f"run {run.path}")
+    return 1 if len(failed) == len(run.samples) or (strict and len(failed)) else 0

@@ -1,0 +1,154 @@
+"""Teacher against student on one text: maps on a common frame, word by word, each beside its floor.
+
+The floor of a divergence is the same number against the teacher's map of ANOTHER sample of the same task: what a map
+that has nothing to do with this picture would score.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from perception_gap.geometry import TokenGeometry
+from perception_gap.metrics import align, cosine_distance, js_divergence, kl_divergence, top_k_overlap
+from perception_gap.store import Run, geometry_of
+
+NOTHING = float("nan")
+
+
+class Comparison:
+    """One student run against its teacher's: partners for the floor, and one frame for all maps of the run."""
+
+    def __init__(self, rows: list[dict], teacher: Run, kind: str, seed: int, raster: tuple[int, int]) -> None:
+        """kind: which of the teacher's maps were read on the shared text, "own" or "shared"."""
+        self.teacher, self.kind, self.raster = teacher, kind, raster
+        self.rows = {r["sample_id"]: r for r in rows if r["status"] == "ok" and r["shared_text"] is not None}
+        self.partner = partners(list(self.rows.values()), seed)
+        grids = {(r["grid_rows"], r["grid_cols"]) for r in self.rows.values()}
+        same = all(geometry_of(r) == teacher.geometry(i) for i, r in self.rows.items())
+        # Floors compare maps of two samples, so a native frame also needs every sample to have a plain grid.
+        self.native = same and (None, None) not in grids
+
+    def frame(self, sample_id: str) -> tuple[int, int]:
+        row = self.rows[sample_id]
+        return (row["grid_rows"], row["grid_cols"]) if self.native else self.raster
+
+    def on_frame(self, values: np.ndarray, geometry: TokenGeometry, frame: tuple[int, int]) -> np.ndarray:
+        if geometry.grid_shape == frame:
+            return values
+        return geometry.rasterize(np.nan_to_num(values), *frame).ravel()
+
+    def divergences(
+        self, sample_id: str, mine: np.ndarray, theirs: np.ndarray | None, other: np.ndarray | None
+    ) -> dict:
+        """kl, js, top_k_overlap (nats, nats, fraction) and their floors; NaN where a map is missing."""
+        frame = self.frame(sample_id)
+        student = self.on_frame(mine, geometry_of(self.rows[sample_id]), frame)
+        found = {}
+        for suffix, source, values in (
+            ("", sample_id, theirs),
+            ("_floor", self.partner.get(sample_id), other),
+        ):
+            teacher = None
+            if values is not None and source is not None and np.isfinite(values).all():
+                teacher = self.on_frame(values, self.teacher.geometry(source), frame)
+            comparable = teacher is not None and teacher.shape == student.shape
+            found[f"kl{suffix}"] = kl_divergence(teacher, student) if comparable else NOTHING
+            found[f"js{suffix}"] = js_divergence(teacher, student) if comparable else NOTHING
+            found[f"top_k{suffix or '_overlap'}"] = top_k_overlap(teacher, student) if comparable else NOTHING
+        return found
+
+    def sample(self, sample_id: str, mine: np.ndarray) -> dict:
+        partner = self.partner.get(sample_id)
+        return self.divergences(
+            sample_id,
+            mine,
+            self.teacher.map(sample_id, self.kind),
+            self.teacher.map(partner, self.kind) if partner else None,
+        )
+
+    def words(self, sample_id: str, mine: np.ndarray) -> list[dict]:
+        """One dict a word of the shared text; a word's floor is the partner's word of the same category."""
+        row = self.rows[sample_id]
+        theirs = self.teacher.map(sample_id, f"{self.kind}_words")
+        partner = self.partner.get(sample_id)
+        others = self.teacher.map(partner, f"{self.kind}_words") if partner else None
+        matched = match_words(row["shared_categories"], self.teacher_words(partner)[1] if partner else [])
+        same = theirs is not None and len(theirs) == len(mine)
+        return [
+            self.divergences(
+                sample_id, mine[w],
+                theirs[w] if same else None,
+                others[matched[w]] if others is not None and matched[w] is not None else None,
+            )
+            for w in range(len(mine))
+        ]  # fmt: skip
+
+    def teacher_words(self, sample_id: str) -> tuple[list[str], list[str]]:
+        row = self.teacher.row(sample_id)
+        return list(row["shared_words"]), list(row["shared_categories"])
+
+    def cosine(self, states: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+        """Per sample, `cosine_distance` and `cosine_floor` of every word, after a cross-fitted orthogonal alignment."""
+        index, mine, theirs, groups = [], [], [], []
+        for sample_id, hidden in states.items():
+            teacher = self.teacher.hidden(sample_id, "hidden")
+            if teacher is None or len(teacher) != len(hidden):
+                continue
+            for w in range(len(hidden)):
+                if np.isfinite(hidden[w]).all() and np.isfinite(teacher[w]).all():
+                    index.append((sample_id, w))
+                    mine.append(hidden[w])
+                    theirs.append(teacher[w])
+                    groups.append(self.rows[sample_id]["cluster"])
+        found = {
+            s: {k: np.full(len(h), NOTHING) for k in ("cosine_distance", "cosine_floor")} for s, h in states.items()
+        }
+        if not index:
+            return found
+        teacher_side, student_side = align(
+            np.asarray(theirs, np.float64), np.asarray(mine, np.float64), np.asarray(groups)
+        )
+        place = {key: i for i, key in enumerate(index)}
+        for i, (sample_id, w) in enumerate(index):
+            found[sample_id]["cosine_distance"][w] = cosine_distance(teacher_side[i], student_side[i])
+            partner = self.partner.get(sample_id)
+            if partner is None:
+                continue
+            other = match_words(self.rows[sample_id]["shared_categories"], self.teacher_words(partner)[1])[w]
+            j = place.get((partner, other)) if other is not None else None
+            if j is not None:
+                found[sample_id]["cosine_floor"][w] = cosine_distance(teacher_side[j], student_side[i])
+        return found
+
+
+def partners(rows: list[dict], seed: int) -> dict[str, str]:
+    """For each sample another one of the same task on another image (seeded); samples without one are left out."""
+    found: dict[str, str] = {}
+    by_task: dict[str, list[dict]] = {}
+    for row in rows:
+        by_task.setdefault(row["task"], []).append(row)
+    for task in sorted(by_task):
+        group = sorted(by_task[task], key=lambda r: r["sample_id"])
+        order = np.random.default_rng([seed, len(group)]).permutation(len(group))
+        for i, at in enumerate(order):
+            for step in range(1, len(order)):
+                other = group[order[(i + step) % len(order)]]
+                if other["cluster"] != group[at]["cluster"]:
+                    found[group[at]["sample_id"]] = other["sample_id"]
+                    break
+    return found
+
+
+def match_words(mine: list[str], theirs: list[str]) -> list[int | None]:
+    """For each word the other text's word of the same category and rank (cyclic); None if it has none."""
+    places: dict[str, list[int]] = {}
+    for i, category in enumerate(theirs):
+        places.setdefault(category, []).append(i)
+    seen: dict[str, int] = {}
+    matched: list[int | None] = []
+    for category in mine:
+        rank = seen.get(category, 0)
+        seen[category] = rank + 1
+        options = places.get(category)
+        matched.append(options[rank % len(options)] if options else None)
+    return matched

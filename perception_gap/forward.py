@@ -1,0 +1,117 @@
+"""What one model does with one batch: answer, then show where it looked while saying one given text.
+
+Generation runs plainly; attention is read from one teacher-forced forward afterwards (DESIGN, decision 4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from perception_gap.capture import AttentionCapture
+from perception_gap.categories import Word, token_spans, tokens_of_words, words
+from perception_gap.errors import UsageError
+from perception_gap.families.base import Encoded, predicting
+from perception_gap.loading import LoadedModel
+
+ROWS = ("answer", "question", "latent", "response")
+
+
+@dataclass(frozen=True)
+class Gaze:
+    """Where a model looked while reading or saying one text of T tokens and W words, over N image tokens.
+
+    map: float32 [N], raw rows averaged over heads, layers and tokens (not normalised); NaN when the text is empty.
+    word_maps: float32 [W, N], the same per word. hidden: float16 [W, D], last hidden states averaged per word.
+    mass: mean share of a text token's attention that goes to the image at all, 0..1.
+    """
+
+    text: str
+    words: list[Word]
+    map: np.ndarray
+    word_maps: np.ndarray
+    hidden: np.ndarray
+    mass: float
+
+
+def check_rows(rows: str) -> None:
+    """UsageError unless `rows` is known and the base models here can have them."""
+    if rows not in ROWS:
+        raise UsageError(f"rows {rows!r}: expected one of {', '.join(ROWS)}")
+    if rows == "latent":
+        raise UsageError('rows "latent": this model has no latent tokens; use "answer", "question" or "response"')
+
+
+@torch.inference_mode()
+def generate(loaded: LoadedModel, encoded: Encoded, max_new_tokens: int) -> list[list[int]]:
+    """Greedy answers as token ids, without special tokens and what follows the first end of text."""
+    config = loaded.model.generation_config
+    pad = pad_id(loaded)
+    produced = loaded.model.generate(
+        **encoded.inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, pad_token_id=pad,
+        temperature=None, top_p=None, top_k=None,
+    )  # fmt: skip
+    new = produced[:, encoded.inputs["input_ids"].shape[1] :].tolist()
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    special = set(loaded.processor.tokenizer.all_special_ids)
+    answers = []
+    for row in new:
+        cut = next((i for i, token in enumerate(row) if token in ends), len(row))
+        answers.append([token for token in row[:cut] if token not in special])
+    return answers
+
+
+def pad_id(loaded: LoadedModel) -> int:
+    tokenizer = loaded.processor.tokenizer
+    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
+
+
+def encode_text(loaded: LoadedModel, text: str) -> list[int]:
+    return list(loaded.processor.tokenizer(text, add_special_tokens=False).input_ids)
+
+
+@torch.inference_mode()
+def gaze(loaded: LoadedModel, encoded: Encoded, answers: list[list[int]] | None, layers: str) -> list[Gaze]:
+    """One capture of a batch: of the answers' tokens (each by the query that predicts it), or of the questions'.
+
+    answers None: the rows are those of the question's own tokens, which nothing predicts.
+    """
+    if answers is None:
+        whole, queries = encoded, encoded.question
+        ids = [row[mask].tolist() for row, mask in zip(whole.inputs["input_ids"], queries, strict=True)]
+    else:
+        whole, answer = encoded.with_answers(answers, pad_id(loaded))
+        queries, ids = predicting(answer), answers
+    with AttentionCapture(loaded.model, queries, whole.image, layers) as capture:
+        # The base model: no vocabulary-sized logits for positions whose attention is all we want.
+        output = loaded.model.base_model(**whole.inputs, use_cache=False)
+    tokenizer = loaded.processor.tokenizer
+    return [
+        _gaze(tokenizer, tokens, rows, output.last_hidden_state[b][queries[b]])
+        for b, (tokens, rows) in enumerate(zip(ids, capture.attention, strict=True))
+    ]
+
+
+def _gaze(tokenizer, ids: list[int], rows: Tensor, states: Tensor) -> Gaze:
+    raw, hidden = rows.float().cpu().numpy(), states.float().cpu().numpy()
+    text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    found = words(text)
+    groups = tokens_of_words(found, token_spans(tokenizer, ids))
+    return Gaze(
+        text=text,
+        words=found,
+        map=_mean(raw, list(range(len(raw)))),
+        word_maps=np.stack([_mean(raw, g) for g in groups]) if groups else np.zeros((0, raw.shape[1]), np.float32),
+        hidden=np.stack([_mean(hidden, g) for g in groups]).astype(np.float16)
+        if groups
+        else np.zeros((0, hidden.shape[1]), np.float16),
+        mass=float(raw.sum(1).mean()) if len(raw) else float("nan"),
+    )
+
+
+def _mean(values: np.ndarray, index: list[int]) -> np.ndarray:
+    """Mean of the chosen rows; NaN where none is chosen (a word whose characters belong to another word's token)."""
+    return values[index].mean(0) if index else np.full(values.shape[1], np.nan, values.dtype)

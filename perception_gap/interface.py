@@ -1,0 +1,90 @@
+"""Listening to the attention layers of any transformers model through the library's attention interface.
+
+While somebody listens, a dispatcher stands in for the interface's own function: it shows listeners the queries and
+keys of a layer, then calls the function it replaced, so that the layer's output stays bit for bit what it was.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+from transformers.modeling_utils import AttentionInterface
+
+from perception_gap.errors import UnsupportedModelError
+
+ROWS_KEYWORD = "attention_rows"
+
+
+class Listener(Protocol):
+    def record(self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict) -> None:
+        """query [B, H, S, D], key [B, Hkv, K, D], mask as the layer got it, kwargs as it passed them on."""
+
+
+# Weak: listening keeps no model alive, and the id() of a module that is gone may be given to another.
+listeners: weakref.WeakKeyDictionary[nn.Module, list[Listener]] = weakref.WeakKeyDictionary()
+
+
+@dataclass
+class _Hook:
+    """What stands in the interface in place of one of its functions, and for how many users."""
+
+    original: Callable | None
+    dispatcher: Callable
+    users: int = 0
+
+
+_hooks: dict[str, _Hook] = {}
+
+
+def install(name: str) -> None:
+    """Stand in for the function of the name ALREADY in use: under a new name models build other masks.
+
+    Listeners are those of the module in `listeners`, and the one that a forward passes as `attention_rows`.
+    """
+    if name not in _hooks:
+        original = AttentionInterface._global_mapping.get(name)
+
+        def dispatch(module, query, key, value, attention_mask, **kwargs):
+            requested = kwargs.pop(ROWS_KEYWORD, None)
+            # Another library may go on calling this one after its hook is gone: then it only passes on.
+            if name in _hooks and _hooks[name].dispatcher is dispatch:
+                for listener in [*listeners.get(module, ()), *([] if requested is None else [requested])]:
+                    listener.record(module, query, key, attention_mask, kwargs)
+            function = original or _eager_function(module)
+            return function(module, query, key, value, attention_mask, **kwargs)
+
+        _hooks[name] = _Hook(original, dispatch)
+        AttentionInterface.register(name, dispatch)
+    _hooks[name].users += 1
+
+
+def uninstall(name: str) -> None:
+    """Undo one `install`; after the last one the interface holds what it held before."""
+    hook = _hooks[name]
+    hook.users -= 1
+    if hook.users:
+        return
+    del _hooks[name]
+    mapping = AttentionInterface._global_mapping
+    if mapping.get(name) is not hook.dispatcher:
+        return  # someone registered on top of us and still calls our dispatcher
+    if hook.original is None:
+        del mapping[name]
+    else:
+        mapping[name] = hook.original
+
+
+def _eager_function(module: nn.Module) -> Callable:
+    """Eager attention is no entry of the interface but a function of the modeling file (or its parent's)."""
+    for parent in type(module).__mro__:
+        function = getattr(sys.modules.get(parent.__module__), "eager_attention_forward", None)
+        if function is not None:
+            return function
+    raise UnsupportedModelError(
+        f'{type(module).__name__} has no eager attention to call; load the model with attn="sdpa"'
+    )

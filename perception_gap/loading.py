@@ -1,0 +1,246 @@
+"""`load`: a model, its processor and its family, from the hub, a folder or the package, or one clear line why not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import struct
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+
+from perception_gap.errors import UnsupportedModelError, UsageError
+from perception_gap.families import Family, check_supported, family_for
+
+TINY = "tiny:"
+TINY_WEIGHTS = Path(__file__).parent / "tiny" / "weights"
+_DTYPES = {
+    "float32": torch.float32, "fp32": torch.float32,
+    "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
+    "float16": torch.float16, "fp16": torch.float16,
+}  # fmt: skip
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9][\w.\-]*)?")
+_PROBE_SECONDS = 10
+
+
+@dataclass
+class LoadedModel:
+    """model: in eval mode; name: as it was asked for; revision: hub commit, or `sha256:` and 16 hex digits.
+
+    The hash of a folder covers the names, sizes, times and safetensors headers of its files, so that a retrained
+    checkpoint in the same place is another revision.
+    """
+
+    model: PreTrainedModel
+    processor: Any
+    family: Family
+    name: str
+    revision: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of floating inputs (pixels)."""
+        return self.model.dtype
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    device: str = "auto",
+    dtype: str | torch.dtype = "auto",
+    device_map: Any = None,
+    attn: str = "sdpa",
+    quantization: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+) -> LoadedModel:
+    """A vision-language model ready to be measured.
+
+    name_or_path: a hub id, a folder, or `tiny:NAME` (embedded in the package).
+    device: "auto" is cuda, else mps, else cpu; ignored where `device_map` (accelerate's) places the layers.
+    dtype: "auto" is the checkpoint's own on an accelerator and float32 on a CPU, where half precision is slower and
+        less exact; or "float32", "bfloat16", "float16".
+    quantization: None, "4bit" or "8bit" (bitsandbytes).
+    min_pixels, max_pixels: the smallest and largest image area of families that resize to an area (Qwen).
+
+    Raises UsageError (UnsupportedModelError for a text-only model or an unknown family): one line that names the value
+    and what was expected. Without a network a hub id that is not cached fails at once.
+    """
+    name = os.fspath(name_or_path)
+    if quantization not in (None, "4bit", "8bit"):
+        raise UsageError(f'quantization {quantization!r}: expected "4bit", "8bit" or none')
+    wanted = _device(device)
+    found = _locate(name, revision)
+    config = _config(found, name, trust_remote_code)
+    check_supported(config)
+    processor = _processor(found, name, trust_remote_code)
+    family = family_for(config, processor)
+    if min_pixels is not None or max_pixels is not None:
+        family.set_pixel_limits(min_pixels, max_pixels)
+    options: dict[str, Any] = {
+        "dtype": _dtype(dtype, device_map is None and wanted.type == "cpu"), "attn_implementation": attn,
+        "trust_remote_code": trust_remote_code, **found.options,
+    }  # fmt: skip
+    if quantization is not None:
+        options["quantization_config"] = _quantization(quantization)
+        device_map = (
+            device_map if device_map is not None else {"": wanted}
+        )  # quantized weights are placed while loading
+    if device_map is not None:
+        options["device_map"] = device_map
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(found.source, **options)
+    except (OSError, ValueError, ImportError) as error:  # missing weights, attention kernels that are not there
+        raise UsageError(f"model {name!r} does not load: {_one_line(error)}") from error
+    if device_map is None:
+        torch.nn.Module.to(model, wanted)
+    commit = getattr(model.config, "_commit_hash", None)
+    return LoadedModel(
+        model.eval(), processor, family, name, commit or found.commit or _folder_hash(Path(found.source))
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    source: str  # a folder or a hub id
+    options: dict[str, Any]
+    commit: str | None = None
+
+
+def _locate(name: str, revision: str | None) -> _Found:
+    if name.startswith(TINY):
+        folder = TINY_WEIGHTS / name.removeprefix(TINY)
+        if name == TINY or not (folder / "config.json").is_file():
+            present = sorted(TINY + p.parent.name for p in TINY_WEIGHTS.glob("*/config.json"))
+            raise UsageError(f"model {name!r} is not embedded; present: {', '.join(present) or 'none'}")
+        return _Found(str(folder), {"local_files_only": True})
+    if os.path.isdir(name):
+        if not os.path.isfile(os.path.join(name, "config.json")):
+            raise UsageError(f"folder {name!r} has no config.json: expected a checkpoint saved by save_pretrained")
+        return _Found(name, {"local_files_only": True})
+    if not _HUB_ID.fullmatch(name):
+        raise UsageError(f"model {name!r} does not exist: expected a folder, a hub id (owner/name) or tiny:NAME")
+    return _locate_on_hub(name, revision)
+
+
+def _locate_on_hub(name: str, revision: str | None) -> _Found:
+    """Asks the hub once: transformers' own downloads would retry an unreachable hub for minutes."""
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        info = HfApi().model_info(name, revision=revision, timeout=_PROBE_SECONDS)
+    except RevisionNotFoundError as error:
+        raise UsageError(f"model {name!r} has no revision {revision!r} on the hub") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise UsageError(
+            f"model {name!r} is no folder and not on the hub (or private: set HF_TOKEN): expected a folder, "
+            "a hub id (owner/name) or tiny:NAME"
+        ) from error
+    except (HfHubHTTPError, httpx.HTTPError, OSError):  # offline, unreachable, out of service: the cache may have it
+        return _Found(name, {"local_files_only": True, "revision": revision})
+    return _Found(name, {"revision": info.sha or revision}, info.sha)
+
+
+def _config(found: _Found, name: str, trust_remote_code: bool) -> Any:
+    try:
+        return AutoConfig.from_pretrained(found.source, trust_remote_code=trust_remote_code, **found.options)
+    except OSError as error:
+        if os.path.isdir(found.source):
+            raise UsageError(f"folder {name!r}: config.json cannot be read: {_one_line(error)}") from error
+        raise UsageError(
+            f"model {name!r} is no folder, not in the local cache, and the hub cannot be reached: expected a folder, "
+            "a cached hub id or tiny:NAME"
+        ) from error
+    except (ValueError, KeyError) as error:
+        raise UnsupportedModelError(
+            f"model {name!r} has an architecture that transformers does not know: {_one_line(error)}"
+        ) from error
+
+
+def _processor(found: _Found, name: str, trust_remote_code: bool) -> Any:
+    try:
+        processor = AutoProcessor.from_pretrained(found.source, trust_remote_code=trust_remote_code, **found.options)
+    except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
+        # Each incomplete folder fails in its own way inside transformers; the remedy is the same.
+        raise UsageError(_no_processor(name) + f" ({_one_line(error)})") from error
+    # Without an image processor AutoProcessor falls back to the tokenizer alone.
+    if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
+        raise UsageError(_no_processor(name))
+    return processor
+
+
+def _no_processor(name: str) -> str:
+    return (
+        f"model {name!r} has no complete processor: expected tokenizer files and preprocessor_config.json (or "
+        "processor_config.json) beside config.json; copy them from the base checkpoint"
+    )
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"device {device!r}: expected auto, cpu, mps, cuda or cuda:0") from error
+    if wanted.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device {device!r}: torch sees no CUDA device here; use auto or cpu")
+    if wanted.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(f"device {device!r}: torch sees no MPS device here; use auto or cpu")
+    return wanted
+
+
+def _dtype(dtype: str | torch.dtype, on_cpu: bool) -> str | torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto":
+        return torch.float32 if on_cpu else "auto"
+    if dtype not in _DTYPES:
+        raise UsageError(f"dtype {dtype!r}: expected auto, {', '.join(_DTYPES)}")
+    return _DTYPES[dtype]
+
+
+def _quantization(bits: str) -> Any:
+    if find_spec("bitsandbytes") is None:
+        raise UsageError(f"quantization {bits!r} needs bitsandbytes: pip install bitsandbytes, or leave it out")
+    from transformers import BitsAndBytesConfig
+
+    # bfloat16 compute: the default float32 is several times slower on the GPUs that quantization is meant for.
+    if bits == "4bit":
+        return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)
+    return BitsAndBytesConfig(load_in_8bit=True)
+
+
+def _folder_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        relative = path.relative_to(folder)
+        if any(part.startswith(".") for part in relative.parts):
+            continue
+        stat = path.stat()
+        digest.update(f"{relative.as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        if path.suffix == ".safetensors":
+            with path.open("rb") as file:
+                start = file.read(8)  # length of the JSON header: names, dtypes, shapes and offsets of all tensors
+                digest.update(file.read(struct.unpack("<Q", start)[0]) if len(start) == 8 else start)
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:297] + "..."

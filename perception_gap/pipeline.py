@@ -1,0 +1,134 @@
+"""One command's worth of work: load data and models, the teacher's pass first, then the student's."""
+
+from __future__ import annotations
+
+import gc
+import re
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from perception_gap import analysis
+from perception_gap.analysis import Job, Settings
+from perception_gap.datasets import Dataset, open_data
+from perception_gap.errors import UsageError
+from perception_gap.loading import LoadedModel, load
+from perception_gap.store import Run
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `gapcheck analyze`, as the command line gives them."""
+
+    model: str
+    teacher: str | None = None
+    data: str = "scenes"
+    out: Path | None = None
+    limit: int | None = None
+    image_root: Path | None = None
+    settings: Settings = field(default_factory=Settings)
+    batch_size: int = 8
+    seed: int = 0
+    raster: tuple[int, int] = (16, 16)
+    fresh: bool = False
+    command: str = ""
+
+    def folder(self) -> Path:
+        """--out, or runs/MODEL[-vs-TEACHER]-DATA."""
+        names = [self.model, *(["vs", self.teacher] if self.teacher else []), self.data]
+        return self.out or Path("runs") / "-".join(_slug(name) for name in names)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._]+", "-", Path(name).name if Path(name).exists() else name).strip("-")
+
+
+def analyze(request: Request, *, progress: bool = True, say: Callable[[str], None] = print) -> Run:
+    """The teacher's run (stored, reused, or made now), then the model's; never two models in memory."""
+    out = request.folder()
+    analysis.forward.check_rows(request.settings.rows)
+    analysis.Parts(out)  # an --out that cannot be written is said before data are drawn and models loaded
+    dataset = open_data(request.data, limit=request.limit, image_root=request.image_root, work=out, seed=request.seed)
+    teacher = teacher_run(request, dataset, out, progress, say) if request.teacher else None
+    text = request.settings.text if teacher else "own"
+    job = _job(request, request.model, dataset, out, replace(request.settings, text=text), teacher)
+    return _run(job, progress)
+
+
+def _job(request: Request, model: str, dataset: Dataset, out: Path, settings: Settings, teacher: Run | None) -> Job:
+    return Job(
+        model=model, dataset=dataset, out=out, settings=settings, teacher=teacher, batch_size=request.batch_size,
+        seed=request.seed, raster=request.raster, fresh=request.fresh, command=request.command,
+    )  # fmt: skip
+
+
+def _run(job: Job, progress: bool) -> Run:
+    loaded = load(job.model, **job.settings.load)
+    try:
+        return analysis.run(job, loaded, progress=progress)
+    finally:
+        del loaded
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def teacher_run(request: Request, dataset: Dataset, out: Path, progress: bool, say: Callable[[str], None]) -> Run:
+    """The finished run that `--teacher` names, or the teacher's own pass, stored in OUT/teacher for later students."""
+    assert request.teacher is not None
+    if (Path(request.teacher) / "run.json").exists():
+        run = Run.open(request.teacher)
+        for name in ("rows", "layers"):
+            stored, asked = run.info["settings"][name], getattr(request.settings, name)
+            if name == "rows" and stored != asked:
+                raise UsageError(
+                    f"teacher run {run.path}: made with --rows {stored}, this one asks for {asked}; give both the same"
+                )
+        if request.settings.text == "reference" and run.info["settings"]["text"] != "reference":
+            raise UsageError(
+                f"teacher run {run.path}: read on its own answers; --text reference needs a teacher run made with it"
+            )
+        return run
+    text = "reference" if request.settings.text == "reference" else "own"
+    job = _job(request, request.teacher, dataset, out / "teacher", replace(request.settings, text=text), None)
+    say(f"teacher {request.teacher}: first, into {job.out}")
+    return _run(job, progress)
+
+
+def estimate(request: Request) -> dict[str, Any]:
+    """`--dry-run`: one batch of the model (not stored) and what the whole would take."""
+    out = request.folder()
+    analysis.Parts(out)
+    dataset = open_data(request.data, limit=request.limit, image_root=request.image_root, work=out, seed=request.seed)
+    loaded: LoadedModel = load(request.model, **request.settings.load)
+    job = _job(request, request.model, dataset, out, replace(request.settings, text="reference"), None)
+    before = _peak_bytes()
+    batch = [(s, analysis.image_hash(s), s.answer, s.id) for s in dataset.samples[: request.batch_size]]
+    began = time.perf_counter()
+    rows, arrays = analysis.measure(loaded, job, batch)
+    seconds = time.perf_counter() - began
+    n, total = len(rows), len(dataset.samples)
+    # Parts and merged files hold the arrays once each.
+    stored = 2 * sum(a.nbytes for a in arrays.values()) / n
+    return {
+        "samples": total,
+        "failed in the batch": sum(r.get("status") != "ok" for r in rows),
+        "image tokens": max((r.get("n_image_tokens") or 0 for r in rows), default=0),
+        "seconds a sample": seconds / n,
+        "hours": seconds / n * total / 3600,
+        "bytes": int(stored * total),
+        "peak bytes": _peak_bytes(),
+        "peak bytes before the batch": before,
+    }
+
+
+def _peak_bytes() -> int:
+    """Peak memory so far: of the GPU if there is one, else of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,215 @@
+"""The run directory: atomic parts while it grows, merged files when it is whole.
+
+    run.json  summary.json  samples.parquet  tokens.parquet  maps.safetensors  hidden.safetensors  parts/
+
+A part is one batch: `parts/NAME.safetensors` (arrays) and `parts/NAME.parquet` (rows), each written aside and renamed,
+the rows last, so a part counts only when both are whole. Rows are found again by `key`, a hash of everything that
+decides them; a changed setting, model or image has another key and never meets an old row.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from perception_gap.errors import UsageError
+from perception_gap.geometry import TokenGeometry
+
+SCHEMA_VERSION = 1
+
+_TEXT, _TEXTS, _NUMBERS, _INTEGERS = (
+    pa.string(),
+    pa.list_(pa.string()),
+    pa.list_(pa.float64()),
+    pa.list_(pa.int64()),
+)
+ROW_SCHEMA = pa.schema({
+    "key": _TEXT, "sample_id": _TEXT, "task": _TEXT, "pair": _TEXT, "cluster": _TEXT, "images": _TEXTS, "image_hash": _TEXT,
+    "heights": _INTEGERS, "widths": _INTEGERS, "question": _TEXT, "reference": _TEXT, "options": _TEXTS,
+    "boxes": _NUMBERS, "box_images": _INTEGERS, "status": _TEXT, "error": _TEXT, "answer": _TEXT,
+    "correct": pa.bool_(), "shared_text": _TEXT, "n_image_tokens": pa.int64(), "grid_rows": pa.int64(),
+    "grid_cols": pa.int64(), "token_boxes": _NUMBERS, "token_images": _INTEGERS, "own_words": _TEXTS,
+    "own_categories": _TEXTS, "shared_words": _TEXTS, "shared_categories": _TEXTS, "text_image_mass": pa.float64(),
+    "seconds": pa.float64(),
+})  # fmt: skip
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write aside, flush to disk, rename: a reader sees the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_table(path: Path, table: pa.Table | pd.DataFrame) -> None:
+    if isinstance(table, pd.DataFrame):
+        table = pa.Table.from_pandas(table, preserve_index=False)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    pq.write_table(table, aside, compression="zstd")
+    os.replace(aside, path)
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, aside)
+    os.replace(aside, path)
+
+
+class Parts:
+    """The growing half of a run directory."""
+
+    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
+        self.folder = folder / "parts"
+        try:
+            if fresh and self.folder.exists():
+                shutil.rmtree(self.folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for leftover in self.folder.glob("*.tmp"):
+                leftover.unlink()
+            (self.folder / f"{os.getpid()}.tmp").touch()
+            (self.folder / f"{os.getpid()}.tmp").unlink()
+        except OSError as error:
+            raise UsageError(
+                f"--out {folder}: cannot be written ({error.strerror}); choose a folder that you may write to"
+            ) from None
+
+    def done(self) -> dict[str, str]:
+        """key of every stored row → name of its part; a part with a missing or broken half does not count."""
+        found: dict[str, str] = {}
+        for path in sorted(self.folder.glob("*.parquet")):
+            if not path.with_suffix(".safetensors").exists():
+                continue
+            try:
+                keys = pq.read_table(path, columns=["key"]).column("key").to_pylist()
+            except (pa.ArrowInvalid, OSError):
+                continue
+            found |= dict.fromkeys(keys, path.stem)
+        return found
+
+    def write(self, rows: list[dict], arrays: dict[str, np.ndarray]) -> None:
+        """One batch; arrays are named "KEY/kind" after the row that they belong to."""
+        name = rows[0]["key"]
+        write_arrays(self.folder / f"{name}.safetensors", arrays)
+        table = pa.Table.from_pylist([{k: row.get(k) for k in ROW_SCHEMA.names} for row in rows], schema=ROW_SCHEMA)
+        write_table(self.folder / f"{name}.parquet", table)
+
+    def read(self, keys: list[str]) -> Iterable[tuple[dict, dict[str, np.ndarray]]]:
+        """(row, arrays by kind) of the stored keys, in the order asked for; one part in memory at a time."""
+        where = self.done()
+        loaded, rows, arrays = None, {}, {}
+        for key in keys:
+            if key not in where:
+                continue
+            if where[key] != loaded:
+                loaded = where[key]
+                rows = {r["key"]: r for r in pq.read_table(self.folder / f"{loaded}.parquet").to_pylist()}
+                arrays = {}
+                with safe_open(self.folder / f"{loaded}.safetensors", framework="numpy") as file:
+                    for name in file.keys():  # noqa: SIM118 (safe_open is no mapping)
+                        owner, kind = name.rsplit("/", 1)
+                        arrays.setdefault(owner, {})[kind] = file.get_tensor(name)
+            yield rows[key], arrays.get(key, {})
+
+
+class Run:
+    """A finished run directory, read-only. `Run.open` checks that it is whole and of this schema."""
+
+    def __init__(self, path: Path, info: dict, summary: dict) -> None:
+        self.path, self.info, self.summary = path, info, summary
+        self.samples = pd.read_parquet(path / "samples.parquet")
+        self.tokens = pd.read_parquet(path / "tokens.parquet")
+        self._by_id = self.samples.set_index("sample_id", drop=False)
+        self._maps = safe_open(path / "maps.safetensors", framework="numpy")
+        self._map_names = set(self._maps.keys())
+        hidden = path / "hidden.safetensors"
+        self._hidden = safe_open(hidden, framework="numpy") if hidden.exists() else None
+        self._hidden_names = set(self._hidden.keys()) if self._hidden else set()
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """UsageError when the folder is no run, is not finished, or was written by another schema version."""
+        folder = Path(path)
+        if not (folder / "run.json").exists():
+            raise UsageError(
+                f"{folder}: no run directory (run.json is missing); give the --out folder of `gapcheck analyze`"
+            )
+        info = json.loads((folder / "run.json").read_text())
+        if info.get("schema_version") != SCHEMA_VERSION:
+            raise UsageError(
+                f"{folder}: written in run schema {info.get('schema_version')}, this gapcheck reads {SCHEMA_VERSION}; "
+                "run `gapcheck analyze` again"
+            )
+        needed = ("summary.json", "samples.parquet", "tokens.parquet", "maps.safetensors")
+        if missing := [name for name in needed if not (folder / name).exists()]:
+            raise UsageError(
+                f"{folder}: unfinished run ({missing[0]} is missing); the same analyze command finishes it"
+            )
+        try:
+            return cls(folder, info, json.loads((folder / "summary.json").read_text()))
+        except (pa.ArrowInvalid, SafetensorError, json.JSONDecodeError) as error:
+            raise UsageError(
+                f"{folder}: damaged run ({error}); the same analyze command with --fresh rewrites it"
+            ) from None
+
+    def row(self, sample_id: str) -> pd.Series:
+        return self._by_id.loc[sample_id]
+
+    def __contains__(self, sample_id: str) -> bool:
+        return sample_id in self._by_id.index
+
+    def map(self, sample_id: str, kind: str = "own") -> np.ndarray | None:
+        """float32 [N] (`own`, `shared`) or [W, N] (`own_words`, `shared_words`), rows summing to 1; None if absent."""
+        name = f"{sample_id}/{kind}"
+        return self._maps.get_tensor(name) if name in self._map_names else None
+
+    def hidden(self, sample_id: str, kind: str = "own") -> np.ndarray | None:
+        """float16 [W, D]: last hidden states, averaged over the tokens of each word; None if absent."""
+        name = f"{sample_id}/{kind}"
+        return self._hidden.get_tensor(name) if self._hidden and name in self._hidden_names else None
+
+    def geometry(self, sample_id: str) -> TokenGeometry:
+        return geometry_of(self.row(sample_id))
+
+    def image_paths(self, sample_id: str) -> list[Path]:
+        """Paths of the sample's images; stored relative to the run folder where they lie inside it."""
+        return [self.path / p for p in self.row(sample_id)["images"]]
+
+    def teacher(self) -> Run | None:
+        """The run of this run's teacher, if it has one and it still lies where it lay."""
+        teacher = self.info.get("teacher")
+        return Run.open((self.path / teacher["path"]).resolve()) if teacher else None
+
+
+def geometry_of(row: dict | pd.Series) -> TokenGeometry:
+    """The TokenGeometry that a row describes: a whole-image grid by its shape, anything else by its rectangles."""
+    if row["grid_rows"] is not None and not pd.isna(row["grid_rows"]):
+        return TokenGeometry.grid(int(row["grid_rows"]), int(row["grid_cols"]))
+    return TokenGeometry(np.asarray(list(row["token_boxes"])).reshape(-1, 4), np.asarray(list(row["token_images"])))
+
+
+def geometry_fields(geometry: TokenGeometry) -> dict:
+    """The row's fields that `geometry_of` reads."""
+    if geometry.grid_shape:
+        rows, cols = geometry.grid_shape
+        return {"grid_rows": rows, "grid_cols": cols, "token_boxes": [], "token_images": []}
+    boxes, images = geometry.boxes.ravel().tolist(), geometry.image.tolist()
+    return {"grid_rows": None, "grid_cols": None, "token_boxes": boxes, "token_images": images}

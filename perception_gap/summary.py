@@ -1,0 +1,207 @@
+"""From parts to a finished run: metrics per sample and per word, merged files, and the summary with its intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from perception_gap import metrics, statistics
+from perception_gap.datasets.scenes import CHANCE
+from perception_gap.divergence import Comparison
+from perception_gap.sample import Sample
+from perception_gap.statistics import Estimate
+from perception_gap.store import ROW_SCHEMA, Parts, Run, geometry_of, write_arrays, write_json, write_table
+
+CATEGORIES = ("functional", "object", "attribute")
+NOTHING = float("nan")
+_KEPT_OUT = ("key", "own_words", "own_categories")
+
+
+def finish(
+    out: Path,
+    keys: list[str],
+    parts: Parts,
+    info: dict,
+    teacher: Run | None,
+    *,
+    seed: int,
+    raster: tuple[int, int],
+) -> Run:
+    """Compute every metric from the stored maps, write the merged files, the summary last."""
+    stored = list(parts.read(keys))
+    rows = [row for row, _ in stored]
+    text = info["settings"]["text"]
+    comparison = None
+    if teacher is not None:
+        comparison = Comparison(rows, teacher, "own" if text == "teacher" else "shared", seed, raster)
+    states = {r["sample_id"]: a["hidden"] for r, a in stored if comparison and r["sample_id"] in comparison.rows}
+    cosine = comparison.cosine(states) if comparison else {}
+    samples, tokens, maps, hidden = [], [], {}, {}
+    for row, arrays in stored:
+        measured = {name: row[name] for name in row if name not in _KEPT_OUT}
+        if row["status"] == "ok":
+            measured |= one_map(row, arrays["own"])
+            compared = comparison is not None and row["sample_id"] in comparison.rows
+            if compared and "shared" in arrays:
+                measured |= comparison.sample(row["sample_id"], arrays["shared"])
+            tokens += word_rows(row, arrays, comparison if compared else None, cosine.get(row["sample_id"]))
+            for kind in ("own", "own_words", "shared", "shared_words"):
+                if kind in arrays:
+                    maps[f"{row['sample_id']}/{kind}"] = normalised(arrays[kind])
+            hidden[f"{row['sample_id']}/hidden"] = arrays["hidden"]
+        samples.append(measured)
+    columns = [name for name in ROW_SCHEMA.names if name not in _KEPT_OUT]
+    frame = pd.DataFrame(samples, columns=[*columns, *SAMPLE_METRICS])
+    words = pd.DataFrame(tokens, columns=TOKEN_COLUMNS)
+    (out / "summary.json").unlink(missing_ok=True)  # back last, when everything it speaks of is in place
+    write_table(out / "samples.parquet", frame)
+    write_table(out / "tokens.parquet", words)
+    write_arrays(out / "maps.safetensors", maps)
+    write_arrays(out / "hidden.safetensors", hidden)
+    if comparison:
+        info = info | {"raster": "native" if comparison.native else list(raster)}
+    write_json(out / "run.json", info)
+    write_json(out / "summary.json", summarise(frame, words, info, seed))
+    return Run.open(out)
+
+
+SAMPLE_METRICS = (
+    "focus_score", "focus_chance", "focus_lift", "pointing_game", "entropy", "relative_entropy", "salient_regions",
+    "salient_fraction", "kl", "kl_floor", "js", "js_floor", "top_k_overlap", "top_k_floor",
+)  # fmt: skip
+TOKEN_COLUMNS = [
+    "sample_id", "text", "word_index", "word", "category", "focus_score", "entropy", "kl", "js", "top_k_overlap",
+    "kl_floor", "js_floor", "top_k_floor", "cosine_distance", "cosine_floor",
+]  # fmt: skip
+
+
+def normalised(raw: np.ndarray) -> np.ndarray:
+    """Each row divided by its sum; a row without mass stays NaN."""
+    total = raw.sum(-1, keepdims=True)
+    return np.divide(raw, total, out=np.full_like(raw, np.nan), where=total > 0)
+
+
+def unit_boxes(row: dict) -> np.ndarray:
+    """The row's boxes as [M, 4] fractions of their images."""
+    boxes = np.asarray(row["boxes"], dtype=np.float64).reshape(-1, 4)
+    sample = Sample("", (), "", "", tuple(map(tuple, boxes)), tuple(row["box_images"]))
+    return sample.unit_boxes(list(zip(row["heights"], row["widths"], strict=True)))
+
+
+def one_map(row: dict, attention: np.ndarray) -> dict:
+    geometry, boxes, images = geometry_of(row), unit_boxes(row), row["box_images"] or None
+    focus = metrics.focus_score(attention, geometry, boxes, images)
+    chance = metrics.focus_chance(geometry, boxes, images)
+    return {
+        "focus_score": focus, "focus_chance": chance,
+        "focus_lift": focus / chance if chance and np.isfinite(focus) else NOTHING,
+        "pointing_game": metrics.pointing_game(attention, geometry, boxes, images),
+        "entropy": metrics.entropy(attention), "relative_entropy": metrics.relative_entropy(attention),
+        "salient_regions": float(metrics.salient_region_count(attention)),
+        "salient_fraction": metrics.salient_region_fraction(attention),
+    }  # fmt: skip
+
+
+def word_rows(row: dict, arrays: dict, comparison: Comparison | None, cosine: dict | None) -> list[dict]:
+    """One dict a word of the own answer, and of the shared text where there is one."""
+    geometry, boxes, images = geometry_of(row), unit_boxes(row), row["box_images"] or None
+    found = []
+    for text in ("own", "shared"):
+        if f"{text}_words" not in arrays:
+            continue
+        maps = arrays[f"{text}_words"]
+        against = comparison.words(row["sample_id"], maps) if comparison and text == "shared" else [{}] * len(maps)
+        for w, (word, category) in enumerate(zip(row[f"{text}_words"], row[f"{text}_categories"], strict=True)):
+            fields = {
+                "sample_id": row["sample_id"], "text": text, "word_index": w, "word": word, "category": category,
+                "focus_score": metrics.focus_score(maps[w], geometry, boxes, images),
+                "entropy": metrics.entropy(maps[w]),
+            }  # fmt: skip
+            fields |= against[w]
+            if text == "shared" and cosine:
+                fields |= {name: float(values[w]) for name, values in cosine.items()}
+            found.append(fields)
+    return found
+
+
+def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int) -> dict:
+    """summary.json: every metric {mean, ci, n}; 95 % bootstrap intervals clustered by image or pair."""
+
+    def estimate(values, clusters) -> dict:
+        return statistics.mean_ci(np.asarray(values, dtype=float), np.asarray(clusters), seed=seed).as_dict()
+
+    valid = samples[samples["status"] == "ok"]
+    correct = samples["correct"].eq(True)  # a failed sample is no right answer, and stays in the denominator
+    by_task = {
+        task: estimate(correct[group.index], group["cluster"]) | {"chance": CHANCE.get(str(task))}
+        for task, group in samples.groupby("task")
+    }
+
+    def spread(column: str) -> dict:
+        values = valid[column].dropna()
+        cv = metrics.coefficient_of_variation(values)
+        return estimate(valid[column], valid["cluster"]) | {
+            "std": float(values.std(ddof=0)) if len(values) else None,
+            "cv": None if np.isnan(cv) else cv,
+        }
+
+    words = tokens[tokens["text"] == "shared"].merge(samples[["sample_id", "cluster"]], on="sample_id", how="left")
+
+    def by_category(metric: str, floor: str) -> dict:
+        found = {"all": estimate(words[metric], words["cluster"])}
+        for category in CATEGORIES:
+            some = words[words["category"] == category]
+            found[category] = estimate(some[metric], some["cluster"])
+            found[f"{category}_floor"] = estimate(some[floor], some["cluster"])
+        return found | {"floor": estimate(words[floor], words["cluster"])}
+
+    def of_samples(metric: str, floor: str) -> dict:
+        return {
+            "sample": estimate(valid[metric], valid["cluster"]),
+            "sample_floor": estimate(valid[floor], valid["cluster"]),
+        }
+
+    return {
+        "model": info["model"]["name"],
+        "teacher": info["teacher"]["name"] if info["teacher"] else None,
+        "n_samples": len(samples),
+        "n_failed": int((samples["status"] != "ok").sum()),
+        "accuracy": estimate(correct, samples["cluster"]),
+        "accuracy_by_task": by_task,
+        "focus_score": estimate(valid["focus_score"], valid["cluster"]) | focus_and_truth(valid, seed),
+        "pointing_game": estimate(valid["pointing_game"], valid["cluster"]),
+        "text_image_mass": estimate(valid["text_image_mass"], valid["cluster"]),
+        "entropy": spread("entropy") | {"relative": estimate(valid["relative_entropy"], valid["cluster"])},
+        "salient_regions": spread("salient_regions")
+        | {"fraction": estimate(valid["salient_fraction"], valid["cluster"])},
+        "kl": by_category("kl", "kl_floor") | of_samples("kl", "kl_floor"),
+        "js": by_category("js", "js_floor") | of_samples("js", "js_floor"),
+        "top_k_overlap": by_category("top_k_overlap", "top_k_floor") | of_samples("top_k_overlap", "top_k_floor"),
+        "cosine_distance": by_category("cosine_distance", "cosine_floor"),
+    }
+
+
+def focus_and_truth(valid: pd.DataFrame, seed: int) -> dict:
+    """Does focus tell right from wrong? Means of both, their difference and the AUROC, both within task."""
+    known = valid[valid["focus_score"].notna() & valid["correct"].notna()]
+    focus = known["focus_score"].to_numpy(float)
+    right = known["correct"].to_numpy(bool)
+    clusters, tasks = known["cluster"].to_numpy(), known["task"].to_numpy()
+
+    def mean(chosen: np.ndarray) -> Estimate:
+        return statistics.mean_ci(focus[chosen], clusters[chosen], seed=seed)
+
+    return {
+        "correct_mean": mean(right).as_dict(),
+        "incorrect_mean": mean(~right).as_dict(),
+        "difference": statistics.difference_ci(focus, right, clusters, strata=tasks, seed=seed).as_dict(),
+        "auroc": statistics.auroc_ci(focus, right, clusters, strata=tasks, seed=seed).as_dict(),
+        "chance": statistics.mean_ci(
+            valid["focus_chance"].to_numpy(float), valid["cluster"].to_numpy(), seed=seed
+        ).as_dict(),
+        "lift": statistics.mean_ci(
+            valid["focus_lift"].to_numpy(float), valid["cluster"].to_numpy(), seed=seed
+        ).as_dict(),
+    }

@@ -1,0 +1,94 @@
+"""Measure the trained embedded models and write their cards: `python -m perception_gap.tiny.card --work runs/tiny`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import click
+
+from perception_gap.analysis import Settings
+from perception_gap.pipeline import Request, analyze
+from perception_gap.store import Run
+from perception_gap.tiny.train import RECIPES
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+CARD = """# tiny:{name}
+
+A {parameters:,}-parameter model of the real Qwen2.5-VL architecture (`Qwen2_5_VLForConditionalGeneration`, its own
+processor, byte-level BPE tokenizer), trained from scratch on drawn scenes. It exists so that every command of gapcheck
+runs for real on a laptop; it knows nothing but these scenes.
+
+| what | value |
+|---|---|
+| command | `python -m perception_gap.tiny.train tower` then `python -m perception_gap.tiny.train {name}` |
+| training scenes | {scenes:,} (six tasks, split `train`, seed 0) |
+| vision tower | trained on dense labels (shape, colour, size, look, depth, albedo, position) for {tower_steps:,} steps, \
+{tower_hours} h; shared by all embedded models, then frozen |
+| language model | {layers} layers, {steps:,} steps of {batch}, learning rate {lr}, seed {seed}, {hours} h |
+| attention guided to the boxes | {guided} |
+| machine | two CPU cores, shared with other work, so the hours are an upper bound |
+| weights | float16 |
+
+## What it scores
+`{command}`
+
+{n} held-out scenes, greedy, exact option or sentence; 95 % bootstrap intervals, clustered by picture or pair.
+
+| task | accuracy | 95 % interval | n | chance |
+|---|---|---|---|---|
+{table}
+
+Chance is blind guessing over the possible answers. Focus (share of the answer's map inside the boxes): {focus}.
+"""
+
+
+def percent(metric: dict) -> str:
+    low, high = metric["ci"]
+    return f"{100 * metric['mean']:.1f} % | {100 * low:.1f} – {100 * high:.1f} % | {metric['n']}"
+
+
+def write_card(name: str, run: Run, command: str) -> None:
+    facts = json.loads((WEIGHTS / name / "training.json").read_text())
+    recipe, summary = facts.pop("recipe"), run.summary
+    lines = [
+        f"| {task} | {percent(metric)} | {100 * metric['chance']:.1f} % |"
+        for task, metric in summary["accuracy_by_task"].items()
+    ]
+    lines.append(f"| all | {percent(summary['accuracy'])} | |")
+    focus, chance = summary["focus_score"], summary["focus_score"]["chance"]
+    low, high = focus["ci"]
+    card = CARD.format(
+        **(facts | recipe),
+        guided=f"yes: −{recipe['guide']} · log focus added to the loss"
+        if recipe["guide"]
+        else "no: it never sees boxes",
+        command=command,
+        n=summary["n_samples"],
+        table="\n".join(lines),
+        focus=f"{focus['mean']:.3f} [{low:.3f}, {high:.3f}], of a uniform map {chance['mean']:.3f}",
+    )
+    (WEIGHTS / name / "README.md").write_text(card)
+
+
+@click.command(help=__doc__)
+@click.argument("names", nargs=-1)
+@click.option("--work", type=click.Path(path_type=Path), default=Path("runs/tiny"), show_default=True)
+@click.option("--limit", default=1800, show_default=True)
+def main(names: tuple[str, ...], work: Path, limit: int) -> None:
+    for name in names or RECIPES:
+        made = work / "weights" / name
+        if made.exists():
+            shutil.copytree(made, WEIGHTS / name, dirs_exist_ok=True)
+        command = f"gapcheck analyze tiny:{name} --data scenes --limit {limit}"
+        request = Request(
+            model=f"tiny:{name}", limit=limit, batch_size=24, out=work / "cards" / name,
+            settings=Settings(max_new_tokens=16), command=command,
+        )  # fmt: skip
+        write_card(name, analyze(request), command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""The terminal table of a run and what it found, in words that claim no more than the intervals allow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
+
+from tabulate import tabulate
+
+from perception_gap.store import Run
+
+Metric = Mapping[str, Any]
+
+# (label, path in summary.json, unit); rows whose metric a run does not have are left out.
+ROWS: tuple[tuple[str, str, str], ...] = (
+    ("focus score", "focus_score", "%"),
+    ("  right answers", "focus_score.correct_mean", "%"),
+    ("  wrong answers", "focus_score.incorrect_mean", "%"),
+    ("  right − wrong", "focus_score.difference", "points"),
+    ("  AUROC (right over wrong)", "focus_score.auroc", ""),
+    ("  chance (uniform map)", "focus_score.chance", "%"),
+    ("  lift (focus / chance)", "focus_score.lift", "×"),
+    ("pointing game", "pointing_game", "%"),
+    ("text–image mass", "text_image_mass", "%"),
+    ("entropy", "entropy", "nats"),
+    ("  relative to ln N", "entropy.relative", "%"),
+    ("salient regions", "salient_regions", "tokens"),
+    ("  of all tokens", "salient_regions.fraction", "%"),
+)
+COMPARED_ROWS: tuple[tuple[str, str, str], ...] = (
+    ("KL(teacher ‖ student), sample", "kl.sample", "nats"),
+    ("  floor (teacher, other sample)", "kl.sample_floor", "nats"),
+    ("KL(teacher ‖ student), words", "kl.all", "nats"),
+    ("  functional", "kl.functional", "nats"),
+    ("  object", "kl.object", "nats"),
+    ("  attribute", "kl.attribute", "nats"),
+    ("  floor (teacher, other sample)", "kl.floor", "nats"),
+    ("JS divergence, sample", "js.sample", "nats"),
+    ("  floor (teacher, other sample)", "js.sample_floor", "nats"),
+    ("top-k overlap", "top_k_overlap.all", "%"),
+    ("  floor (teacher, other sample)", "top_k_overlap.floor", "%"),
+    ("cosine distance, words", "cosine_distance.all", ""),
+    ("  functional", "cosine_distance.functional", ""),
+    ("  object", "cosine_distance.object", ""),
+    ("  attribute", "cosine_distance.attribute", ""),
+    ("  floor (teacher, other sample)", "cosine_distance.floor", ""),
+)
+
+
+Line = tuple[str, Metric, Metric | None, str]
+
+
+def summary_table(run: Run) -> str:
+    """Metrics with 95 % intervals and n (the teacher's own beside them), accuracy per task with chance, the finding."""
+    teacher = run.teacher()
+    summary, other = run.summary, None if teacher is None else teacher.summary
+    counts = f"{summary['model']}: {_counted(summary)}"
+    head = ["metric", "value [95 %]" if other is None else "student [95 %]", "n"]
+    if other is not None:
+        head.append("teacher [95 %]")
+        counts += f"; teacher {summary['teacher']}: {_counted(other)}"
+    rows = []
+    for label, metric, beside, unit in _lines(summary, other):
+        cells = [label, written(metric, unit), f"{metric['n']:,}"]
+        rows.append(cells if other is None else [*cells, written(beside, unit) if beside else ""])
+    aligned = ("left", "left", "right", "left")[: len(head)]
+    table = tabulate(rows, head, tablefmt="simple", disable_numparse=True, colalign=aligned, preserve_whitespace=True)
+    return f"{counts}\n\n{table}\n\n{finding(summary, other)}"
+
+
+def _counted(summary: Mapping[str, Any]) -> str:
+    return f"{summary['n_samples']:,} samples, {summary['n_failed']:,} failed"
+
+
+def _lines(summary: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> Iterator[Line]:
+    """(label, metric, the teacher's own or None, unit) of every line: accuracy, its tasks, then the fixed rows."""
+    beside = teacher or {}
+    yield "accuracy", summary["accuracy"], beside.get("accuracy"), "%"
+    for task, metric in summary["accuracy_by_task"].items():
+        chance = "" if metric.get("chance") is None else f" (chance {100 * metric['chance']:.1f} %)"
+        yield f"  {task}{chance}", metric, beside.get("accuracy_by_task", {}).get(task), "%"
+    for label, path, unit in ROWS:
+        if found := lookup(summary, path):
+            yield label, found, lookup(beside, path), unit
+    for label, path, unit in COMPARED_ROWS if teacher else ():
+        if found := lookup(summary, path):
+            yield label, found, None, unit
+
+
+def lookup(summary: Mapping[str, Any], path: str) -> Metric | None:
+    """The metric at a dotted path of summary.json, None when the run does not have it."""
+    found: Any = summary
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) and "mean" in found else None
+
+
+def defined(metric: Metric | None) -> TypeGuard[Metric]:
+    return metric is not None and metric["mean"] is not None and math.isfinite(metric["mean"])
+
+
+def written(metric: Metric | None, unit: str = "") -> str:
+    """`61.0 % [55.2, 66.8]`; "%" and "points" multiply by 100, another unit is appended; "undefined" for null."""
+    if not defined(metric):
+        return "undefined"
+    scale, digits = (100, 1) if unit in ("%", "points") else (1, 1 if unit == "tokens" else 2)
+    mean = f"{metric['mean'] * scale:.{digits}f}" + (f" {unit}" if unit else "")
+    if not metric["ci"]:
+        return mean
+    low, high = (f"{bound * scale:.{digits}f}" for bound in metric["ci"])
+    return f"{mean} [{low}, {high}]"
+
+
+def finding(summary: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> str:
+    """One sentence with its uncertainty; a difference is claimed only when its 95 % interval excludes none."""
+    who = "model" if teacher is None else "student"
+    said = [f"The {who} answers {written(summary['accuracy'], '%')}"]
+    if not defined(summary["accuracy"]):
+        said = [f"The {who}'s accuracy is undefined"]
+    elif teacher is not None:
+        said[0] += f" of the questions (teacher {written(teacher['accuracy'], '%')})"
+    else:
+        said[0] += " of the questions"
+    if teacher is not None:
+        said.append(_gap(lookup(summary, "kl.sample"), lookup(summary, "kl.sample_floor")))
+    said.append(_focus(summary))
+    return "; ".join(said) + "."
+
+
+def _gap(kl: Metric | None, floor: Metric | None) -> str:
+    if not defined(kl):
+        return "the divergence of its maps from the teacher's is undefined"
+    text = f"its maps differ from the teacher's by KL {written(kl, 'nats')}"
+    if not defined(floor):
+        return text + " (no floor: no other sample of the same task)"
+    other = f"the {written(floor, 'nats')} to the teacher's map of another picture"
+    if not kl["ci"] or not floor["ci"]:
+        return f"{text}, beside {other}"
+    if kl["ci"][1] < floor["ci"][0]:
+        return f"{text}, less than {other}"
+    if kl["ci"][0] > floor["ci"][1]:
+        return f"{text}, more than {other}"
+    return f"{text}, not distinguishable from {other}"
+
+
+def _focus(summary: Mapping[str, Any]) -> str:
+    """What focus says about being right; `difference` and `auroc` are within task, the two means are not."""
+    right, wrong, difference, auroc = (
+        lookup(summary, f"focus_score.{name}") for name in ("correct_mean", "incorrect_mean", "difference", "auroc")
+    )
+    if not defined(difference):
+        if not defined(lookup(summary, "focus_score")):
+            return "focus is undefined (no boxes)"
+        only = "right" if defined(right) else "wrong"
+        alone = defined(right) != defined(wrong)
+        return "focus of right and wrong answers cannot be compared" + (f" (all answers are {only})" if alone else "")
+    beside = f"within task {written(difference, 'points')}"
+    beside += f", AUROC {written(auroc)}" if defined(auroc) else ""
+    means = f"({written(right, '%')} and {written(wrong, '%')}; {beside})"
+    interval = difference["ci"]
+    if interval and interval[0] > 0:
+        return f"right answers have more focus than wrong ones {means}"
+    if interval and interval[1] < 0:
+        return f"right answers have less focus than wrong ones {means}"
+    return f"no difference in focus between right and wrong answers is established {means}"

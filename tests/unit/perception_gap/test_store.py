@@ -1,0 +1,76 @@
+"""The run directory: parts are atomic, keys decide what is reused, damage is named."""
+
+import json
+
+import numpy as np
+import pytest
+
+from perception_gap.errors import UsageError
+from perception_gap.geometry import TokenGeometry
+from perception_gap.store import SCHEMA_VERSION, Parts, Run, geometry_fields, geometry_of, write_text
+
+
+def row(key: str, **fields) -> dict:
+    return {"key": key, "sample_id": f"s-{key}", "task": "t", "status": "ok", "boxes": [0.0, 0.0, 1.0, 2.0]} | fields
+
+
+def test_a_part_gives_back_rows_and_arrays_in_the_order_asked_for(tmp_path):
+    parts = Parts(tmp_path)
+    parts.write([row("a"), row("b")], {"a/own": np.arange(3.0), "b/own": np.arange(4.0)})
+    parts.write([row("c", status="failed", error="no image")], {})
+    found = list(parts.read(["c", "missing", "b"]))
+    assert [r["key"] for r, _ in found] == ["c", "b"]
+    assert found[0][0]["error"] == "no image"
+    assert found[0][1] == {}
+    np.testing.assert_array_equal(found[1][1]["own"], np.arange(4.0))
+    assert found[1][0]["boxes"] == [0.0, 0.0, 1.0, 2.0]
+
+
+def test_half_a_part_and_a_torn_part_do_not_count(tmp_path):
+    parts = Parts(tmp_path)
+    for key in "abc":
+        parts.write([row(key)], {f"{key}/own": np.ones(2)})
+    (tmp_path / "parts" / "a.safetensors").unlink()  # killed between the two files
+    torn = tmp_path / "parts" / "b.parquet"
+    torn.write_bytes(torn.read_bytes()[:40])
+    assert set(parts.done()) == {"c"}
+
+
+def test_leftovers_of_a_killed_writer_are_removed_and_fresh_forgets_everything(tmp_path):
+    Parts(tmp_path).write([row("a")], {"a/own": np.ones(2)})
+    (tmp_path / "parts" / "x.parquet.123.tmp").touch()
+    assert set(Parts(tmp_path).done()) == {"a"}
+    assert not list((tmp_path / "parts").glob("*.tmp"))
+    assert Parts(tmp_path, fresh=True).done() == {}
+
+
+def test_an_output_that_is_a_file_is_a_usage_error(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="cannot be written"):
+        Parts(tmp_path / "file")
+
+
+def test_writing_replaces_whole_files_only(tmp_path):
+    target = tmp_path / "deep" / "run.json"
+    write_text(target, "one")
+    write_text(target, "two")
+    assert target.read_text() == "two"
+    assert [p.name for p in target.parent.iterdir()] == ["run.json"]
+
+
+def test_geometry_survives_a_row():
+    tiles = TokenGeometry.concatenate([TokenGeometry.grid(2, 3), TokenGeometry.nowhere(1), TokenGeometry.grid(1, 1)])
+    for geometry in (TokenGeometry.grid(3, 5), tiles):
+        assert geometry_of(row("a") | geometry_fields(geometry)) == geometry
+    assert geometry_fields(TokenGeometry.grid(3, 5))["token_boxes"] == []
+
+
+def test_opening_names_what_is_wrong(tmp_path):
+    with pytest.raises(UsageError, match=r"run\.json is missing"):
+        Run.open(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"schema_version": 0}))
+    with pytest.raises(UsageError, match="written in run schema 0"):
+        Run.open(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}))
+    with pytest.raises(UsageError, match="unfinished run"):
+        Run.open(tmp_path)
