@@ -72,14 +72,12 @@ _PRONOUNS = vocabulary(
     ourselves they them their theirs themselves this these those there here who whom whose which what where how why
     something anything nothing everything someone anyone nobody everyone"""
 )
-FUNCTION_WORDS = (
-    AUXILIARIES | CONJUNCTIONS | _PREPOSITIONS | _PRONOUNS
-    | vocabulary(
-    """a an the some any no not yes each every either neither both all few many much more most less least such
-        own same other another only just very too also quite rather then again once ever never even still yet
-        already else almost perhaps maybe"""
+_OTHER_FUNCTION_WORDS = vocabulary(
+    """a an the some any no not yes each every either neither both all few many much more most less least such own
+    same other another only just very too also quite rather then again once ever never even still yet already else
+    almost perhaps maybe"""
 )
-)  # fmt: skip
+FUNCTION_WORDS = AUXILIARIES | CONJUNCTIONS | _PREPOSITIONS | _PRONOUNS | _OTHER_FUNCTION_WORDS
 # HanTa's English tags (CLAWS C5), by prefix; what is listed nowhere (verbs VV*, numbers, adverbs, unknown) is "other".
 _CLAWS = {
     "AJ": "attribute", "NN": "object", "NP": "object", "ZZ": "object",
@@ -96,7 +94,7 @@ _LONGEST = 50  # HanTa takes seconds for a word of hundreds of letters, which a 
 _LETTERS = frozenset("abcdefghjklmnopqrstuvwxyz")  # "I" is a pronoun
 _LABELLED = frozenset({"point", "option", "choice", "letter"})
 
-# Combining marks are no \w for `re`; `_plain` turns each into this one, which the pattern keeps inside words.
+# Combining marks are no \w for `re`; `words` turns each into this one, which the pattern keeps inside words.
 _MARK = "\u0300"
 _WORD = re.compile(rf"[^\W_](?:[^\W_]|{_MARK})*(?:['’\-\u2010\u2011](?:[^\W_]|{_MARK})+)*")
 _SENTENCE = re.compile(r".+?(?:[.!?](?=\s)|$)", re.MULTILINE)
@@ -211,11 +209,16 @@ def _categories(text: str, spans: list[tuple[int, int]], tag: Callable[[list[str
         len(form) == 1 and form.lower() in _LETTERS and not is_article(form, *near)
         for form, *near in zip(forms, before, after, strict=True)
     ]
+    # "point a" names one thing, though "it point" reads as a verb to a tagger.
+    noun = [
+        here or (following and form.lower() in _LABELLED)
+        for form, here, following in zip(forms, label, [*label[1:], False], strict=True)
+    ]
     # A label "a" would read as an article and turn the noun before it into a verb: the tagger sees "b".
     stems = ["b" if named else _CLITIC.sub("", form)[:_LONGEST] for form, named in zip(forms, label, strict=True)]
     return [
         "object" if named else _lexicon(form) or tagged
-        for form, named, tagged in zip(forms, label, tag(stems), strict=True)
+        for form, named, tagged in zip(forms, noun, tag(stems), strict=True)
     ]
 
 

@@ -27,15 +27,16 @@ _CHOSEN = re.compile(
     rf"[(*]*(?P<letter>[A-Z]){_ALONE}"
 )
 _JOINED = re.compile(
-    r"[)*\s]*(?:[,/&]|\bor\b|\band\b)\s*(?:(?:or|and|option)\s+)*"
+    r"[)*\s]*(?:[,/&]|\bor\b|\band\b)\s*(?:(?:or|and|option|maybe|possibly|perhaps|also)\s+)*"
     rf"[(*]*(?P<letter>[A-Z]){_ALONE}"
 )
 _BOXED = re.compile(r"\\boxed\{\s*(?:\\(?:text|math)\w*\{)?\s*\(?(?P<letter>[A-Za-z])(?:[.:)][^{}]*)?\s*\}")
 _BOLD = re.compile(r"(?P<mark>\*\*|__)\s*\(?(?P<letter>[A-Za-z])(?:[.:)][^*_\n]*)?\s*(?P=mark)")
-_LEADING = re.compile(r"[\W_]*(?P<letter>[A-Za-z])(?:\s*(?:[.):\]](?!\w)|\n)|[\W_]*$|\s+[-–—]\s)")
+_LEADING = re.compile(r"[\W_]*(?P<letter>[A-Za-z])(?![+#])(?:\s*(?:[.):\]](?!\w)|\n)|[\W_]*$|\s+[-–—]\s)")
 _LISTED = re.compile(r"(?<![\w.])(?P<letter>[A-Za-z])[.):]\s+(?=\w)")
 _BARE = re.compile(rf"{_BEFORE}(?P<letter>[A-Z]){_ALONE}")
 _MENTIONED = re.compile(rf"\b(?:option|choice)\s+[(*]*(?P<letter>[a-z]){_ALONE}", re.IGNORECASE)
+_NEAR = 40  # characters around a letter that can tell what it is; keeps long answers linear
 _REJECTED_BEFORE = re.compile(
     r"(?:\b(?:not|never|nor|neither|except|than|unlike|instead of)|n['’]t(?: be)?)\s+(?:the\s+)?"
     r"(?:(?:option|choice|letter|answer)\s+)?[(*\"']*$",
@@ -49,7 +50,7 @@ _REJECTED_AFTER = re.compile(
 
 def final_part(text: str) -> str:
     """What an answer states in the end: the last <answer> element where there is one, never <think> elements."""
-    text = re.sub(r"<think>.*?</think>", " ", text, flags=re.DOTALL | re.IGNORECASE)
+    text = re.sub(r"<think>.*?(?:</think>|\Z)", " ", text, flags=re.DOTALL | re.IGNORECASE)
     text = re.split(r"</think>", text, flags=re.IGNORECASE)[-1]  # opened in the prompt
     answers = re.findall(r"<answer>(.*?)(?:</answer>|$)", text, flags=re.DOTALL | re.IGNORECASE)
     return re.sub(r"</?[a-z]+\s*/?>", " ", answers[-1] if answers else text).strip()
@@ -105,9 +106,8 @@ def _leading(text: str, allowed: str) -> set[str]:
 
 def _standalone(text: str, allowed: str) -> set[str]:
     found = _letters([*_BARE.finditer(text), *_MENTIONED.finditer(text)], allowed)
-    return {
-        m["letter"].upper() for m in found if m["letter"] not in "Ii" or m.start("letter") > m.start()
-    }  # of the capitals "I" alone is a word, "option I" is none
+    # A bare "I" is the pronoun, in "option I" it is a letter.
+    return {m["letter"].upper() for m in found if m["letter"] != "I" or m.start("letter") > m.start()}
 
 
 def _letters(found: Iterable[re.Match[str]], allowed: str) -> list[re.Match[str]]:
@@ -116,19 +116,17 @@ def _letters(found: Iterable[re.Match[str]], allowed: str) -> list[re.Match[str]
         m
         for m in found
         if m["letter"].upper() in allowed
-        and not _REJECTED_BEFORE.search(m.string, 0, m.start("letter"))
+        and not _REJECTED_BEFORE.search(m.string[max(0, m.start("letter") - _NEAR) : m.start("letter")])
         and not _REJECTED_AFTER.match(m.string, m.end("letter"))
         and not _is_word(m)
     ]
 
 
 def _is_word(m: re.Match[str]) -> bool:
-    """Whether the letter is the article "a", the pronoun "I" or a lower-case letter that runs on into a sentence."""
-    letter = m["letter"]
-    after = re.match(r"\W*?[^\S\n]+[*_\"'“]*(\w+)", m.string[m.end("letter") :])
-    if after is None or not m.string[m.end("letter")].isspace():
+    """Whether the letter is the article "a" or the pronoun "I": both run on into a sentence."""
+    letter, start, end = m["letter"], *m.span("letter")
+    after = re.match(r"[*_]*[^\S\n]+[*_\"'“]*(\w+)", m.string[end : end + _NEAR])
+    if after is None or letter not in "AaIi":
         return False
-    if letter in "Aa":
-        before = re.search(r"(\w+)\s+$", m.string[: m.start("letter")])
-        return is_article(letter, before and before[1], after[1]) or (letter == "a" and before is None)
-    return letter == "I" or letter.islower()
+    before = re.search(r"(\w+)\s+$", m.string[max(0, start - _NEAR) : start])
+    return letter in "Ii" or is_article(letter, before and before[1], after[1])

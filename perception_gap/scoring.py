@@ -30,7 +30,7 @@ _SEPARATORS = frozenset(".?,/")
 _MARK = "\u0300"  # stands for any combining mark, which `re` does not count among word characters
 _PIECE = re.compile(
     rf"(?P<number>(?<![^\W_])-?\d+(?:,\d{{3}})*(?:\.\d+)?(?![^\W_]|{_MARK}))"
-    rf"|(?P<word>(?:[^\W_]|{_MARK})+)|(?P<and>&)|(?P<question>\?)|(?P<end>[.!\n])"
+    rf"|(?P<word>(?:[^\W_]|{_MARK})+)|(?P<and>&)|(?P<question>\?)|(?P<end>\.(?=\s|$)|[!\n])"
     r"|(?P<slash>/|(?<=\d)\s?[-–—]\s?(?=\d))|(?P<comma>[,;:()\[\]{}|–—]|(?<=\s)-(?=\s))"
 )
 _STATEMENT = re.compile(rf"{ANSWER_CUE}[\s*_:]*(?=\S)", re.IGNORECASE)

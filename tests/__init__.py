@@ -1,0 +1,1 @@
+"""Tests mirror the packages: tests/unit/<package>/test_<module>.py."""
