@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.metrics import align, cosine_distance, js_divergence, kl_divergence, top_k_overlap
+from perception_gap.metrics import aligned_cosine_distance, js_divergence, kl_divergence, top_k_overlap
 from perception_gap.store import Run, geometry_of
 
 NOTHING = float("nan")
@@ -21,12 +21,20 @@ class Comparison:
     def __init__(self, rows: list[dict], teacher: Run, kind: str, seed: int, raster: tuple[int, int]) -> None:
         """kind: which of the teacher's maps were read on the shared text, "own" or "shared"."""
         self.teacher, self.kind, self.raster = teacher, kind, raster
-        self.rows = {r["sample_id"]: r for r in rows if r["status"] == "ok" and r["shared_text"] is not None}
+        self.rows = {r["sample_id"]: r for r in rows if self._comparable(r)}
         self.partner = partners(list(self.rows.values()), seed)
         grids = {(r["grid_rows"], r["grid_cols"]) for r in self.rows.values()}
         same = all(geometry_of(r) == teacher.geometry(i) for i, r in self.rows.items())
         # Floors compare maps of two samples, so a native frame also needs every sample to have a plain grid.
         self.native = same and (None, None) not in grids
+
+    def _comparable(self, row: dict) -> bool:
+        """Whether both models were read on one text about the same picture."""
+        if row["status"] != "ok" or row["shared_text"] is None or row["sample_id"] not in self.teacher:
+            return False
+        other = self.teacher.row(row["sample_id"])
+        same = other["question"] == row["question"] and other["image_hash"] == row["image_hash"]
+        return other["status"] == "ok" and bool(same)
 
     def frame(self, sample_id: str) -> tuple[int, int]:
         row = self.rows[sample_id]
@@ -105,20 +113,25 @@ class Comparison:
         }
         if not index:
             return found
-        teacher_side, student_side = align(
-            np.asarray(theirs, np.float64), np.asarray(mine, np.float64), np.asarray(groups)
-        )
         place = {key: i for i, key in enumerate(index)}
-        for i, (sample_id, w) in enumerate(index):
-            found[sample_id]["cosine_distance"][w] = cosine_distance(teacher_side[i], student_side[i])
-            partner = self.partner.get(sample_id)
-            if partner is None:
-                continue
-            other = match_words(self.rows[sample_id]["shared_categories"], self.teacher_words(partner)[1])[w]
-            j = place.get((partner, other)) if other is not None else None
-            if j is not None:
-                found[sample_id]["cosine_floor"][w] = cosine_distance(teacher_side[j], student_side[i])
+        others = np.asarray([place.get(self._other_word(*key), -1) for key in index])
+        sides = np.asarray(theirs, np.float64), np.asarray(mine, np.float64), np.asarray(groups)
+        # The aligned axes differ from fold to fold, so a floor is aligned as such, not put together from two folds.
+        for name, values in (
+            ("cosine_distance", aligned_cosine_distance(*sides)),
+            ("cosine_floor", aligned_cosine_distance(*sides, others=others)),
+        ):
+            for (sample_id, w), value in zip(index, values, strict=True):
+                found[sample_id][name][w] = value
         return found
+
+    def _other_word(self, sample_id: str, word: int) -> tuple[str, int]:
+        """The partner's word that stands in for this one in a floor; ("", -1) where there is none."""
+        partner = self.partner.get(sample_id)
+        if partner is None:
+            return "", -1
+        matched = match_words(self.rows[sample_id]["shared_categories"], self.teacher_words(partner)[1])[word]
+        return ("", -1) if matched is None else (partner, matched)
 
 
 def partners(rows: list[dict], seed: int) -> dict[str, str]:

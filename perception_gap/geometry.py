@@ -39,6 +39,8 @@ class TokenGeometry:
         image = np.asarray(self.image, dtype=np.int64)
         if boxes.ndim != 2 or boxes.shape[1] != 4 or image.shape != boxes.shape[:1]:
             raise ValueError(f"geometry of shapes boxes {boxes.shape}, image {image.shape}: expected [N, 4] and [N]")
+        if not (boxes[:, :2] <= boxes[:, 2:]).all():  # also False for NaN
+            raise ValueError("token rectangles: expected xyxy with x0 <= x1 and y0 <= y1, all finite")
         object.__setattr__(self, "boxes", boxes)
         object.__setattr__(self, "image", image)
 

@@ -9,7 +9,7 @@ NaN is undefined: its row is dropped and not counted in n. With fewer than two c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -58,8 +58,11 @@ def mean_ci(
     if not len(array):
         return Estimate(math.nan, math.nan, math.nan, 0)
     sums = np.stack([np.bincount(cluster, array, n_clusters), np.bincount(cluster, minlength=n_clusters)], axis=1)
-    totals = np.concatenate([weights @ sums for weights in _draws(n_clusters, resamples, seed)])
-    low, high = _interval(totals[:, 0] / totals[:, 1], n_clusters, level)
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        return _ratio(*(weights @ sums).T)
+
+    low, high = _interval(_bootstrap(mean, n_clusters, resamples, seed), level)
     return Estimate(float(array.mean()), low, high, len(array))
 
 
@@ -94,10 +97,8 @@ def difference_ci(
         # weight × difference = (n0 s1 − n1 s0) / (n0 + n1): nothing to divide by where a label is missing.
         return _ratio(((n0 * s1 - n1 * s0) / pooled).sum(axis=1), (n0 * n1 / pooled).sum(axis=1))
 
-    mean = float(difference(np.ones((1, n_clusters)))[0])
-    values_drawn = [difference(weights) for weights in _draws(n_clusters, resamples, seed)]
-    low, high = _interval(np.concatenate([np.empty(0), *values_drawn]), n_clusters, level)
-    return Estimate(mean, low, high, rows.n_comparable)
+    low, high = _interval(_bootstrap(difference, n_clusters, resamples, seed), level)
+    return Estimate(float(difference(np.ones((1, n_clusters)))[0]), low, high, rows.n_comparable)
 
 
 def auroc(values: ArrayLike, labels: ArrayLike, strata: ArrayLike | None = None) -> float:
@@ -147,8 +148,7 @@ def auroc_ci(
             pairs += ones.sum(axis=1) * zeros.sum(axis=1)
         return _ratio(favourable, pairs)
 
-    drawn = [area(weights) for weights in _draws(n_clusters, resamples, seed, width=len(array))]
-    low, high = _interval(np.concatenate([np.empty(0), *drawn]), n_clusters, level)
+    low, high = _interval(_bootstrap(area, n_clusters, resamples, seed, width=len(array)), level)
     return Estimate(auroc(values, labels, strata), low, high, table.n_comparable)
 
 
@@ -177,9 +177,13 @@ def accuracy_by_threshold(
     above = array[:, None] >= levels
     by_cluster = csr_array((np.ones(len(array)), (cluster, np.arange(len(array)))), shape=(n_clusters, len(array)))
     counts, right = by_cluster @ above.astype(np.float64), by_cluster @ (above * (label[:, None] == 1))
-    drawn = [_ratio(w @ right, w @ counts) for w in _draws(n_clusters, resamples, seed)]
-    resampled = np.concatenate([np.empty((0, len(levels))), *drawn])
-    bounds = [_interval(resampled[:, i], int((counts[:, i] > 0).sum()), level) for i in range(len(levels))]
+
+    def accuracy(weights: np.ndarray) -> np.ndarray:
+        return _ratio(weights @ right, weights @ counts)
+
+    drawn = _bootstrap(accuracy, n_clusters, resamples, seed)
+    drawn[:, (counts > 0).sum(axis=0) < 2] = np.nan
+    bounds = [_interval(column, level) for column in drawn.T]
     return pd.DataFrame(
         {
             "threshold": levels,
@@ -246,13 +250,20 @@ def _labelled(values: ArrayLike, labels: ArrayLike, clusters: ArrayLike | None, 
     return _Rows(array[keep], label[keep].astype(np.int64), *_codes(cluster, keep), *_codes(stratum, keep))
 
 
-def _draws(n_clusters: int, resamples: int, seed: int, width: int = 0) -> Iterator[np.ndarray]:
-    """Blocks [r, n_clusters] of bootstrap weights: how often each cluster was drawn (multinomial counts).
+def _bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray], n_clusters: int, resamples: int, seed: int, width: int = 0
+) -> np.ndarray:
+    """[resamples, ..]: the statistic of blocks of weights [r, n_clusters]; one row of NaN below two clusters.
 
-    width: columns of the caller's largest intermediate, if wider than the clusters. None below two clusters.
+    width: columns of the statistic's largest intermediate, if wider than the clusters.
     """
     if n_clusters < 2:
-        return
+        return np.full_like(statistic(np.ones((1, n_clusters))), np.nan)
+    return np.concatenate([statistic(w) for w in _draws(n_clusters, resamples, seed, width)])
+
+
+def _draws(n_clusters: int, resamples: int, seed: int, width: int) -> Iterator[np.ndarray]:
+    """Blocks [r, n_clusters] of bootstrap weights: how often each cluster was drawn (multinomial counts)."""
     generator = np.random.default_rng(seed)
     step = max(1, _BLOCK // max(n_clusters, width))
     for start in range(0, resamples, step):
@@ -262,10 +273,10 @@ def _draws(n_clusters: int, resamples: int, seed: int, width: int = 0) -> Iterat
         yield counts.reshape(r, n_clusters).astype(np.float64)
 
 
-def _interval(statistics: np.ndarray, n_clusters: int, level: float) -> tuple[float, float]:
+def _interval(statistics: np.ndarray, level: float) -> tuple[float, float]:
     """Percentile interval over the resamples in which the statistic is defined."""
     defined = statistics[~np.isnan(statistics)]
-    if n_clusters < 2 or not len(defined):
+    if not len(defined):
         return math.nan, math.nan
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

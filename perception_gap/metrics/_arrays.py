@@ -1,0 +1,36 @@
+"""From whatever holds a map (torch tensor of any device and dtype, array, list) to float64 numpy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
+    Values: TypeAlias = ArrayLike | Tensor
+
+
+def to_array(values: Values) -> np.ndarray:
+    """float64 copy on the CPU, without gradient. Torch is recognised without importing it."""
+    if hasattr(values, "detach"):
+        # numpy knows no bfloat16, and some devices no float64: first to the CPU, then to double.
+        values = values.detach().cpu().double().numpy()
+    return np.array(values, dtype=np.float64)
+
+
+def _distribution(attention: Values) -> np.ndarray | None:
+    """A map [N] scaled to sum 1; None where that is undefined.
+
+    Undefined: no token, no mass, or a weight that is negative, NaN or infinite. Raises ValueError unless [N].
+    """
+    weights = to_array(attention)
+    if weights.ndim != 1:
+        raise ValueError(f"a map of shape {weights.shape}: expected one weight per token, [N]; flatten with .ravel()")
+    if not len(weights) or not np.isfinite(weights).all() or weights.min() < 0 or weights.max() == 0:
+        return None
+    # The largest weight goes to 1 first, so that neither huge nor subnormal weights spoil the sum.
+    weights /= weights.max()
+    return weights / weights.sum()
