@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 import perception_gap
 from perception_gap import forward
+from perception_gap.categories import tagger_name
 from perception_gap.datasets import Dataset, check_boxes, open_image
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.loading import LoadedModel
@@ -82,7 +83,7 @@ def row_key(sample: Sample, images: str, revision: str, settings: Settings, shar
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "gapcheck": perception_gap.__version__}
+    found = {"python": platform.python_version(), "gapcheck": perception_gap.__version__, "tagger": tagger_name()}
     for name in ("torch", "torchvision", "transformers", "accelerate"):
         try:
             found[name] = version(name)
@@ -177,9 +178,12 @@ def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[d
             sizes = [(p.height, p.width) for p in pictures]
             rows[key] |= {"heights": [h for h, _ in sizes], "widths": [w for _, w in sizes]}
             check_boxes(sample, sizes)
+            score(sample.answer, sample.answer, sample.options)  # a reference that names no option is said here
             ready.append((item, pictures))
         except GapcheckError as error:
             rows[key] |= {"status": "failed", "error": str(error)}
+        except MemoryError as error:
+            rows[key] |= {"status": "failed", "error": failure(error)}
     for group, outcome in in_memory(loaded, job, ready):
         if isinstance(outcome, str):
             rows[group[0][0][3]] |= {"status": "failed", "error": outcome}

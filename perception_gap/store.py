@@ -28,12 +28,8 @@ from perception_gap.geometry import TokenGeometry
 
 SCHEMA_VERSION = 1
 
-_TEXT, _TEXTS, _NUMBERS, _INTEGERS = (
-    pa.string(),
-    pa.list_(pa.string()),
-    pa.list_(pa.float64()),
-    pa.list_(pa.int64()),
-)
+_TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
+_NUMBERS, _INTEGERS = pa.list_(pa.float64()), pa.list_(pa.int64())
 ROW_SCHEMA = pa.schema({
     "key": _TEXT, "sample_id": _TEXT, "task": _TEXT, "pair": _TEXT, "cluster": _TEXT, "images": _TEXTS, "image_hash": _TEXT,
     "heights": _INTEGERS, "widths": _INTEGERS, "question": _TEXT, "reference": _TEXT, "options": _TEXTS,

@@ -76,7 +76,7 @@ def fail(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("gapcheck", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="perception-gap", prog_name="gapcheck")
 def main() -> None:
     """Does a student vision-language model look where its teacher looks, and does that decide whether it is right?

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(epilog="Example: gapcheck demo --out runs/demo --limit 60")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True)
 @click.option("--limit", default=240, show_default=True, type=click.IntRange(min=1), help="Number of drawn scenes.")
 def command(out: Path, limit: int) -> None:

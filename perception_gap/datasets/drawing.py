@@ -64,7 +64,20 @@ def _outline(shape: str, x: float, y: float, radius: float, direction: str | Non
         points = list(zip(radii * np.cos(angles), radii * np.sin(angles), strict=True))
     elif shape == "cross":
         a, b = 0.34, 0.95
-        points = [(-a, -b), (a, -b), (a, -a), (b, -a), (b, a), (a, a), (a, b), (-a, b), (-a, a), (-b, a), (-b, -a), (-a, -a)]
+        points = [
+            (-a, -b),
+            (a, -b),
+            (a, -a),
+            (b, -a),
+            (b, a),
+            (a, a),
+            (a, b),
+            (-a, b),
+            (-a, a),
+            (-b, a),
+            (-b, -a),
+            (-a, -a),
+        ]
     elif shape == "arrow":
         points = [(0, -1), (0.85, 0.05), (0.35, 0.05), (0.35, 1), (-0.35, 1), (-0.35, 0.05), (-0.85, 0.05)]
         for _ in range(DIRECTIONS.index(direction or "up")):
@@ -94,7 +107,7 @@ def paint(
     hollow: bool = False,
     **facts,
 ) -> Thing:
-    """Draw a shape with a thin dark rim and return the Thing it is; `hollow` shows the background through its middle."""
+    """Draw a shape with a thin dark rim and return the Thing it is; `hollow` shows what lay behind its middle."""
     direction = facts.get("direction")
     rgb = np.asarray(COLORS[color], dtype=np.float32)
     behind = canvas.copy() if hollow else canvas
@@ -128,14 +141,18 @@ def marker(canvas: np.ndarray, letter: str, x: float, y: float, radius: float = 
     return Thing(letter, (x - radius, y - radius, x + radius, y + radius), **facts)
 
 
-def scatter(rng: np.random.Generator, radii: list[float], margin: float = 6, gap: float = 4) -> list[tuple[float, float]]:
+def scatter(
+    rng: np.random.Generator, radii: list[float], margin: float = 6, gap: float = 4
+) -> list[tuple[float, float]]:
     """Centres for discs of the given radii that neither touch one another nor leave the canvas."""
     while True:
         centers: list[tuple[float, float]] = []
         for radius in radii:
             for _ in range(60):
                 x, y = rng.uniform(radius + margin, SIDE - radius - margin, 2)
-                if all(np.hypot(x - a, y - b) > 1.3 * (radius + r) + gap for (a, b), r in zip(centers, radii, strict=False)):
+                if all(
+                    np.hypot(x - a, y - b) > 1.3 * (radius + r) + gap for (a, b), r in zip(centers, radii, strict=False)
+                ):
                     centers.append((float(x), float(y)))
                     break
         if len(centers) == len(radii):

@@ -6,10 +6,8 @@ Six tasks, named after the benchmarks whose skill they mimic (V*, BLINK, MMVP). 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -127,7 +125,7 @@ ALBEDOS = (0.22, 0.42, 0.66, 0.95)
 
 
 def relative_reflectance(rng: np.random.Generator) -> Scene:
-    """Which of two marked patches has the darker surface, under a shading gradient that can reverse the pixel values."""
+    """Which of two marked patches has the darker surface, under shading that can reverse the pixel values."""
     n = 4
     levels = rng.integers(0, len(ALBEDOS), (n, n))
     cells = _pick(rng, [(r, c) for r in range(n) for c in range(n)], 2)
@@ -268,6 +266,8 @@ def scene(task: str, index: int, *, split: str = "heldout", seed: int = 0) -> Sc
     return replace(
         drawn,
         id=f"{name}-{index:06d}",
+        # An object may be cut by the border: its box is what can be seen of it.
+        boxes=tuple(tuple(min(max(float(v), 0.0), float(SIDE)) for v in box) for box in drawn.boxes),  # type: ignore[misc]
         options=drawn.options if stream % 4 == 3 else (),
         pair=f"{name}-pair{stream:06d}" if task == "pairs" else None,
     )

@@ -25,7 +25,7 @@ runs for real on a laptop; it knows nothing but these scenes.
 |---|---|
 | command | `python -m perception_gap.tiny.train tower` then `python -m perception_gap.tiny.train {name}` |
 | training scenes | {scenes:,} (six tasks, split `train`, seed 0) |
-| vision tower | trained on dense labels (shape, colour, size, look, depth, albedo, position) for {tower_steps:,} steps, \
+| vision tower | {tower_steps:,} steps on dense labels (shape, colour, size, look, depth, albedo, position), \
 {tower_hours} h; shared by all embedded models, then frozen |
 | language model | {layers} layers, {steps:,} steps of {batch}, learning rate {lr}, seed {seed}, {hours} h |
 | attention guided to the boxes | {guided} |

@@ -42,9 +42,9 @@ class Recipe:
 
 
 RECIPES = {
-    "teacher": Recipe(layers=4, steps=4500, guide=0.3),
-    "unguided": Recipe(layers=4, steps=4500),
-    "student": Recipe(layers=2, steps=2500, seed=1),
+    "teacher": Recipe(layers=4, steps=2500, guide=0.3),
+    "unguided": Recipe(layers=4, steps=2500),
+    "student": Recipe(layers=2, steps=1000, seed=1),
 }
 
 
@@ -281,7 +281,7 @@ def train_language(work: Path, name: str, data: Data, heldout: Data, text_tokeni
             hit = torch.ones_like(answer[:, 1:])
             hit[answer[:, 1:]] = logits.argmax(-1) == target
             right[index] = hit.all(1).numpy()
-        return {t: round(float(right[heldout.tasks == t].mean()), 3) for t in dict.fromkeys(heldout.tasks)}
+        return {t: round(float(right[heldout.tasks == t].mean()), 3) for t in dict.fromkeys(heldout.tasks.tolist())}
 
     parts = nn.ModuleDict({"language": language})
     loop(work / name, parts, recipe.steps, recipe.lr, loss_of, check)

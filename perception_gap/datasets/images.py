@@ -1,0 +1,55 @@
+"""Images and boxes of one sample, checked when the sample is analysed: a bad one fails its row, not the run."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageFile, ImageOps
+
+from perception_gap.errors import GapcheckError
+from perception_gap.sample import Sample
+
+TOLERANCE = 1.0  # pixels: annotators count from 1 or round up, so a box may end one pixel beyond the border
+
+
+def open_image(path: Path) -> Image.Image:
+    """The picture, fully decoded, upright (EXIF orientation applied), as RGB.
+
+    GapcheckError, in one line with the path, for a file that is missing, truncated or no image.
+    """
+    # lmms-eval switches this on for the whole process, and half a picture would then pass for a whole one.
+    lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return ImageOps.exif_transpose(picture).convert("RGB")
+    except FileNotFoundError:
+        raise GapcheckError(f"image {path}: no such file; check the path or pass --image-root") from None
+    # Pillow's decoders raise all of these on damaged files (SyntaxError for broken PNG chunks).
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        reason = str(error).split("\n")[0].replace(f" {str(path)!r}", "") or type(error).__name__
+        raise GapcheckError(f"image {path}: cannot be decoded ({reason}); replace the file") from None
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = lenient
+
+
+def check_boxes(sample: Sample, sizes: Sequence[tuple[int, int]]) -> None:
+    """Every box must cover part of its image and end at most one pixel beyond it; `sizes` are (height, width).
+
+    GapcheckError names the box and the size of its image. `Sample.unit_boxes` clips what this tolerates.
+    """
+    for box, image in zip(sample.boxes, sample.box_images, strict=True):
+        height, width = sizes[image]
+        x0, y0, x1, y1 = box
+        inside = min(x0, y0) >= -TOLERANCE and x1 <= width + TOLERANCE and y1 <= height + TOLERANCE
+        empty = min(x1, width) <= max(x0, 0.0) or min(y1, height) <= max(y0, 0.0)
+        if empty or not inside or not all(math.isfinite(v) for v in box):
+            kind = "reaches outside" if not inside else "covers nothing of"
+            shown = ", ".join(f"{v:g}" for v in box)
+            raise GapcheckError(
+                f"sample {sample.id}: box [{shown}] {kind} image {image} ({width} × {height} pixels): "
+                "expected [x0, y0, x1, y1] in pixels of the original image"
+            )

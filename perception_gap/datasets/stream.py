@@ -1,0 +1,115 @@
+"""Entries of a large JSON file one after another, in bounded memory."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from perception_gap.errors import UsageError
+
+CHUNK = 1 << 18  # bytes read at a time
+LONGEST = 1 << 22  # characters of one entry; a damaged file must not be read to its end in search of a brace
+BLANK = re.compile(r"[ \t\r\n]*")
+
+
+class Entry(NamedTuple):
+    """`number` counts from 1; `offset` and `size` are the entry's bytes in the file."""
+
+    number: int
+    offset: int
+    size: int
+    value: dict[str, Any]
+
+
+class _Text:
+    """A file's text from `position` on, read as needed; `offset` is the byte of the file at `position`."""
+
+    def __init__(self, path: Path, file: IO[bytes]):
+        self.path, self.file = path, file
+        self.decode = codecs.getincrementaldecoder("utf-8")().decode
+        self.text, self.position, self.offset, self.ended = "", 0, 0, False
+
+    def grow(self) -> None:
+        data = self.file.read(CHUNK)
+        self.ended = not data
+        try:
+            more = self.decode(data, self.ended)
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{self.path}: not UTF-8 text ({error.reason}): save it as UTF-8") from None
+        self.text, self.position = self.text[self.position :] + more, 0
+
+    def advance(self, position: int) -> int:
+        """Move on to a position of the text; returns how many bytes that was."""
+        size = len(self.text[self.position : position].encode())
+        self.position = position
+        self.offset += size
+        return size
+
+    def peek(self) -> str:
+        """The next character that is no white space, '' at the end."""
+        while True:
+            self.advance(BLANK.match(self.text, self.position).end())  # type: ignore[union-attr]
+            if self.position < len(self.text) or self.ended:
+                return self.text[self.position : self.position + 1]
+            self.grow()
+
+
+def stream_entries(path: Path) -> Iterator[Entry]:
+    """The objects of a JSON array, or of JSON Lines, in the order of the file.
+
+    Memory is bounded by the longest entry (4 Mi characters), not by the file. UsageError names the number of an
+    entry that is malformed, too long or no object, and says so when the file ends before the array does.
+    """
+    try:
+        with path.open("rb") as file:
+            yield from _entries(_Text(path, file))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _entries(text: _Text) -> Iterator[Entry]:
+    array = text.peek() == "["
+    if array:
+        text.advance(text.position + 1)
+    number = 0
+    while (mark := text.peek()) not in ("", "]"):
+        if array and number:
+            if mark != ",":
+                raise UsageError(f"{text.path}: entry {number} is followed by {mark!r}: expected a comma or ]")
+            text.advance(text.position + 1)
+            text.peek()
+        number += 1
+        value, end = _next_value(text, number)
+        if not isinstance(value, dict):
+            raise UsageError(f"{text.path}: entry {number} is no JSON object: expected one with image and question")
+        offset = text.offset
+        yield Entry(number, offset, text.advance(end), value)
+    if array and mark != "]":
+        raise UsageError(f"{text.path}: ends after entry {number} without the closing ]: is the download complete?")
+
+
+def _next_value(text: _Text, number: int) -> tuple[Any, int]:
+    """The JSON value at the text's position and where it ends; reads on for as long as it is incomplete."""
+    decoder = json.JSONDecoder()
+    while True:
+        try:
+            return decoder.raw_decode(text.text, text.position)
+        except json.JSONDecodeError as error:
+            # An object cut by the end of the chunk fails like a malformed one, so read on, within bounds.
+            if text.ended or len(text.text) - text.position > LONGEST:
+                raise UsageError(f"{text.path}: entry {number} is not valid JSON ({error.msg})") from None
+        text.grow()
+
+
+def read_entry(path: Path, offset: int, size: int) -> dict[str, Any]:
+    """The entry that `stream_entries` found at these bytes; UsageError when the file has changed since."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return json.loads(file.read(size))
+    except (OSError, ValueError):
+        raise UsageError(f"{path}: changed or vanished while it was read: start again") from None

@@ -1,0 +1,98 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from perception_gap.datasets.images import check_boxes, open_image
+from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.sample import Sample
+
+NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+def encoded(kind: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(NOISE).save(file, kind)
+    return file.getvalue()
+
+
+def message(path: Path) -> str:
+    with pytest.raises(GapcheckError) as caught:
+        open_image(path)
+    assert not isinstance(caught.value, UsageError)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert str(path) in text
+    return text
+
+
+def test_an_image_opens_as_rgb_with_its_pixels(tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded("PNG"))
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "a.png")), NOISE)
+    Image.fromarray(NOISE).convert("L").save(tmp_path / "grey.png")
+    assert open_image(tmp_path / "grey.png").mode == "RGB"
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show the picture rotated by 90 degrees clockwise
+    Image.fromarray(NOISE).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "a.png")), np.rot90(NOISE, -1))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert "no such file" in message(tmp_path / "none.png")
+
+
+def test_what_is_no_image_is_named(tmp_path):
+    (tmp_path / "text.png").write_text("hello")
+    assert "cannot be decoded" in message(tmp_path / "text.png")
+    assert "cannot be decoded" in message(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.3, 0.6, 0.9])
+def test_a_truncated_image_is_refused_wherever_it_ends(tmp_path, kind, kept):
+    whole = encoded(kind)
+    (tmp_path / "cut").write_bytes(whole[: int(kept * len(whole))])
+    assert "cannot be decoded" in message(tmp_path / "cut")
+
+
+def test_a_truncated_image_is_refused_when_another_library_tolerates_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    whole = encoded("JPEG")
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    assert "truncated" in message(tmp_path / "cut.jpg")
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+
+
+def boxed(*boxes, images=None):
+    return Sample("s7", (Path("a"), Path("b")), "q", "a", boxes=boxes, box_images=images or (0,) * len(boxes))
+
+
+SIZES = [(48, 64), (100, 100)]  # (height, width)
+
+
+def test_boxes_inside_and_up_to_one_pixel_beyond_pass():
+    check_boxes(boxed((0, 0, 64, 48), (-1, -1, 65, 49), (10.5, 3, 11, 4)), SIZES)
+    check_boxes(boxed((0, 0, 100, 100), images=(1,)), SIZES)
+    check_boxes(boxed(), SIZES)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 66, 48), (0, 0, 64, 50), (-2, 0, 5, 5), (0, -2, 5, 5), (900, 900, 950, 950)])
+def test_a_box_outside_is_named_with_the_size_of_its_image(box):
+    with pytest.raises(GapcheckError, match=r"sample s7: box \[.*\] reaches outside image 0 \(64 × 48 pixels\)"):
+        check_boxes(boxed(box), SIZES)
+
+
+@pytest.mark.parametrize("box", [(5, 5, 5, 9), (9, 5, 5, 9), (5, 9, 8, 5), (64, 0, 65, 9), (-1, 0, 0, 9)])
+def test_a_box_that_covers_nothing_is_named(box):
+    with pytest.raises(GapcheckError, match=r"sample s7: box \[.*\] covers nothing of image 0"):
+        check_boxes(boxed(box), SIZES)
+
+
+def test_a_box_that_is_not_finite_is_refused():
+    with pytest.raises(GapcheckError, match="nan"):
+        check_boxes(boxed((0, 0, float("nan"), 5)), SIZES)
