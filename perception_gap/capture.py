@@ -142,7 +142,8 @@ class AttentionCapture:
         """A capture for one training forward, passed to it as `attention_rows`; a recomputed layer counts once.
 
         Its rows carry gradients; the interface is as before once the capture is gone. Under reentrant gradient
-        checkpointing, whose rows have no gradient, the forward raises UsageError.
+        checkpointing, whose rows have no gradient, the forward raises UsageError. Under checkpointing a step that
+        is given up before its backward (out of memory) needs `release()`.
         """
         capture = cls(model, queries, keys, layers, per_head=per_head)
         capture._attached = True
@@ -153,6 +154,10 @@ class AttentionCapture:
     def _reset(self) -> None:
         self._rows: list[Tensor] = []  # one sum over layers, or with `per_head` one entry a layer
         self._seen: dict[int, int] = {}  # id of a recorded attention module -> its layer
+
+    def release(self) -> None:
+        """Let go of the rows. Checkpointing holds the capture, the rows hold the graph: backward alone unties them."""
+        self._rows = []
 
     def __enter__(self) -> AttentionCapture:
         if self._open or self._attached:

@@ -13,6 +13,7 @@ from perception_gap.metrics import aligned_cosine_distance, js_divergence, kl_di
 from perception_gap.store import Run, geometry_of
 
 NOTHING = float("nan")
+MEASURES = {"kl": kl_divergence, "js": js_divergence, "top_k": top_k_overlap}
 
 
 class Comparison:
@@ -59,10 +60,10 @@ class Comparison:
             teacher = None
             if values is not None and source is not None and np.isfinite(values).all():
                 teacher = self.on_frame(values, self.teacher.geometry(source), frame)
-            comparable = teacher is not None and teacher.shape == student.shape
-            found[f"kl{suffix}"] = kl_divergence(teacher, student) if comparable else NOTHING
-            found[f"js{suffix}"] = js_divergence(teacher, student) if comparable else NOTHING
-            found[f"top_k{suffix or '_overlap'}"] = top_k_overlap(teacher, student) if comparable else NOTHING
+            for name, measure in MEASURES.items():
+                comparable = teacher is not None and teacher.shape == student.shape
+                found[f"{name}{suffix}"] = measure(teacher, student) if comparable else NOTHING  # type: ignore[arg-type]
+            found[f"top_k{suffix or '_overlap'}"] = found.pop(f"top_k{suffix}")
         return found
 
     def sample(self, sample_id: str, mine: np.ndarray) -> dict:
@@ -81,11 +82,12 @@ class Comparison:
         partner = self.partner.get(sample_id)
         others = self.teacher.map(partner, f"{self.kind}_words") if partner else None
         matched = match_words(row["shared_categories"], self.teacher_words(partner)[1] if partner else [])
-        same = theirs is not None and len(theirs) == len(mine)
+        if theirs is not None and len(theirs) != len(mine):
+            theirs = None
         return [
             self.divergences(
                 sample_id, mine[w],
-                theirs[w] if same else None,
+                None if theirs is None else theirs[w],
                 others[matched[w]] if others is not None and matched[w] is not None else None,
             )
             for w in range(len(mine))

@@ -6,6 +6,7 @@ Generation runs plainly; attention is read from one teacher-forced forward after
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,9 +49,9 @@ def check_rows(rows: str) -> None:
 @torch.inference_mode()
 def generate(loaded: LoadedModel, encoded: Encoded, max_new_tokens: int) -> list[list[int]]:
     """Greedy answers as token ids, without special tokens and what follows the first end of text."""
-    config = loaded.model.generation_config
-    pad = pad_id(loaded)
-    produced = loaded.model.generate(
+    model: Any = loaded.model
+    config, pad = model.generation_config, pad_id(loaded)
+    produced = model.generate(
         **encoded.inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, pad_token_id=pad,
         temperature=None, top_p=None, top_k=None,
     )  # fmt: skip

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from perception_gap.errors import UnsupportedModelError, UsageError
@@ -44,8 +46,11 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go."""
-        return self.model.device
+        """Where inputs go: the accelerator, even when layers are offloaded to the CPU or the disk."""
+        places = list(getattr(self.model, "hf_device_map", {}).values())
+        if not places:
+            return self.model.device
+        return next((torch.device(place) for place in places if not _is_host(place)), torch.device("cpu"))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -84,12 +89,12 @@ def load(
     found = _locate(name, revision)
     config = _config(found, name, trust_remote_code)
     check_supported(config)
-    processor = _processor(found, name, trust_remote_code)
+    processor = _processor(found, name, trust_remote_code, config)
     family = family_for(config, processor)
     if min_pixels is not None or max_pixels is not None:
         family.set_pixel_limits(min_pixels, max_pixels)
     options: dict[str, Any] = {
-        "dtype": _dtype(dtype, device_map is None and wanted.type == "cpu"), "attn_implementation": attn,
+        "dtype": _dtype(dtype, _on_cpu(wanted, device_map)), "attn_implementation": attn,
         "trust_remote_code": trust_remote_code, **found.options,
     }  # fmt: skip
     if quantization is not None:
@@ -100,11 +105,15 @@ def load(
     if device_map is not None:
         options["device_map"] = device_map
     try:
-        model = AutoModelForImageTextToText.from_pretrained(found.source, **options)
-    except (OSError, ValueError, ImportError) as error:  # missing weights, attention kernels that are not there
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(found.source, output_loading_info=True, **options)
+    except (OSError, ValueError, ImportError, SafetensorError) as error:  # weights or kernels that are not there
         raise UsageError(f"model {name!r} does not load: {_one_line(error)}") from error
+    model, report = loaded
+    if report["missing_keys"]:  # transformers would fill them with random numbers
+        some = ", ".join(sorted(report["missing_keys"])[:3])
+        raise UsageError(f"model {name!r} lacks {len(report['missing_keys'])} of its weights ({some}): fetch it again")
     if device_map is None:
-        torch.nn.Module.to(model, wanted)
+        model.to(wanted)
     commit = getattr(model.config, "_commit_hash", None)
     return LoadedModel(
         model.eval(), processor, family, name, commit or found.commit or _folder_hash(Path(found.source))
@@ -129,6 +138,8 @@ def _locate(name: str, revision: str | None) -> _Found:
         if not os.path.isfile(os.path.join(name, "config.json")):
             raise UsageError(f"folder {name!r} has no config.json: expected a checkpoint saved by save_pretrained")
         return _Found(name, {"local_files_only": True})
+    if os.path.exists(name):
+        raise UsageError(f"model {name!r} is a file: expected the folder that holds config.json")
     if not _HUB_ID.fullmatch(name):
         raise UsageError(f"model {name!r} does not exist: expected a folder, a hub id (owner/name) or tiny:NAME")
     return _locate_on_hub(name, revision)
@@ -136,20 +147,18 @@ def _locate(name: str, revision: str | None) -> _Found:
 
 def _locate_on_hub(name: str, revision: str | None) -> _Found:
     """Asks the hub once: transformers' own downloads would retry an unreachable hub for minutes."""
-    import httpx
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub import HfApi, errors
 
     try:
         info = HfApi().model_info(name, revision=revision, timeout=_PROBE_SECONDS)
-    except RevisionNotFoundError as error:
+    except errors.RevisionNotFoundError as error:
         raise UsageError(f"model {name!r} has no revision {revision!r} on the hub") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
         raise UsageError(
             f"model {name!r} is no folder and not on the hub (or private: set HF_TOKEN): expected a folder, "
             "a hub id (owner/name) or tiny:NAME"
         ) from error
-    except (HfHubHTTPError, httpx.HTTPError, OSError):  # offline, unreachable, out of service: the cache may have it
+    except (errors.HTTPError, OSError):  # offline, unreachable, out of service: the cache may have it
         return _Found(name, {"local_files_only": True, "revision": revision})
     return _Found(name, {"revision": info.sha or revision}, info.sha)
 
@@ -164,13 +173,13 @@ def _config(found: _Found, name: str, trust_remote_code: bool) -> Any:
             f"model {name!r} is no folder, not in the local cache, and the hub cannot be reached: expected a folder, "
             "a cached hub id or tiny:NAME"
         ) from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, StrictDataclassError) as error:
         raise UnsupportedModelError(
-            f"model {name!r} has an architecture that transformers does not know: {_one_line(error)}"
+            f"model {name!r} has a config.json that transformers does not understand: {_one_line(error)}"
         ) from error
 
 
-def _processor(found: _Found, name: str, trust_remote_code: bool) -> Any:
+def _processor(found: _Found, name: str, trust_remote_code: bool, config: Any) -> Any:
     try:
         processor = AutoProcessor.from_pretrained(found.source, trust_remote_code=trust_remote_code, **found.options)
     except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
@@ -179,6 +188,9 @@ def _processor(found: _Found, name: str, trust_remote_code: bool) -> Any:
     # Without an image processor AutoProcessor falls back to the tokenizer alone.
     if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
         raise UsageError(_no_processor(name))
+    # Without tokenizer files transformers makes a tokenizer of nothing but special tokens.
+    if config.image_token_id >= len(processor.tokenizer):
+        raise UsageError(_no_processor(name) + f" (its tokenizer has only {len(processor.tokenizer)} tokens)")
     return processor
 
 
@@ -203,6 +215,18 @@ def _device(device: str) -> torch.device:
     if wanted.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError(f"device {device!r}: torch sees no MPS device here; use auto or cpu")
     return wanted
+
+
+def _is_host(place: Any) -> bool:
+    return str(place) in ("cpu", "disk", "meta")
+
+
+def _on_cpu(device: torch.device, device_map: Any) -> bool:
+    if isinstance(device_map, dict):
+        return all(_is_host(place) for place in device_map.values())
+    if device_map is None:
+        return device.type == "cpu"
+    return _is_host(device_map) or not (torch.cuda.is_available() or torch.backends.mps.is_available())
 
 
 def _dtype(dtype: str | torch.dtype, on_cpu: bool) -> str | torch.dtype:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Scores of one slice stay below this many elements (32 MiB in float32), so a capture adds no peak of its own.
-_SLICE = 8 * 2**20
+# Scores of one slice stay below this many elements (8 MiB in float32), so a capture adds no peak of its own.
+_SLICE = 2 * 2**20
 
 
 def attention_rows(
@@ -41,14 +41,8 @@ def attention_rows(
     slices = []
     for start in range(0, max(1, n_queries), step):
         part = query[:, :, start : start + step].to(keys.dtype) * scaling
-        # The heads that share a key head become rows of one product, instead of repeating the keys.
-        scores = (part.reshape(batch, kv_heads, -1, part.shape[3]) @ keys).view(*part.shape[:3], n_keys)
-        if softcap is not None:
-            scores = softcap * torch.tanh(scores / softcap)
-        visible = mask
-        if mask is not None and mask.shape[2] > 1:
-            visible = mask[:, :, start : start + step]
-        weights = _softmax(scores, visible, sinks)
+        visible = mask if mask is None or mask.shape[2] == 1 else mask[:, :, start : start + step]
+        weights = _weights(part, keys, visible, softcap, sinks)
         if not per_head:
             weights = weights.mean(dim=1)
         if columns is not None:
@@ -58,22 +52,28 @@ def attention_rows(
     return slices[0] if len(slices) == 1 else torch.cat(slices, dim=-2)
 
 
-def _softmax(scores: Tensor, mask: Tensor | None, sinks: Tensor | None) -> Tensor:
-    """softmax of [B, H, T, K] over K under the mask; rows that see nothing are 0, and so is their gradient."""
+def _weights(query: Tensor, keys: Tensor, mask: Tensor | None, softcap: float | None, sinks: Tensor | None) -> Tensor:
+    """Weights [B, H, T, K] of scaled queries [B, H, T, D] over keys [B, Hkv, D, K].
+
+    One name for scores and weights, and the mask added in place, so that at most two tensors of this size live.
+    """
+    batch, heads, n_queries, width = query.shape
+    # The heads that share a key head become rows of one product, instead of repeating the keys.
+    folded = query.reshape(batch, keys.shape[1], heads // keys.shape[1] * n_queries, width)
+    weights = (folded @ keys).view(batch, heads, n_queries, keys.shape[3])
+    if softcap is not None:
+        weights = softcap * torch.tanh(weights / softcap)
     blind = None
     if mask is not None:
+        lowest = torch.finfo(mask.dtype).min if mask.is_floating_point() else 0
+        blind = (mask <= lowest).all(dim=-1, keepdim=True)  # transformers blocks by the lowest number or by -inf
         if mask.dtype == torch.bool:
-            scores = scores.masked_fill(~mask, float("-inf"))
-            blind = ~mask.any(dim=-1, keepdim=True)
-        else:
-            scores = scores + mask.to(scores.dtype)
-            # transformers blocks with the lowest finite number, others with -inf.
-            blind = (mask <= torch.finfo(mask.dtype).min).all(dim=-1, keepdim=True)
+            mask = torch.zeros_like(mask, dtype=weights.dtype).masked_fill_(~mask, float("-inf"))
         # A row that sees nothing (padding) would be NaN, and its NaN would reach every gradient.
-        scores = scores.masked_fill(blind, 0.0)
+        weights = weights.add_(mask.masked_fill(blind, 0.0))
     if sinks is None:
-        weights = torch.softmax(scores, dim=-1)
+        weights = torch.softmax(weights, dim=-1)
     else:
-        extra = sinks.to(scores.dtype).view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
-        weights = torch.softmax(torch.cat([scores, extra], dim=-1), dim=-1)[..., :-1]
+        extra = sinks.to(weights.dtype).view(1, -1, 1, 1).expand(*weights.shape[:-1], 1)
+        weights = torch.softmax(torch.cat([weights, extra], dim=-1), dim=-1)[..., :-1]
     return weights if blind is None else weights.masked_fill(blind, 0.0)

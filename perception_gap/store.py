@@ -31,7 +31,8 @@ SCHEMA_VERSION = 1
 _TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
 _NUMBERS, _INTEGERS = pa.list_(pa.float64()), pa.list_(pa.int64())
 ROW_SCHEMA = pa.schema({
-    "key": _TEXT, "sample_id": _TEXT, "task": _TEXT, "pair": _TEXT, "cluster": _TEXT, "images": _TEXTS, "image_hash": _TEXT,
+    "key": _TEXT, "sample_id": _TEXT, "task": _TEXT, "pair": _TEXT, "cluster": _TEXT, "images": _TEXTS,
+    "image_hash": _TEXT,
     "heights": _INTEGERS, "widths": _INTEGERS, "question": _TEXT, "reference": _TEXT, "options": _TEXTS,
     "boxes": _NUMBERS, "box_images": _INTEGERS, "status": _TEXT, "error": _TEXT, "answer": _TEXT,
     "correct": pa.bool_(), "shared_text": _TEXT, "n_image_tokens": pa.int64(), "grid_rows": pa.int64(),
@@ -111,7 +112,9 @@ class Parts:
     def read(self, keys: list[str]) -> Iterable[tuple[dict, dict[str, np.ndarray]]]:
         """(row, arrays by kind) of the stored keys, in the order asked for; one part in memory at a time."""
         where = self.done()
-        loaded, rows, arrays = None, {}, {}
+        loaded: str | None = None
+        rows: dict[str, dict] = {}
+        arrays: dict[str, dict[str, np.ndarray]] = {}
         for key in keys:
             if key not in where:
                 continue
@@ -167,7 +170,9 @@ class Run:
             ) from None
 
     def row(self, sample_id: str) -> pd.Series:
-        return self._by_id.loc[sample_id]
+        row = self._by_id.loc[sample_id]
+        assert isinstance(row, pd.Series)  # ids are unique
+        return row
 
     def __contains__(self, sample_id: str) -> bool:
         return sample_id in self._by_id.index

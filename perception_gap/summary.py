@@ -43,10 +43,10 @@ def finish(
         measured = {name: row[name] for name in row if name not in _KEPT_OUT}
         if row["status"] == "ok":
             measured |= one_map(row, arrays["own"])
-            compared = comparison is not None and row["sample_id"] in comparison.rows
-            if compared and "shared" in arrays:
-                measured |= comparison.sample(row["sample_id"], arrays["shared"])
-            tokens += word_rows(row, arrays, comparison if compared else None, cosine.get(row["sample_id"]))
+            against = comparison if comparison and row["sample_id"] in comparison.rows else None
+            if against:
+                measured |= against.sample(row["sample_id"], arrays["shared"])
+            tokens += word_rows(row, arrays, against, cosine.get(row["sample_id"]))
             for kind in ("own", "own_words", "shared", "shared_words"):
                 if kind in arrays:
                     maps[f"{row['sample_id']}/{kind}"] = normalised(arrays[kind])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -46,12 +48,10 @@ def tokenizer(texts: Iterable[str], vocab_size: int = 640) -> Qwen2Tokenizer:
         vocab_size=vocab_size - len(SPECIALS), initial_alphabet=sorted(alphabet), show_progress=False
     )
     trained.train_from_iterator(texts, trainer)
-    import json
-
     model = json.loads(trained.to_str())["model"]
     return Qwen2Tokenizer(
         vocab=model["vocab"],
-        merges=[tuple(m) for m in model["merges"]],
+        merges=[tuple(m) for m in model["merges"]],  # type: ignore[misc]
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         extra_special_tokens=list(SPECIALS[1:]),
@@ -62,7 +62,7 @@ def tokenizer(texts: Iterable[str], vocab_size: int = 640) -> Qwen2Tokenizer:
 def processor(text_tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLProcessor:
     """The real processor; at most 128 × 128 pixels, so an image gives at most 64 tokens."""
     size = {"shortest_edge": PATCH * PATCH, "longest_edge": PIXELS * PIXELS}
-    shared = {"size": size, "patch_size": PATCH, "merge_size": MERGE, "temporal_patch_size": 2}
+    shared: dict[str, Any] = {"size": size, "patch_size": PATCH, "merge_size": MERGE, "temporal_patch_size": 2}
     return Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(**shared),
         video_processor=Qwen2VLVideoProcessor(**shared),
@@ -74,7 +74,7 @@ def processor(text_tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLProcessor:
 def config(text_tokenizer: Qwen2Tokenizer, *, layers: int, hidden: int = 128, heads: int = 4, kv_heads: int = 2,
            intermediate: int = 256, vision_depth: int = 4, vision_hidden: int = 128) -> Qwen2_5_VLConfig:  # fmt: skip
     """A Qwen2.5-VL configuration of about 0.15 M parameters a text layer at the default width."""
-    ids = dict(zip(SPECIALS, text_tokenizer.convert_tokens_to_ids(list(SPECIALS)), strict=True))
+    ids = {name: int(text_tokenizer.convert_tokens_to_ids(name)) for name in SPECIALS}  # type: ignore[arg-type]
     half = hidden // heads // 2
     section = [half - 2 * (half * 3 // 8), half * 3 // 8, half * 3 // 8]
     return Qwen2_5_VLConfig(
@@ -99,7 +99,7 @@ def config(text_tokenizer: Qwen2Tokenizer, *, layers: int, hidden: int = 128, he
 def model(configuration: Qwen2_5_VLConfig) -> Qwen2_5_VLForConditionalGeneration:
     """Randomly initialised, float32, with greedy generation that ends at <|im_end|>."""
     built = Qwen2_5_VLForConditionalGeneration(configuration)
-    text = configuration.text_config
+    text: Any = configuration.text_config
     built.generation_config = GenerationConfig(
         eos_token_id=text.eos_token_id, pad_token_id=text.pad_token_id, do_sample=False
     )

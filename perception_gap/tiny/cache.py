@@ -40,7 +40,7 @@ def token_labels(things: Iterable[Thing]) -> np.ndarray:
         box = np.asarray(thing.box) / SIDE
         cover = geometry.overlap(box)
         if thing.shape == "patch":
-            labels[cover > 0.5, 5] = thing.albedo
+            labels[cover > 0.5, 5] = ABSENT if thing.albedo is None else thing.albedo
             continue
         # A thing counts where it fills a quarter of the token, and wherever its centre falls.
         x, y = ((c / SIDE) for c in thing.center)

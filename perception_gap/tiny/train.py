@@ -13,6 +13,7 @@ import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -96,7 +97,7 @@ def patches(images: np.ndarray, image_processor) -> Tensor:
     return cells[:, :, :, :, None].expand(-1, -1, -1, -1, 2, -1, -1).reshape(len(images) * N_TOKENS, -1)
 
 
-def see(visual: nn.Module, pixel_values: Tensor) -> Tensor:
+def see(visual: Any, pixel_values: Tensor) -> Tensor:
     """Image tokens [B, 64, hidden]: the tower's forward for equal square images, as one batch that compiles.
 
     The model's own forward splits attention image by image in Python, which costs half the time of a small tower;
@@ -176,8 +177,8 @@ def dense_targets(labels: np.ndarray) -> dict[str, Tensor]:
 
 def train_tower(work: Path, data: Data, heldout: Data, steps: int, image_processor, configuration) -> None:
     torch.manual_seed(0)
-    visual = build.model(configuration).model.visual
-    module = nn.ModuleDict({"visual": visual, "heads": dense_heads(visual.config.out_hidden_size)})
+    visual: Any = build.model(configuration).model.visual
+    module: Any = nn.ModuleDict({"visual": visual, "heads": dense_heads(visual.config.out_hidden_size)})
     look = torch.compile(see)
     with torch.no_grad():
         pixels = patches(data.images[:4], image_processor)
@@ -211,7 +212,7 @@ def train_tower(work: Path, data: Data, heldout: Data, steps: int, image_process
 
 
 @torch.no_grad()
-def features(work: Path, name: str, data: Data, visual: nn.Module, image_processor) -> np.ndarray:
+def features(work: Path, name: str, data: Data, visual: Any, image_processor) -> np.ndarray:
     """Image tokens of every rendered scene, half precision, [n, 64, hidden], computed once."""
     path = work / f"features-{name}.npy"
     if not path.exists():
@@ -227,7 +228,7 @@ def features(work: Path, name: str, data: Data, visual: nn.Module, image_process
 def train_language(work: Path, name: str, data: Data, heldout: Data, text_tokenizer, image_processor) -> None:
     recipe = RECIPES[name]
     torch.manual_seed(recipe.seed)
-    full = build.model(build.config(text_tokenizer, layers=recipe.layers))
+    full: Any = build.model(build.config(text_tokenizer, layers=recipe.layers))
     full.model.visual.load_state_dict(torch.load(work / "tower.pt", weights_only=True))
     visual = full.model.visual.requires_grad_(False).eval()
     seen, seen_heldout = (
@@ -288,7 +289,7 @@ def train_language(work: Path, name: str, data: Data, heldout: Data, text_tokeni
     export(work, name, full, text_tokenizer, recipe)
 
 
-def export(work: Path, name: str, full: nn.Module, text_tokenizer, recipe: Recipe) -> None:
+def export(work: Path, name: str, full: Any, text_tokenizer, recipe: Recipe) -> None:
     """A plain checkpoint folder in half precision, with its processor and the recipe that made it."""
     folder = work / "weights" / name
     full.half().save_pretrained(folder)
