@@ -15,7 +15,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from perception_gap.statistics import accuracy_by_threshold
 from perception_gap.store import Run
@@ -30,7 +29,9 @@ from reports.style import (
     STUDENT,
     TEACHER,
     WRONG,
+    bins,
     new_figure,
+    percent_ticks,
     save_png,
     undefined,
 )
@@ -66,15 +67,16 @@ def focus_accuracy_figure(run: Run) -> Figure:
     elif rows["correct"].isna().all():
         reason = "no answer was scored"
     rows = rows.dropna(subset=["focus_score", "correct"])
-    figure = new_figure(COLUMN, 4.3)
-    curve, counts, spread = figure.subplots(3, 1, height_ratios=[3, 0.9, 2.6])
     if reason is None and rows.empty:
         reason = "no sample has both a focus score and a scored answer"
     if reason:
-        counts.remove()
+        figure = new_figure(COLUMN, 1.5)
+        curve, spread = figure.subplots(2, 1)
         undefined(curve, reason)
         undefined(spread, reason)
     else:
+        figure = new_figure(COLUMN, 4.3)
+        curve, counts, spread = figure.subplots(3, 1, height_ratios=[3, 0.9, 2.6])
         counts.sharex(curve)
         _accuracy_curve(curve, counts, rows)
         _focus_spread(spread, rows, run.summary.get("focus_score", {}))
@@ -93,45 +95,44 @@ def _accuracy_curve(curve: Axes, counts: Axes, rows: pd.DataFrame) -> None:
     curve.plot(x, points["accuracy"], color=STUDENT, marker="o", ms=2.5, label="accuracy")
     curve.set_ylabel("accuracy")
     curve.set_ylim(0, 1.02)
-    curve.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    percent_ticks(curve.yaxis)
     curve.tick_params(labelbottom=False)
     curve.legend(loc="best")
-    counts.fill_between(x, 0, points["n"], color=MUTED, alpha=0.35, lw=0, step="post")
-    counts.step(x, points["n"], color=MUTED, lw=0.8, where="post")
+    counts.fill_between(x, 0, points["n"], color=MUTED, alpha=0.35, lw=0)
+    counts.plot(x, points["n"], color=MUTED, lw=0.8)
     counts.set_ylim(0, None)
     counts.set_xlim(0, None)
-    counts.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    counts.set_yticks([0, len(rows)])
     counts.set_ylabel("samples")
     counts.set_xlabel("focus threshold (attention mass inside the boxes)")
-    counts.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    percent_ticks(counts.xaxis)
 
 
 def _focus_spread(ax: Axes, rows: pd.DataFrame, summary: Mapping[str, Any]) -> None:
     focus = rows["focus_score"].to_numpy(dtype=float)
-    edges = np.linspace(0, max(focus.max(), 1e-9), 21)
+    edges = np.linspace(0, max(focus.max(), 1e-9), 1 + bins(len(focus), 15))
     groups = (("right", rows["correct"] >= 0.5, RIGHT, "-"), ("wrong", rows["correct"] < 0.5, WRONG, "--"))
     for name, mine, color, line in groups:
         values = focus[mine.to_numpy()]
-        label = f"{name}, n = {len(values)}" + ("" if len(values) else " (none)")
         if not len(values):
-            ax.plot([], [], color=color, ls=line, label=label)
+            ax.plot([], [], color=color, ls=line, label=f"{name}, n = 0")
             continue
-        _histogram(ax, values, edges, color, line, label)
+        _histogram(ax, values, edges, color, line, f"{name}: mean {100 * values.mean():.1f} %, n = {len(values)}")
         ax.axvline(values.mean(), color=color, ls=line, lw=1)
     chance = rows["focus_chance"].mean()
     if np.isfinite(chance):
-        ax.axvline(chance, color=FLOOR, ls=":", lw=1.2, label="mean chance (uniform map)")
+        ax.axvline(chance, color=FLOOR, ls=":", lw=1.2, label="chance (uniform map)")
     auroc = summary.get("auroc")
     if defined(auroc):
         interval = auroc["ci"]
         text = f"AUROC {auroc['mean']:.2f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
         ax.plot([], [], " ", label=text)
     ax.set_xlim(0, None)
-    ax.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    ax.set_xlabel("focus (attention mass inside the boxes); thin lines: means")
+    percent_ticks(ax.xaxis)
+    ax.set_xlabel("focus (attention mass inside the boxes)")
     ax.set_ylabel("share of the answers")
-    ax.yaxis.set_major_formatter(PercentFormatter(100, symbol=" %"))
-    ax.legend(loc="best", handlelength=1.6)
+    percent_ticks(ax.yaxis, 100)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.36), ncols=2, handlelength=1.5, columnspacing=0.8)
 
 
 def _histogram(ax: Axes, values: np.ndarray, edges: np.ndarray, color: str, line: str, label: str) -> None:
@@ -144,52 +145,50 @@ def _histogram(ax: Axes, values: np.ndarray, edges: np.ndarray, color: str, line
 @matplotlib.rc_context(RC)
 def divergence_figure(run: Run) -> Figure:
     """KL of the maps and cosine distance of the hidden states per word category, each with its floor (figure 3)."""
-    figure = new_figure(COLUMN, 2.3)
+    alone = run.info.get("teacher") is None
+    figure = new_figure(COLUMN, 0.9 if alone else 2.0)
     left, right = figure.subplots(1, 2)
-    reason = "no teacher" if run.info.get("teacher") is None else "no word was compared"
-    drawn = [
-        _category_bars(left, run.summary.get("kl", {}), STUDENT, reason),
-        _category_bars(right, run.summary.get("cosine_distance", {}), MUTED, reason),
-    ]
+    reason = "no teacher" if alone else "no word was compared"
     left.set_title("Attention maps")
     right.set_title("Hidden states")
-    if drawn[0]:
-        left.set_ylabel("KL(teacher ‖ student) (nats)")
-    if drawn[1]:
-        right.set_ylabel("cosine distance")
-    floors = [line for ax in (left, right) for line in ax.get_lines() if line.get_gid() == "floor"]
+    if _category_bars(left, run.summary.get("kl", {}), STUDENT, reason, named=True):
+        left.set_xlabel("KL(teacher ‖ student) (nats)")
+    if _category_bars(right, run.summary.get("cosine_distance", {}), MUTED, reason, named=False):
+        right.set_xlabel("cosine distance")
+    floors = [line for ax in (left, right) for line in ax.get_lines() if str(line.get_gid()).startswith("floor")]
     if floors:
         label = "floor: the teacher on another picture (bars, bands: 95 %)"
-        figure.legend(floors[:1], [label], loc="outside lower center", borderpad=0.1)
+        figure.legend(floors[:1], [label], loc="outside lower left", borderpad=0.1)
     return figure
 
 
-def _category_bars(ax: Axes, metrics: Mapping[str, Any], color: str, reason: str) -> bool:
-    """Bars with intervals and the floor's line and band; False, and words, when every category is undefined."""
+def _category_bars(ax: Axes, metrics: Mapping[str, Any], color: str, reason: str, *, named: bool) -> bool:
+    """Bars with intervals and each one's floor with its band; False, and words, when every category is undefined."""
     if not any(defined(metrics.get(category)) for category in CATEGORIES):
         undefined(ax, reason)
         return False
     ticks = []
-    for x, category in enumerate(CATEGORIES):
+    for y, category in enumerate(CATEGORIES):
         metric = metrics.get(category)
-        ticks.append(f"{category}\nn = {metric['n'] if metric else 0:,}")
+        count = f"n = {metric['n'] if metric else 0:,}"
+        ticks.append(f"{category}\n{count}" if named else count)
         if not defined(metric):
-            ax.text(x, 0, " undefined", rotation=90, ha="center", va="bottom", color=MUTED)
+            ax.text(0, y, " undefined", va="center", color=MUTED)
             continue
-        ax.bar(x, metric["mean"], width=0.62, color=color, alpha=0.75, lw=0)
+        ax.barh(y, metric["mean"], height=0.56, color=color, alpha=0.75, lw=0, gid=category)
         if metric["ci"]:
-            ax.plot([x, x], metric["ci"], color="black", lw=1.1, solid_capstyle="butt", gid=f"interval {category}")
-    for x, category in enumerate(CATEGORIES):
+            ax.plot(metric["ci"], [y, y], color="black", lw=1.2, solid_capstyle="butt", gid=f"interval {category}")
         floor = metrics.get(f"{category}_floor", metrics.get("floor"))
         if not defined(floor):
             continue
-        ends = [x - 0.42, x + 0.42]
-        ax.plot(ends, [floor["mean"]] * 2, color=FLOOR, ls="--", lw=1, gid="floor")
+        ends = [y - 0.4, y + 0.4]
+        ax.plot([floor["mean"]] * 2, ends, color=FLOOR, ls="--", lw=1, gid=f"floor {category}")
         if floor["ci"]:
-            ax.fill_between(ends, *floor["ci"], color=FLOOR, alpha=0.2, lw=0)
-    ax.set_xticks(range(len(CATEGORIES)), ticks)
-    ax.set_xlim(-0.6, len(CATEGORIES) - 0.4)
-    ax.set_ylim(0, None)
+            ax.fill_betweenx(ends, *floor["ci"], color=FLOOR, alpha=0.2, lw=0)
+    ax.set_yticks(range(len(CATEGORIES)), ticks)
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(len(CATEGORIES) - 0.45, -0.55)
+    ax.set_xlim(0, None)
     return True
 
 
@@ -208,7 +207,7 @@ def entropy_figure(run: Run, teacher: Run | None) -> Figure:
     if not len(every):
         undefined(ax, "no valid map")
         return figure
-    edges = np.linspace(every.min() - 1e-6, every.max() + 1e-6, 26)
+    edges = np.linspace(every.min() - 1e-6, every.max() + 1e-6, 1 + bins(len(every), 25))
     for name, _, color, line in groups:
         values = frames[name]["entropy"].to_numpy(dtype=float)
         if not len(values):
@@ -221,6 +220,6 @@ def entropy_figure(run: Run, teacher: Run | None) -> Figure:
         ax.axvline(values.mean(), color=color, ls=line, lw=1)
     ax.set_xlabel("entropy (nats; a uniform map of N tokens has ln N)")
     ax.set_ylabel("share of the samples")
-    ax.yaxis.set_major_formatter(PercentFormatter(100, symbol=" %"))
+    percent_ticks(ax.yaxis, 100)
     figure.legend(loc="outside lower left", fontsize=NORMAL - 1)
     return figure

@@ -7,7 +7,6 @@ What is painted is density: mass per area relative to mass spread evenly over al
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ from reports.style import BOX, FLOOR, MUTED, NORMAL, PAGE, RC, STUDENT, TEACHER,
 
 LONG_SIDE = 336  # pixels of a painted picture: finer than a panel of 1.4 inches shows at 150 dpi
 COARSE = 24  # raster that stands in for the grid when tokens overlap and the picture is smoothed
+Frame = tuple[float, float, float, float]  # left, right, bottom, top of a picture in its pixels, y down
 
 
 class Panel(NamedTuple):
@@ -45,7 +45,8 @@ def density(
 ) -> np.ndarray:
     """Attention density [n_images, rows, cols], 1 = uniform: the mean over all pictures is the mass that is on them.
 
-    weights: [N], any positive scale. `smooth` interpolates bicubically (for display only: mass is not preserved).
+    weights: [N], any positive scale. `smooth` interpolates bicubically, for display only: the mass of a
+    picture stays, its place within the picture is blurred.
     NaN everywhere when the weights sum to 0 or are not finite.
     """
     total = float(np.sum(weights))
@@ -56,8 +57,14 @@ def density(
     raster = np.concatenate([raster, np.zeros((n_images - len(raster), *coarse))])  # pictures without tokens
     raster = raster * (coarse[0] * coarse[1] * n_images)
     if smooth:
-        raster = np.stack([resize(one, (rows, cols), order=3, mode="edge").clip(0) for one in raster])
+        raster = np.stack([_smoothed(one, (rows, cols)) for one in raster])
     return raster
+
+
+def _smoothed(raster: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Bicubic interpolation to `shape` with the same mean and nothing below 0, which a cubic undershoots."""
+    fine = resize(raster, shape, order=3, mode="edge").clip(0)
+    return fine * (raster.mean() / fine.mean()) if fine.any() else fine
 
 
 def top_tokens(weights: np.ndarray, geometry: TokenGeometry, k: int) -> np.ndarray:
@@ -110,7 +117,10 @@ def overlay_figure(run: Run, teacher: Run | None, k: int = 6, *, top_k: int = 8,
         titles = [("image" + number, "black"), *((panel.title + number, panel.color) for panel in rows[0][1])]
         for offset, (title, color) in enumerate(titles):
             cells[0, group * width + offset].set_title(title, color=color, loc="center")
-    _explain(figure, teacher is not None, top_k, all(len(row["boxes"]) == 0 for row, _ in rows))
+    choice = "Largest KL. Maps: both models on one text; focus: own answer"
+    if teacher is None:
+        choice = "The first samples" if chosen["focus_score"].isna().all() else "Lowest to highest focus"
+    _explain(figure, choice, top_k, no_boxes=all(len(row["boxes"]) == 0 for row, _ in rows))
     return figure
 
 
@@ -163,7 +173,8 @@ def _draw_row(
             _outline(ax, panel.geometry.boxes[strongest] * scale, "white", 0.7)
             _outline(ax, here, BOX, 1.3)
     scale_bar = figure.colorbar(matplotlib.cm.ScalarMappable(norm, _see_through()), cax=bar)
-    scale_bar.outline.set_linewidth(0.4)  # type: ignore[operator]
+    bar.set_facecolor("0.35")  # a middle tone of the dimmed pictures that the colours lie on
+    scale_bar.outline.set_linewidth(0.4)
     scale_bar.set_label("attention (1 = uniform)", labelpad=2)
     _write_words(words, row, None if teacher is None else _same_sample(teacher, row["sample_id"]))
 
@@ -189,26 +200,24 @@ def _see_through() -> Colormap:
     """Magma whose opacity rises with the value, so that the picture stays visible where little attention lies."""
     value = np.linspace(0, 1, 256)
     colors = matplotlib.colormaps["magma"](0.25 + 0.75 * value)
-    colors[:, 3] = 0.9 * value**0.6
+    colors[:, 3] = 0.8 * value**0.8
     return ListedColormap(colors)
 
 
-def _show_picture(ax: Axes, picture: np.ndarray | None, frame: Sequence[float], name: Any) -> None:
+def _show_picture(ax: Axes, picture: np.ndarray | None, frame: Frame, name: Any) -> None:
     if picture is None:
         ax.text(0.5, 0.5, f"picture not found:\n{Path(name).name}", ha="center", va="center", color=MUTED,
                 transform=ax.transAxes, parse_math=False)  # fmt: skip
-        ax.imshow(np.full((1, 1, 3), 0.93), extent=tuple(frame))
+        ax.imshow(np.full((1, 1, 3), 0.93), extent=frame)
     else:
-        ax.imshow(picture, extent=tuple(frame))
+        ax.imshow(picture, extent=frame)
 
 
-def _show_attention(
-    ax: Axes, picture: np.ndarray | None, values: np.ndarray, frame: Sequence[float], norm: Normalize
-) -> None:
+def _show_attention(ax: Axes, picture: np.ndarray | None, values: np.ndarray, frame: Frame, norm: Normalize) -> None:
     grey = np.full((1, 1), 0.5) if picture is None else rgb2gray(picture)
     # Dimmed and without colour, so that the only colour in the panel is attention.
-    ax.imshow(0.6 * grey, cmap="gray", vmin=0, vmax=1, extent=tuple(frame))
-    ax.imshow(values, cmap=_see_through(), norm=norm, extent=tuple(frame), interpolation="nearest", gid="attention")
+    ax.imshow(0.6 * grey, cmap="gray", vmin=0, vmax=1, extent=frame)
+    ax.imshow(values, cmap=_see_through(), norm=norm, extent=frame, interpolation="nearest", gid="attention")
     if not np.isfinite(values).any():
         ax.text(0.5, 0.5, "undefined: no mass", color="white", ha="center", va="center", transform=ax.transAxes)
 
@@ -236,9 +245,9 @@ def _write_words(ax: Axes, row: pd.Series, teacher: pd.Series | None) -> None:
         spoken = [("teacher", TEACHER, teacher), ("student", STUDENT, row)]
     for name, color, one in spoken:
         mark = "–" if pd.isna(one["correct"]) else ("✓" if one["correct"] else "✗")
-        lines += [(text, color, False) for text in _wrapped(f"{name} {mark} {one['answer']}", 2)]
-        focus = "undefined" if pd.isna(one["focus_score"]) else f"{one['focus_score']:.1%}".replace("%", " %")
-        lines.append((f"    focus {focus}", color, False))
+        focus = "undefined" if pd.isna(one["focus_score"]) else f"{100 * one['focus_score']:.1f} %"
+        lines.append((f"{name} {mark}  focus {focus}", color, True))
+        lines += [(text, "black", False) for text in _wrapped(one["answer"] or "(empty answer)", 2)]
     if teacher is not None:
         lines.append((f"KL(teacher ‖ student) = {row['kl']:.2f} nats", "black", False))
     for i, (text, color, bold) in enumerate(lines):
@@ -252,14 +261,13 @@ def _wrapped(text: Any, lines: int, width: int = 36) -> list[str]:
     return textwrap.wrap(str(text), width, max_lines=lines, placeholder=" …", break_long_words=True)
 
 
-def _explain(figure: Figure, has_teacher: bool, top_k: int, no_boxes: bool) -> None:
-    """One line under the pictures: what the outlines are and which text the maps and the focus belong to."""
+def _explain(figure: Figure, choice: str, top_k: int, *, no_boxes: bool) -> None:
+    """Under the pictures: how the samples were chosen and what the outlines are."""
     handles = [
         Rectangle(
             (0, 0), 1, 1, fill=False, ec=BOX, lw=1.3, label="reference box (none here)" if no_boxes else "reference box"
         ),
         Rectangle((0, 0), 1, 1, fc=FLOOR, ec="white", lw=0.7, label=f"the {top_k} strongest tokens"),
     ]
-    texts = "Largest KL. Maps: both models on one text; focus: own answer" if has_teacher else "Lowest to highest focus"
-    figure.legend(handles=handles, loc="outside lower left", ncols=2, title=texts, alignment="left",
+    figure.legend(handles=handles, loc="outside lower left", ncols=2, title=choice, alignment="left",
                   title_fontsize=NORMAL - 1, handlelength=1.2, handleheight=1.0)  # fmt: skip

@@ -9,9 +9,12 @@ import os
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 COLUMN, PAGE = 3.4, 6.9  # inches: one and two columns of a paper
 DPI = 150
@@ -49,6 +52,17 @@ RC = {
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of this size in inches; call it, and fill it, inside `matplotlib.rc_context(RC)`."""
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def percent_ticks(axis: Axis, whole: float = 1) -> None:
+    """Label ticks as percent of `whole`, with as many digits as the tick needs: rounding would move it."""
+    axis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value / whole:.4g} %"))
+
+
+def bins(n: int, most: int) -> int:
+    """Number of bins of a histogram of n values: few for few values, so that it does not become a comb."""
+    return int(np.clip(2 * np.sqrt(n), 5, most))
 
 
 def undefined(ax: Axes, reason: str) -> None:
