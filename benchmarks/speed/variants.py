@@ -1,0 +1,195 @@
+"""One measurement in one fresh process: a forward with one way of reading attention, its time and its peak memory.
+
+`python -m benchmarks.speed.variants '{"variant": "rows", ...}'` prints one JSON object. `capture.py` starts it.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
+
+from perception_gap.capture import AttentionCapture
+
+# Text decoders of the Qwen2.5-VL architecture. "text": 358 M parameters; the other has the 3B model's shape.
+PRESETS: dict[str, dict[str, Any]] = {
+    "text": {
+        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+        "num_attention_heads": 16, "num_key_value_heads": 2,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [8, 12, 12]},
+    },
+    "qwen2.5-vl-3b": {
+        "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
+        "num_attention_heads": 16, "num_key_value_heads": 2,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+    },
+}  # fmt: skip
+VARIANTS = ("plain", "rows", "eager", "hooks")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one process measures. layers: 0 = the preset's own number."""
+
+    variant: str
+    tokens: int
+    rows: int = 64
+    preset: str = "text"
+    layers: int = 0
+    device: str = "cpu"
+    dtype: str = "float32"
+    repeats: int = 5
+    threads: int = 0
+
+
+def build(preset: str, layers: int, attention: str, device: str, dtype: str) -> Any:
+    """Text decoder with random weights and without a language head, whose logits would hide what is measured."""
+    shape = dict(PRESETS[preset])
+    if layers:
+        shape["num_hidden_layers"] = layers
+    torch.manual_seed(0)
+    config = Qwen2_5_VLTextConfig(vocab_size=32, max_position_embeddings=32768, pad_token_id=0, **shape)
+    config._attn_implementation = attention
+    with torch.device(device):
+        return Qwen2_5_VLTextModel(config).to(getattr(torch, dtype)).eval()
+
+
+def masks(tokens: int, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Image tokens first, text tokens last: (queries, keys), bool [1, tokens + rows]."""
+    queries = torch.zeros(1, tokens + rows, dtype=torch.bool, device=device)
+    queries[:, tokens:] = True
+    return queries, ~queries
+
+
+def embeddings(model: Any, length: int) -> Tensor:
+    parameter = next(model.parameters())
+    generator = torch.Generator(parameter.device).manual_seed(1)
+    width = model.config.hidden_size
+    return torch.randn(1, length, width, generator=generator, device=parameter.device, dtype=parameter.dtype)
+
+
+def bytes_needed(model: Any, variant: str, length: int) -> int:
+    """A low estimate of what the attention matrices of the variant take beside the model."""
+    size = next(model.parameters()).element_size()
+    matrix = model.config.num_attention_heads * length**2
+    kept = {"eager": model.config.num_hidden_layers, "hooks": 0}.get(variant)
+    # In a layer at once: the scores, their float32 softmax and its copy in the model's precision.
+    return 0 if kept is None else matrix * (size * (kept + 2) + 4)
+
+
+def bytes_available(device: str) -> int:
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(device)[0]
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable"):
+            return int(line.split()[1]) * 1024
+    return 2**63
+
+
+def runner(model: Any, variant: str, tokens: int, rows: int) -> Callable[[], Any]:
+    """A function that runs one forward and returns the wanted rows [rows, tokens] (None for "plain")."""
+    given = embeddings(model, tokens + rows)
+    inputs: dict[str, Any] = {"inputs_embeds": given, "use_cache": False}
+    queries, keys = masks(tokens, rows, given.device)
+
+    def plain() -> None:
+        model(**inputs)
+
+    def ours() -> Tensor:
+        with AttentionCapture(model, queries, keys) as capture:
+            model(**inputs)
+        return capture.attention[0]
+
+    def eager() -> Tensor:
+        layers = model(**inputs, output_attentions=True).attentions
+        return torch.stack([layer[0, :, tokens:, :tokens].float().mean(0) for layer in layers]).mean(0)
+
+    def hooks() -> Tensor:
+        wanted: list[Tensor] = []
+
+        def reduce(module, arguments, output):
+            wanted.append(output[1][0].mean(0)[tokens:, :tokens].float())
+            return output[0], None
+
+        handles = [layer.self_attn.register_forward_hook(reduce) for layer in model.layers]
+        try:
+            model(**inputs)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return torch.stack(wanted).mean(0)
+
+    return {"plain": plain, "rows": ours, "eager": eager, "hooks": hooks}[variant]
+
+
+@contextmanager
+def peak_memory(device: str):
+    """Yields a function → bytes taken above those at the start, at the highest point since then."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield lambda: torch.cuda.max_memory_allocated(device) - before
+        return
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():
+        clear.write_text("5")  # resets VmHWM, the peak of the resident memory
+        before = _resident("VmRSS")
+        yield lambda: _resident("VmHWM") - before
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        yield lambda: (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
+
+
+def _resident(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}: peak memory needs Linux with procfs")
+
+
+def measure(what: Measurement) -> dict:
+    """Settings, `seconds` and `cpu_seconds` (one a repeat, after a warm-up), `peak_bytes`; or `skipped`: reason."""
+    if what.threads:
+        torch.set_num_threads(what.threads)
+    attention = "sdpa" if what.variant in ("plain", "rows") else "eager"
+    model = build(what.preset, what.layers, attention, what.device, what.dtype)
+    needed = bytes_needed(model, what.variant, what.tokens + what.rows)
+    available = bytes_available(what.device)
+    if needed > 0.9 * available:
+        return {
+            **asdict(what),
+            "skipped": f"needs over {needed / 1e9:.0f} GB, {available / 1e9:.0f} GB are free",
+        }
+    run = runner(model, what.variant, what.tokens, what.rows)
+    seconds, cpu_seconds = [], []
+    with torch.inference_mode(), peak_memory(what.device) as peak:
+        for _ in range(1 + what.repeats):
+            start, cpu_start = time.perf_counter(), time.process_time()
+            run()
+            if what.device.startswith("cuda"):
+                torch.cuda.synchronize(what.device)
+            seconds.append(time.perf_counter() - start)
+            cpu_seconds.append(time.process_time() - cpu_start)
+        return {
+            **asdict(what),
+            "seconds": seconds[1:],
+            "cpu_seconds": cpu_seconds[1:],
+            "peak_bytes": peak(),
+        }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Measurement(**json.loads(sys.argv[1])))))

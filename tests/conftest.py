@@ -1,0 +1,23 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """kind (see tests/models.py) → folder of a tiny random checkpoint with its processor, built once a session."""
+    from tests.models import checkpoint
+
+    built: dict[str, Path] = {}
+
+    def folder(kind: str) -> Path:
+        if kind not in built:
+            built[kind] = checkpoint(kind, tmp_path_factory.mktemp(kind))
+        return built[kind]
+
+    return folder
