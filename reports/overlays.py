@@ -18,7 +18,7 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
-from PIL import Image
+from PIL import Image, ImageOps
 from skimage.color import rgb2gray
 from skimage.transform import resize
 
@@ -190,7 +190,8 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     """The picture as float RGB [rows, cols, 3] in 0..1, or None when the file is gone or cannot be read."""
     try:
         with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"), dtype=np.float64) / 255
+            upright = ImageOps.exif_transpose(image)  # as the model saw it
+            pixels = np.asarray(upright.convert("RGB"), dtype=np.float64) / 255
     except OSError:
         return None
     return resize(pixels, shape, anti_aliasing=True).clip(0, 1)

@@ -1,0 +1,287 @@
+"""What every model family gives: the prompt, the role of each token, and where each image token lies."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.geometry import TokenGeometry
+
+Size = tuple[int, int]  # (height, width) of an original image, pixels
+_UNDECODED = "\ufffd"  # what decoding gives for the first bytes of an unfinished character
+_SENTINEL = "gapcheck question"
+
+
+def predicting(answer_mask: Tensor) -> Tensor:
+    """The queries that predict the answer: bool [B, S] → bool [B, S], shifted left by one.
+
+    The logits at position p − 1 choose the token at p, so an answer token's attention is the row of p − 1. The row of
+    p itself belongs to a token already chosen: it looks for the NEXT word.
+    """
+    shifted = torch.zeros_like(answer_mask)
+    shifted[:, :-1] = answer_mask[:, 1:]
+    return shifted
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A batch of B prompts of S positions, ready for `generate` or one forward.
+
+    inputs: the processor's whole output, left-padded (Qwen's positions depend on `mm_token_type_ids`).
+    image: bool [B, S], the image tokens; those of sample b are in the order of `geometry[b]`, N_b = image[b].sum().
+    question: bool [B, S], tokens of the question's text (neither template nor system prompt).
+    geometry: one TokenGeometry per sample.
+    """
+
+    inputs: dict[str, Tensor]
+    image: Tensor
+    question: Tensor
+    geometry: list[TokenGeometry]
+
+    def with_answers(self, answer_ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Encoded, Tensor]:
+        """The prompts followed by their answers, right-padded to the longest answer A.
+
+        Returns the batch of S + A positions and bool [B, S + A], the answer tokens' OWN positions; the queries that
+        predict them are `predicting(mask)`. Raises ValueError if there is not one answer per prompt.
+        """
+        batch = len(self.geometry)
+        if len(answer_ids) != batch:
+            raise ValueError(f"{len(answer_ids)} answers for {batch} prompts: expected one each")
+        device = self.image.device
+        longest = max((len(ids) for ids in answer_ids), default=0)
+        tokens = torch.full((batch, longest), pad_id, device=device)
+        own = torch.zeros(batch, longest, dtype=torch.bool, device=device)
+        for b, ids in enumerate(answer_ids):
+            tokens[b, : len(ids)] = torch.as_tensor(list(ids), dtype=tokens.dtype, device=device)
+            own[b, : len(ids)] = True
+        text_type = torch.zeros_like(tokens)
+        tails = {
+            "input_ids": tokens,
+            "attention_mask": own,
+            "mm_token_type_ids": text_type,
+            "token_type_ids": text_type,
+        }
+        inputs = {
+            name: torch.cat([value, tails[name].to(value.dtype)], dim=1) if name in tails else value
+            for name, value in self.inputs.items()
+        }
+        nothing = torch.zeros_like(own)
+        whole = replace(
+            self,
+            inputs=inputs,
+            image=torch.cat([self.image, nothing], dim=1),
+            question=torch.cat([self.question, nothing], dim=1),
+        )
+        return whole, torch.cat([torch.zeros_like(self.image), own], dim=1)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Encoded:
+        """The same batch on another device; floating inputs (pixels) also take `dtype`."""
+        moved = {
+            name: value.to(device, dtype if dtype is not None and value.is_floating_point() else value.dtype)
+            for name, value in self.inputs.items()
+        }
+        return replace(self, inputs=moved, image=self.image.to(device), question=self.question.to(device))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the whole original image lies on a processor's canvas: left, top, width, height in canvas pixels.
+
+    A crop makes it stick out of the canvas, padding makes it smaller than the canvas.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def raster(self, rows: int, cols: int, cell: Size, *, image: int = 0) -> TokenGeometry:
+        """A raster of `cell` (height, width) canvas pixels a token from the canvas's top left corner.
+
+        Tokens that see padding alone cover nothing.
+        """
+        xs = (np.arange(cols + 1) * cell[1] - self.x) / self.width
+        ys = (np.arange(rows + 1) * cell[0] - self.y) / self.height
+        boxes = np.stack(
+            [
+                np.tile(xs[:-1], rows),
+                np.repeat(ys[:-1], cols),
+                np.tile(xs[1:], rows),
+                np.repeat(ys[1:], cols),
+            ],
+            axis=1,
+        )
+        return TokenGeometry(boxes, np.full(rows * cols, image))
+
+
+class Family:
+    """One model family. Subclasses set `model_types` and define `image_geometry`.
+
+    config: the model's configuration; processor: its processor (image processor, tokenizer, chat template).
+    """
+
+    model_types: ClassVar[tuple[str, ...]] = ()
+    has_pixel_limits: ClassVar[bool] = False  # whether min_pixels and max_pixels mean something to its processor
+
+    def __init__(self, config: Any, processor: Any) -> None:
+        self.config = config
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+
+    @property
+    def name(self) -> str:
+        return str(self.config.model_type)
+
+    @property
+    def image_token_id(self) -> int:
+        return int(self.config.image_token_id)
+
+    def render(self, n_images: int, text: str, system: str | None = None) -> str:
+        """The model's own chat template with the generation prompt; images come before the text.
+
+        Raises UsageError if the processor has no chat template.
+        """
+        if not getattr(self.processor, "chat_template", None):
+            return self._render_without_template(n_images, text, system)
+        content = [*({"type": "image"} for _ in range(n_images)), {"type": "text", "text": text}]
+        messages: list[dict] = [{"role": "user", "content": content}]
+        if system is not None:
+            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+        return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+
+    def _render_without_template(self, n_images: int, text: str, system: str | None) -> str:
+        raise UsageError(
+            f"the processor of {self.name} has no chat template, so its prompt format is unknown: add "
+            "chat_template.jinja to the checkpoint's folder, or use the instruction-tuned checkpoint"
+        )
+
+    def image_tokens(self, input_ids: Tensor) -> Tensor:
+        """bool, the shape of `input_ids`: the positions that stand for a piece of an image."""
+        return input_ids == self.image_token_id
+
+    def image_geometry(self, inputs: dict[str, Tensor], index: int, size: Size, image: int) -> TokenGeometry:
+        """Tokens of one image: `index` counts over the whole batch, `image` within the sample."""
+        raise NotImplementedError
+
+    def set_pixel_limits(self, min_pixels: int | None, max_pixels: int | None) -> None:
+        """Smallest and largest area of a resized image in pixels, None keeps the processor's own.
+
+        Raises UsageError where the family's image size is fixed, and for limits that leave no size.
+        """
+        raise UsageError(f"min_pixels and max_pixels mean nothing to {self.name}: its image size is fixed; drop them")
+
+    def geometry(self, inputs: dict[str, Tensor], sizes: Sequence[Sequence[Size]]) -> list[TokenGeometry]:
+        """One TokenGeometry per sample; sizes: (height, width) of its original images, in prompt order."""
+        result, index = [], 0
+        for sample in sizes:
+            parts = []
+            for image, size in enumerate(sample):
+                parts.append(self.image_geometry(inputs, index, size, image))
+                index += 1
+            result.append(TokenGeometry.concatenate(parts) if parts else TokenGeometry.nowhere(0))
+        return result
+
+    def encode(
+        self, images: Sequence[Sequence[Image.Image]], texts: Sequence[str], system: str | None = None
+    ) -> Encoded:
+        """B prompts, left-padded: `images[b]` before `texts[b]`; a sample without images is a text-only prompt.
+
+        Raises GapcheckError when the processor refuses an image, the text holds the model's image placeholder, or
+        the number of image tokens is not what the geometry says; UsageError without a chat template.
+        """
+        if len(images) != len(texts) or not texts:
+            raise ValueError(f"{len(images)} lists of images for {len(texts)} texts: expected one each, at least one")
+        placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
+        for text in texts:
+            if placeholder in text:
+                raise GapcheckError(
+                    f"the question {text[:60]!r} holds {placeholder}, which {self.name} reads as an image: remove it"
+                )
+        prompts = [self.render(len(own), text, system) for own, text in zip(images, texts, strict=True)]
+        sizes = [[(picture.height, picture.width) for picture in own] for own in images]
+        inputs = self._process([picture for own in images for picture in own], prompts)
+        image = self.image_tokens(inputs["input_ids"])
+        geometry = self.geometry(inputs, sizes)
+        for count, places, own_sizes in zip(image.sum(1).tolist(), geometry, sizes, strict=True):
+            if count != len(places):
+                raise GapcheckError(
+                    f"{self.name}: the prompt has {count} image tokens and the geometry {len(places)} for images of "
+                    f"(height, width) {own_sizes}: the processor is not the one this family describes; report it"
+                )
+        return Encoded(inputs, image, self._question_tokens(inputs, image, texts, system), geometry)
+
+    def _process(self, pictures: list[Image.Image], prompts: list[str]) -> dict[str, Tensor]:
+        bos = self.tokenizer.bos_token
+        options: dict[str, Any] = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
+        if bos and prompts[0].startswith(bos):  # the template wrote it; the tokenizer would write it again
+            options["add_special_tokens"] = False
+        if pictures:
+            options["images"] = [p if p.mode == "RGB" else p.convert("RGB") for p in pictures]
+        try:
+            return dict(self.processor(text=prompts, **options))
+        except ValueError as error:  # image processors refuse shapes, such as an aspect ratio above 200
+            sizes = [(p.width, p.height) for p in pictures]
+            reason = " ".join(str(error).split())
+            raise GapcheckError(
+                f"the processor of {self.name} refuses images of (width, height) {sizes}: {reason}"
+            ) from error
+
+    def _question_tokens(
+        self, inputs: dict[str, Tensor], image: Tensor, texts: Sequence[str], system: str | None
+    ) -> Tensor:
+        question = torch.zeros_like(image)
+        rendered = self.render(0, _SENTINEL, system)
+        closing = len(rendered) - rendered.rfind(_SENTINEL) - len(_SENTINEL)
+        for b, text in enumerate(texts):
+            visible = inputs["attention_mask"][b].nonzero().flatten().tolist()
+            placed = image[b].nonzero().flatten().tolist()
+            start = placed[-1] + 1 if placed else visible[0]
+            inside = locate_text(self.tokenizer, inputs["input_ids"][b, start:].tolist(), text, closing)
+            question[b, start:] = torch.tensor(inside, dtype=torch.bool)
+        return question
+
+
+def locate_text(tokenizer: Any, ids: Sequence[int], text: str, closing: int) -> list[bool]:
+    """Which of the tokens hold a part of `text`: tokens are decoded with growing prefixes, never assumed.
+
+    closing: characters that the template puts after the text; of several occurrences the one that ends nearest to
+    there counts. Raises GapcheckError if the decoded tokens do not contain the text.
+    """
+    if not text.strip():
+        return [False] * len(ids)
+    ends, length = [], 0
+    for stop in range(1, len(ids) + 1):
+        # A trailing replacement character is an unfinished one: its token shares the finished character's place.
+        length = max(length, len(tokenizer.decode(ids[:stop]).rstrip(_UNDECODED)))
+        ends.append(length)
+    whole = tokenizer.decode(ids)
+    for candidate in (
+        text,
+        text.strip(),
+        *(unicodedata.normalize(form, text.strip()) for form in ("NFC", "NFKC")),
+    ):
+        starts = [i for i in range(len(whole)) if whole.startswith(candidate, i)]
+        if starts:
+            begin = min(starts, key=lambda i: abs(len(whole) - closing - i - len(candidate)))
+            return _touching(ends, begin, begin + len(candidate))
+    raise GapcheckError(
+        f"the question {text[:60]!r} is not in the tokenized prompt {whole[:120]!r}: rephrase its unusual characters"
+    )
+
+
+def _touching(ends: Sequence[int], begin: int, end: int) -> list[bool]:
+    """Tokens whose characters meet [begin, end), given the decoded length after each token."""
+    inside, before = [], 0
+    for i, after in enumerate(ends):
+        reach = next((later for later in ends[i:] if later > before), before)
+        inside.append(before < end and reach > begin and reach > before)
+        before = after
+    return inside

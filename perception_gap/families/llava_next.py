@@ -1,0 +1,64 @@
+"""LLaVA-NeXT: the whole image once, then its tiles as one raster, cut back to the picture, a newline after each row."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+from transformers.image_processing_utils import select_best_resolution
+
+from perception_gap.errors import UnsupportedModelError
+from perception_gap.families.base import Family, Placement, Size
+from perception_gap.families.llava import Llava
+from perception_gap.geometry import TokenGeometry
+
+
+class LlavaNext(Llava):
+    """Base tile first (stretched to a square), then the tiles' patches merged into one raster of the padded canvas.
+
+    Rows and columns of pure padding are dropped; newline tokens carry the image id and cover nothing.
+    """
+
+    model_types: ClassVar[tuple[str, ...]] = ("llava_next",)
+
+    def _render_without_template(self, n_images: int, text: str, system: str | None) -> str:
+        # Its checkpoints stand on several language models, each with a format of its own: LLaVA-1.5's is no fallback.
+        return Family._render_without_template(self, n_images, text, system)
+
+    def image_geometry(self, inputs: dict[str, Tensor], index: int, size: Size, image: int) -> TokenGeometry:
+        if self._leading() != 0:
+            raise UnsupportedModelError(
+                f"{self.name} that keeps the CLS token of every tile has no raster: expected "
+                'vision_feature_select_strategy "default" with a CLS token or "full" without'
+            )
+        tile = int(inputs["pixel_values"][index].shape[-1])
+        patch = int(self.processor.patch_size)
+        side = tile // patch
+        canvas = select_best_resolution(size, self.processor.image_processor.image_grid_pinpoints)
+        rows, cols = canvas[0] // tile * side, canvas[1] // tile * side
+        raster = _placement(size, canvas).raster(rows, cols, (patch, patch), image=image)
+        cut_rows, cut_cols = _unpadding(size, rows, cols)
+        boxes = raster.boxes.reshape(rows, cols, 4)[cut_rows : rows - cut_rows, cut_cols : cols - cut_cols]
+        with_newlines = np.concatenate([boxes, np.zeros((len(boxes), 1, 4))], axis=1).reshape(-1, 4)
+        tiles = TokenGeometry(with_newlines, np.full(len(with_newlines), image))
+        return TokenGeometry.concatenate([TokenGeometry.grid(side, side, image=image), tiles])
+
+
+def _placement(size: Size, canvas: Size) -> Placement:
+    """The image keeps its aspect ratio, fills the canvas one way and is centred the other way."""
+    height, width = size
+    scale_h, scale_w = canvas[0] / height, canvas[1] / width
+    if scale_w < scale_h:
+        new_h, new_w = min(int(np.ceil(height * scale_w)), canvas[0]), canvas[1]
+    else:
+        new_h, new_w = canvas[0], min(int(np.ceil(width * scale_h)), canvas[1])
+    return Placement((canvas[1] - new_w) // 2, (canvas[0] - new_h) // 2, new_w, new_h)
+
+
+def _unpadding(size: Size, rows: int, cols: int) -> tuple[int, int]:
+    """Rows cut at top and bottom, and columns cut at left and right, as the model does it (on the token raster)."""
+    height, width = size
+    if width / height > cols / rows:
+        return (rows - int(round(height * (cols / width), 7))) // 2, 0
+    return 0, (cols - int(round(width * (rows / height), 7))) // 2

@@ -1,0 +1,35 @@
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: the image is resized whole; one token covers merge × merge patches."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from perception_gap.errors import UsageError
+from perception_gap.families.base import Family, Size
+from perception_gap.geometry import TokenGeometry
+
+
+class Qwen(Family):
+    """Tokens in raster order, h / merge rows of w / merge, from `image_grid_thw`.
+
+    The patches themselves are stored block by block so that a merged token's patches follow each other, and the
+    window attention of Qwen2.5-VL reorders blocks inside the tower only: neither changes the tokens' order.
+    """
+
+    model_types: ClassVar[tuple[str, ...]] = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+
+    def image_geometry(self, inputs: dict[str, Tensor], index: int, size: Size, image: int) -> TokenGeometry:
+        merge = self.processor.image_processor.merge_size
+        frames, height, width = inputs["image_grid_thw"][index].tolist()
+        raster = TokenGeometry.grid(height // merge, width // merge, image=image)
+        return TokenGeometry.concatenate([raster] * frames)
+
+    def set_pixel_limits(self, min_pixels: int | None, max_pixels: int | None) -> None:
+        processor = self.processor.image_processor
+        low = processor.size["shortest_edge"] if min_pixels is None else min_pixels
+        high = processor.size["longest_edge"] if max_pixels is None else max_pixels
+        if not 0 < low <= high:
+            raise UsageError(f"min_pixels {low} and max_pixels {high}: expected 0 < min_pixels <= max_pixels")
+        processor.size = {"shortest_edge": low, "longest_edge": high}
