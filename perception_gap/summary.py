@@ -134,8 +134,9 @@ def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int
 
     valid = samples[samples["status"] == "ok"]
     correct = samples["correct"].eq(True)  # a failed sample is no right answer, and stays in the denominator
+    drawn = info["data"]["spec"].split(":")[0] == "scenes"  # a user's task may bear the same name
     by_task = {
-        task: estimate(correct[group.index], group["cluster"]) | {"chance": CHANCE.get(str(task))}
+        task: estimate(correct[group.index], group["cluster"]) | {"chance": CHANCE.get(str(task)) if drawn else None}
         for task, group in samples.groupby("task")
     }
 
