@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -74,12 +75,12 @@ def image_hash(sample: Sample) -> str:
     return digest.hexdigest()
 
 
-def row_key(sample: Sample, images: str, revision: str, settings: Settings, shared: str | None) -> str:
+def row_key(job: Job, loaded: LoadedModel, sample: Sample, images: str, shared: str | None) -> str:
     """Hash of everything that decides a row; two runs share a row only if all of it is equal."""
-    content = asdict(sample) | {"images": images}
-    return hashlib.sha256(
-        json.dumps([SCHEMA_VERSION, content, revision, asdict(settings), shared], sort_keys=True, default=str).encode()
-    ).hexdigest()[:32]
+    content = asdict(sample) | {"images": [*stored_paths(job, sample), images]}
+    machine = [str(loaded.model.dtype), loaded.device.type, versions()]  # "auto" is another dtype on another machine
+    decided = [SCHEMA_VERSION, content, loaded.revision, machine, asdict(job.settings), shared]
+    return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def versions() -> dict[str, str]:
@@ -98,28 +99,30 @@ def run(job: Job, loaded: LoadedModel, *, progress: bool = True) -> Run:
     parts = Parts(job.out, fresh=job.fresh)
     hashes = [image_hash(s) for s in job.dataset.samples]
     shared = [shared_text(job, s, h) for s, h in zip(job.dataset.samples, hashes, strict=True)]
-    if job.teacher is not None and job.settings.text == "teacher" and not any(t is not None for t in shared):
+    if job.teacher is not None and not any(
+        same_sample(job.teacher, s, h) for s, h in zip(job.dataset.samples, hashes, strict=True)
+    ):
         raise UsageError(
             f"teacher run {job.teacher.path}: none of these {len(shared)} samples is in it (same id, question, image); "
             "analyze the teacher on the same --data, or name its model instead"
         )
-    keys = [
-        row_key(s, h, loaded.revision, job.settings, t)
-        for s, h, t in zip(job.dataset.samples, hashes, shared, strict=True)
-    ]
+    keys = [row_key(job, loaded, s, h, t) for s, h, t in zip(job.dataset.samples, hashes, shared, strict=True)]
     info = describe(job, loaded)
     done = set(parts.done())
-    if not done.issuperset(keys):
-        (job.out / "summary.json").unlink(missing_ok=True)  # an unfinished run must not show an older summary
+    (job.out / "summary.json").unlink(missing_ok=True)  # an unfinished run must not show an older summary
+    shutil.rmtree(job.out / "figures", ignore_errors=True)
     write_json(job.out / "run.json", info)
     work = list(zip(job.dataset.samples, hashes, shared, keys, strict=True))
-    with tqdm(total=len(work), unit="sample", desc=loaded.name, disable=not progress) as bar:
+    stored = sum(key in done for key in keys)
+    if stored and progress:
+        tqdm.write(f"{loaded.name}: {stored} of {len(keys)} samples are there already")
+    with tqdm(total=len(keys) - stored, unit="sample", desc=loaded.name, disable=not progress) as bar:
         for start in range(0, len(work), job.batch_size):
             batch = work[start : start + job.batch_size]
             todo = [item for item in batch if item[3] not in done]
             if todo:
                 parts.write(*measure(loaded, job, todo))
-            bar.update(len(batch))
+            bar.update(len(todo))
     return finish(job.out, keys, parts, info, job.teacher, seed=job.seed, raster=job.raster)
 
 
@@ -127,11 +130,18 @@ def shared_text(job: Job, sample: Sample, images: str) -> str | None:
     """The text that teacher and student are both read on; None where there is none (the teacher failed, say)."""
     if job.settings.text == "reference":
         return sample.answer
-    if job.settings.text == "own" or job.teacher is None or sample.id not in job.teacher:
+    if job.settings.text == "own" or job.teacher is None or not same_sample(job.teacher, sample, images):
         return None
-    row = job.teacher.row(sample.id)
-    same = row["status"] == "ok" and row["question"] == sample.question and row["image_hash"] == images
-    return row["answer"] if same else None
+    return job.teacher.row(sample.id)["answer"]
+
+
+def same_sample(teacher: Run, sample: Sample, images: str) -> bool:
+    """Whether the teacher's run holds this question, with these options, about this picture, and answered it."""
+    if sample.id not in teacher:
+        return False
+    row = teacher.row(sample.id)
+    asked = row["question"] == sample.question and list(row["options"]) == list(sample.options)
+    return bool(row["status"] == "ok" and asked and row["image_hash"] == images)
 
 
 def describe(job: Job, loaded: LoadedModel) -> dict:
@@ -152,7 +162,7 @@ def describe(job: Job, loaded: LoadedModel) -> dict:
             "family": type(loaded.family).__name__,
             "class": type(model).__name__,
             "dtype": str(model.dtype).removeprefix("torch."),
-            "device": str(model.device),
+            "device": str(loaded.device),
             "parameters": model.num_parameters(),
         },
         "teacher": teacher,
@@ -232,7 +242,7 @@ def forwards(loaded: LoadedModel, job: Job, ready: list) -> list[tuple[dict, dic
     samples = [item[0] for item, _ in ready]
     prompts = [prompt_text(s.question, s.options, settings.instruction) for s in samples]
     encoded = loaded.family.encode([pictures for _, pictures in ready], prompts, settings.system)
-    encoded = encoded.to(loaded.model.device, loaded.model.dtype)
+    encoded = encoded.to(loaded.device, loaded.dtype)
     answers = forward.generate(loaded, encoded, settings.max_new_tokens)
     asked = settings.rows == "question"
     own = forward.gaze(loaded, encoded, None if asked else answers, settings.layers)
@@ -244,11 +254,11 @@ def forwards(loaded: LoadedModel, job: Job, ready: list) -> list[tuple[dict, dic
         ids = [forward.encode_text(loaded, t or "") for t in texts]
         read = forward.gaze(loaded, encoded, ids, settings.layers)
         shared = [read[b] if t is not None else None for b, t in enumerate(texts)]
-    tokenizer = loaded.processor.tokenizer
+    decode = loaded.processor.tokenizer.decode
     seconds = (time.perf_counter() - began) / len(ready)
     results = []
     for b, sample in enumerate(samples):
-        answer = tokenizer.decode(answers[b], skip_special_tokens=True).strip()
+        answer = decode(answers[b], skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
         results.append(result(sample, answer, encoded.geometry[b], own[b], shared[b], seconds))
     return results
 
@@ -268,15 +278,19 @@ def result(sample, answer, geometry, own, shared, seconds) -> tuple[dict, dict[s
     return fields, arrays
 
 
+def stored_paths(job: Job, sample: Sample) -> list[str]:
+    """Image paths as a row keeps them: relative to the run folder when they lie beside or in it, else absolute."""
+    out = job.out.resolve()
+    paths = [path.resolve() for path in sample.images]
+    return [os.path.relpath(p, out) if p.is_relative_to(out.parent) else str(p) for p in paths]
+
+
 def base_row(job: Job, sample: Sample, images: str, key: str) -> dict:
     """What is known of a sample before any model sees it."""
-    inside = [p.resolve().is_relative_to(job.out.resolve().parent) for p in sample.images]
-    paths = [
-        os.path.relpath(p, job.out) if near else str(p.resolve()) for p, near in zip(sample.images, inside, strict=True)
-    ]
     return {
         "key": key, "sample_id": sample.id, "task": sample.task, "pair": sample.pair,
-        "cluster": sample.pair or images[:16], "images": paths, "image_hash": images, "heights": [], "widths": [],
+        "cluster": sample.pair or images[:16], "images": stored_paths(job, sample), "image_hash": images,
+        "heights": [], "widths": [],
         "question": sample.question, "reference": sample.answer, "options": list(sample.options),
         "boxes": [float(v) for box in sample.boxes for v in box], "box_images": list(sample.box_images),
         "token_boxes": [], "token_images": [],

@@ -24,25 +24,26 @@ class Comparison:
         self.teacher, self.kind, self.raster = teacher, kind, raster
         self.rows = {r["sample_id"]: r for r in rows if self._comparable(r)}
         self.partner = partners(list(self.rows.values()), seed)
-        grids = {(r["grid_rows"], r["grid_cols"]) for r in self.rows.values()}
-        same = all(geometry_of(r) == teacher.geometry(i) for i, r in self.rows.items())
-        # Floors compare maps of two samples, so a native frame also needs every sample to have a plain grid.
-        self.native = same and (None, None) not in grids
+        geometries = [geometry_of(r) for r in self.rows.values()]
+        same = all(g == teacher.geometry(i) for i, g in zip(self.rows, geometries, strict=True))
+        # Floors compare maps of two samples, so a native frame also needs plain grids, or one geometry throughout.
+        plain = all(g.grid_shape for g in geometries)
+        self.native = same and (plain or all(g == geometries[0] for g in geometries))
 
     def _comparable(self, row: dict) -> bool:
         """Whether both models were read on one text about the same picture."""
         if row["status"] != "ok" or row["shared_text"] is None or row["sample_id"] not in self.teacher:
             return False
         other = self.teacher.row(row["sample_id"])
-        same = other["question"] == row["question"] and other["image_hash"] == row["image_hash"]
-        return other["status"] == "ok" and bool(same)
+        same = all(list(other[f]) == list(row[f]) for f in ("question", "image_hash", "options"))
+        return other["status"] == "ok" and same
 
-    def frame(self, sample_id: str) -> tuple[int, int]:
-        row = self.rows[sample_id]
-        return (row["grid_rows"], row["grid_cols"]) if self.native else self.raster
+    def frame(self, sample_id: str) -> tuple[int, int] | None:
+        """(rows, cols) on which maps of this sample meet; None: token by token, all geometries being one."""
+        return geometry_of(self.rows[sample_id]).grid_shape if self.native else self.raster
 
-    def on_frame(self, values: np.ndarray, geometry: TokenGeometry, frame: tuple[int, int]) -> np.ndarray:
-        if geometry.grid_shape == frame:
+    def on_frame(self, values: np.ndarray, geometry: TokenGeometry, frame: tuple[int, int] | None) -> np.ndarray:
+        if frame is None or geometry.grid_shape == frame:
             return values
         return geometry.rasterize(np.nan_to_num(values), *frame).ravel()
 
@@ -82,7 +83,7 @@ class Comparison:
         partner = self.partner.get(sample_id)
         others = self.teacher.map(partner, f"{self.kind}_words") if partner else None
         matched = match_words(row["shared_categories"], self.teacher_words(partner)[1] if partner else [])
-        if theirs is not None and len(theirs) != len(mine):
+        if self.teacher_words(sample_id)[0] != list(row["shared_words"]):
             theirs = None
         return [
             self.divergences(
@@ -101,8 +102,8 @@ class Comparison:
         """Per sample, `cosine_distance` and `cosine_floor` of every word, after a cross-fitted orthogonal alignment."""
         index, mine, theirs, groups = [], [], [], []
         for sample_id, hidden in states.items():
-            teacher = self.teacher.hidden(sample_id, "hidden")
-            if teacher is None or len(teacher) != len(hidden):
+            teacher = self.teacher.hidden(sample_id)
+            if teacher is None or self.teacher_words(sample_id)[0] != list(self.rows[sample_id]["shared_words"]):
                 continue
             for w in range(len(hidden)):
                 if np.isfinite(hidden[w]).all() and np.isfinite(teacher[w]).all():

@@ -26,7 +26,8 @@ class Gaze:
     """Where a model looked while reading or saying one text of T tokens and W words, over N image tokens.
 
     map: float32 [N], raw rows averaged over heads, layers and tokens (not normalised); NaN when the text is empty.
-    word_maps: float32 [W, N], the same per word. hidden: float16 [W, D], last hidden states averaged per word.
+    word_maps: float32 [W, N], the same per word. hidden: float16 [W, D], last hidden states
+    at the positions of the rows.
     mass: mean share of a text token's attention that goes to the image at all, 0..1.
     """
 
@@ -48,7 +49,10 @@ def check_rows(rows: str) -> None:
 
 @torch.inference_mode()
 def generate(loaded: LoadedModel, encoded: Encoded, max_new_tokens: int) -> list[list[int]]:
-    """Greedy answers as token ids, without special tokens and what follows the first end of text."""
+    """Answers as token ids, without special tokens and what follows the first end of text.
+
+    No sampling, one beam; a repetition penalty that the checkpoint ships stays, as it does for its users.
+    """
     model: Any = loaded.model
     config, pad = model.generation_config, pad_id(loaded)
     produced = model.generate(
@@ -89,9 +93,9 @@ def gaze(loaded: LoadedModel, encoded: Encoded, answers: list[list[int]] | None,
     with AttentionCapture(loaded.model, queries, whole.image, layers) as capture:
         # The base model: no vocabulary-sized logits for positions whose attention is all we want.
         output = loaded.model.base_model(**whole.inputs, use_cache=False)
-    tokenizer = loaded.processor.tokenizer
+    tokenizer, states = loaded.processor.tokenizer, output.last_hidden_state
     return [
-        _gaze(tokenizer, tokens, rows, output.last_hidden_state[b][queries[b]])
+        _gaze(tokenizer, tokens, rows, states[b][queries[b].to(states.device)])
         for b, (tokens, rows) in enumerate(zip(ids, capture.attention, strict=True))
     ]
 

@@ -252,12 +252,11 @@ def _quantization(bits: str) -> Any:
 
 def _folder_hash(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        relative = path.relative_to(folder)
-        if any(part.startswith(".") for part in relative.parts):
-            continue
+    # What decides the model lies at the top; cards, and runs written into a subfolder, do not.
+    decides = (".safetensors", ".bin", ".json", ".jinja", ".txt", ".model", ".py")
+    for path in sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in decides):
         stat = path.stat()
-        digest.update(f"{relative.as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        digest.update(f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
         if path.suffix == ".safetensors":
             with path.open("rb") as file:
                 start = file.read(8)  # length of the JSON header: names, dtypes, shapes and offsets of all tensors

@@ -16,7 +16,7 @@ import torch
 from perception_gap import analysis
 from perception_gap.analysis import Job, Settings
 from perception_gap.datasets import Dataset, open_data
-from perception_gap.errors import UsageError
+from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.loading import LoadedModel, load
 from perception_gap.store import Run
 
@@ -55,8 +55,9 @@ def analyze(request: Request, *, progress: bool = True, say: Callable[[str], Non
     analysis.Parts(out)  # an --out that cannot be written is said before data are drawn and models loaded
     dataset = open_data(request.data, limit=request.limit, image_root=request.image_root, work=out, seed=request.seed)
     teacher = teacher_run(request, dataset, out, progress, say) if request.teacher else None
-    text = request.settings.text if teacher else "own"
-    job = _job(request, request.model, dataset, out, replace(request.settings, text=text), teacher)
+    settings = request.settings
+    text = settings.text if teacher or settings.text == "reference" else "own"
+    job = _job(request, request.model, dataset, out, replace(settings, text=text), teacher)
     return _run(job, progress)
 
 
@@ -81,43 +82,58 @@ def _run(job: Job, progress: bool) -> Run:
 def teacher_run(request: Request, dataset: Dataset, out: Path, progress: bool, say: Callable[[str], None]) -> Run:
     """The finished run that `--teacher` names, or the teacher's own pass, stored in OUT/teacher for later students."""
     assert request.teacher is not None
+    asked = replace(request.settings, text="reference" if request.settings.text == "reference" else "own")
     if (Path(request.teacher) / "run.json").exists():
+        if Path(request.teacher).resolve() == out.resolve():
+            raise UsageError(f"--out {out}: is the teacher's own run; choose another folder")
         run = Run.open(request.teacher)
-        for name in ("rows", "layers"):
-            stored, asked = run.info["settings"][name], getattr(request.settings, name)
-            if name == "rows" and stored != asked:
+        for name in ("text", "rows", "layers", "instruction", "system"):
+            stored, wanted = run.info["settings"][name], getattr(asked, name)
+            if stored != wanted:
                 raise UsageError(
-                    f"teacher run {run.path}: made with --rows {stored}, this one asks for {asked}; give both the same"
+                    f"teacher run {run.path}: made with {name} {stored!r}, not {wanted!r}; use the same for both"
                 )
-        if request.settings.text == "reference" and run.info["settings"]["text"] != "reference":
-            raise UsageError(
-                f"teacher run {run.path}: read on its own answers; --text reference needs a teacher run made with it"
-            )
         return run
-    text = "reference" if request.settings.text == "reference" else "own"
-    job = _job(request, request.teacher, dataset, out / "teacher", replace(request.settings, text=text), None)
+    # A revision belongs to one repository; everything else is the same for both models.
+    asked = replace(asked, load={k: v for k, v in asked.load.items() if k != "revision"})
+    job = _job(request, request.teacher, dataset, out / "teacher", asked, None)
     say(f"teacher {request.teacher}: first, into {job.out}")
     return _run(job, progress)
 
 
-def estimate(request: Request) -> dict[str, Any]:
-    """`--dry-run`: one batch of the model (not stored) and what the whole would take."""
+def estimate(request: Request) -> dict[str, dict[str, Any]]:
+    """`--dry-run`: one batch of each model (not stored) and what the whole would take, by model."""
     out = request.folder()
+    analysis.forward.check_rows(request.settings.rows)
     analysis.Parts(out)
     dataset = open_data(request.data, limit=request.limit, image_root=request.image_root, work=out, seed=request.seed)
-    loaded: LoadedModel = load(request.model, **request.settings.load)
-    job = _job(request, request.model, dataset, out, replace(request.settings, text="reference"), None)
+    models = [request.model]
+    if request.teacher and not (Path(request.teacher) / "run.json").exists():
+        models.insert(0, request.teacher)
+    return {model: _estimate_one(request, dataset, model, out) for model in models}
+
+
+def _estimate_one(request: Request, dataset: Dataset, model: str, out: Path) -> dict[str, Any]:
+    loaded: LoadedModel = load(model, **request.settings.load)
+    # A student is also read on a second text; the reference stands in for the teacher's answer.
+    second = request.settings.text == "reference" or (request.teacher is not None and model == request.model)
+    job = _job(request, model, dataset, out, replace(request.settings, text="reference" if second else "own"), None)
     before = _peak_bytes()
-    batch = [(s, analysis.image_hash(s), s.answer, s.id) for s in dataset.samples[: request.batch_size]]
+    batch = [
+        (s, analysis.image_hash(s), s.answer if second else None, s.id) for s in dataset.samples[: request.batch_size]
+    ]
     began = time.perf_counter()
     rows, arrays = analysis.measure(loaded, job, batch)
     seconds = time.perf_counter() - began
     n, total = len(rows), len(dataset.samples)
+    failed = [r["error"] for r in rows if r.get("status") != "ok"]
+    if len(failed) == n:
+        raise GapcheckError(f"--dry-run: every sample of the first batch failed: {failed[0]}")
     # Parts and merged files hold the arrays once each.
     stored = 2 * sum(a.nbytes for a in arrays.values()) / n
     return {
         "samples": total,
-        "failed in the batch": sum(r.get("status") != "ok" for r in rows),
+        "failed in the batch": len(failed),
         "image tokens": max((r.get("n_image_tokens") or 0 for r in rows), default=0),
         "seconds a sample": seconds / n,
         "hours": seconds / n * total / 3600,

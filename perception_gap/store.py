@@ -71,6 +71,17 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     os.replace(aside, path)
 
 
+def _alive(suffix: list[str]) -> bool:
+    """Whether the process that writes NAME.PID.tmp still runs."""
+    try:
+        os.kill(int(suffix[0].removeprefix(".")), 0)
+    except (IndexError, ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 class Parts:
     """The growing half of a run directory."""
 
@@ -80,8 +91,9 @@ class Parts:
             if fresh and self.folder.exists():
                 shutil.rmtree(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
-            for leftover in self.folder.glob("*.tmp"):
-                leftover.unlink()
+            for leftover in [*folder.glob("*.tmp"), *self.folder.glob("*.tmp")]:
+                if not _alive(leftover.suffixes[-2:-1]):
+                    leftover.unlink(missing_ok=True)
             (self.folder / f"{os.getpid()}.tmp").touch()
             (self.folder / f"{os.getpid()}.tmp").unlink()
         except OSError as error:
@@ -96,8 +108,10 @@ class Parts:
             if not path.with_suffix(".safetensors").exists():
                 continue
             try:
-                keys = pq.read_table(path, columns=["key"]).column("key").to_pylist()
-            except (pa.ArrowInvalid, OSError):
+                keys = pq.read_table(path).column("key").to_pylist()
+                with safe_open(path.with_suffix(".safetensors"), framework="numpy"):
+                    pass  # opening checks that the file is as long as its header says
+            except (pa.ArrowInvalid, OSError, SafetensorError):
                 continue
             found |= dict.fromkeys(keys, path.stem)
         return found
@@ -164,7 +178,7 @@ class Run:
             )
         try:
             return cls(folder, info, json.loads((folder / "summary.json").read_text()))
-        except (pa.ArrowInvalid, SafetensorError, json.JSONDecodeError) as error:
+        except (pa.ArrowInvalid, OSError, SafetensorError, json.JSONDecodeError) as error:
             raise UsageError(
                 f"{folder}: damaged run ({error}); the same analyze command with --fresh rewrites it"
             ) from None
@@ -182,20 +196,20 @@ class Run:
         name = f"{sample_id}/{kind}"
         return self._maps.get_tensor(name) if name in self._map_names else None
 
-    def hidden(self, sample_id: str, kind: str = "own") -> np.ndarray | None:
-        """float16 [W, D]: last hidden states, averaged over the tokens of each word; None if absent."""
-        name = f"{sample_id}/{kind}"
+    def hidden(self, sample_id: str) -> np.ndarray | None:
+        """float16 [W, D]: last hidden states of the words of the shared text (else the own one); None if absent."""
+        name = f"{sample_id}/hidden"
         return self._hidden.get_tensor(name) if self._hidden and name in self._hidden_names else None
 
     def geometry(self, sample_id: str) -> TokenGeometry:
         return geometry_of(self.row(sample_id))
 
     def image_paths(self, sample_id: str) -> list[Path]:
-        """Paths of the sample's images; stored relative to the run folder where they lie inside it."""
+        """Paths of the sample's images; stored relative to the run folder where they lie in or beside it."""
         return [self.path / p for p in self.row(sample_id)["images"]]
 
     def teacher(self) -> Run | None:
-        """The run of this run's teacher, if it has one and it still lies where it lay."""
+        """The run of this run's teacher; None if it has none, UsageError if it is not where it was."""
         teacher = self.info.get("teacher")
         return Run.open((self.path / teacher["path"]).resolve()) if teacher else None
 

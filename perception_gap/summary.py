@@ -29,7 +29,10 @@ def finish(
     seed: int,
     raster: tuple[int, int],
 ) -> Run:
-    """Compute every metric from the stored maps, write the merged files, the summary last."""
+    """Compute every metric from the stored maps, write the merged files, the summary last.
+
+    Holds the maps of the run in memory: about 20 kB a sample for 64 image tokens, 0.5 MB for 1,000.
+    """
     stored = list(parts.read(keys))
     rows = [row for row, _ in stored]
     text = info["settings"]["text"]
@@ -60,8 +63,9 @@ def finish(
     write_table(out / "tokens.parquet", words)
     write_arrays(out / "maps.safetensors", maps)
     write_arrays(out / "hidden.safetensors", hidden)
-    if comparison:
-        info = info | {"raster": "native" if comparison.native else list(raster)}
+    compared = comparison is not None and bool(comparison.rows)
+    native = comparison is not None and comparison.native
+    info = info | {"raster": ("native" if native else list(raster)) if compared else None}
     write_json(out / "run.json", info)
     write_json(out / "summary.json", summarise(frame, words, info, seed))
     return Run.open(out)
@@ -162,6 +166,7 @@ def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int
         return {
             "sample": estimate(valid[metric], valid["cluster"]),
             "sample_floor": estimate(valid[floor], valid["cluster"]),
+            "floor_minus_sample": estimate(valid[floor] - valid[metric], valid["cluster"]),
         }
 
     return {

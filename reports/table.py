@@ -55,11 +55,13 @@ def summary_table(run: Run) -> str:
     """Metrics with 95 % intervals and n (the teacher's own beside them), accuracy per task with chance, the finding."""
     teacher = run.teacher()
     summary, other = run.summary, None if teacher is None else teacher.summary
+    asked_alike = teacher is not None and set(teacher.samples["sample_id"]) == set(run.samples["sample_id"])
     counts = f"{summary['model']}: {_counted(summary)}"
     head = ["metric", "value [95 %]" if other is None else "student [95 %]", "n"]
     if other is not None:
         head.append("teacher [95 %]")
         counts += f"; teacher {summary['teacher']}: {_counted(other)}"
+        counts += "" if asked_alike else " (other samples than the student's: read its column as its own run's)"
     rows = []
     for label, metric, beside, unit in _lines(summary, other):
         cells = [label, written(metric, unit), f"{metric['n']:,}"]
@@ -123,23 +125,24 @@ def finding(summary: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> st
     else:
         said[0] += " of the questions"
     if teacher is not None:
-        said.append(_gap(lookup(summary, "kl.sample"), lookup(summary, "kl.sample_floor")))
+        said.append(_gap(*(lookup(summary, f"kl.{name}") for name in ("sample", "sample_floor", "floor_minus_sample"))))
     said.append(_focus(summary))
     return "; ".join(said) + "."
 
 
-def _gap(kl: Metric | None, floor: Metric | None) -> str:
+def _gap(kl: Metric | None, floor: Metric | None, paired: Metric | None) -> str:
+    """`paired` is floor minus value of the same samples: its interval decides, not the overlap of the two."""
     if not defined(kl):
         return "the divergence of its maps from the teacher's is undefined"
     text = f"its maps differ from the teacher's by KL {written(kl, 'nats')}"
     if not defined(floor):
         return text + " (no floor: no other sample of the same task)"
     other = f"the {written(floor, 'nats')} to the teacher's map of another picture"
-    if not kl["ci"] or not floor["ci"]:
+    if not defined(paired) or not paired["ci"]:
         return f"{text}, beside {other}"
-    if kl["ci"][1] < floor["ci"][0]:
+    if paired["ci"][0] > 0:
         return f"{text}, less than {other}"
-    if kl["ci"][0] > floor["ci"][1]:
+    if paired["ci"][1] < 0:
         return f"{text}, more than {other}"
     return f"{text}, not distinguishable from {other}"
 

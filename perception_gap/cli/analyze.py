@@ -98,11 +98,13 @@ def parse_raster(text: str) -> tuple[int, int]:
 
 
 def print_estimate(found: dict) -> None:
-    for name, value in found.items():
-        if "bytes" in name:
-            click.echo(f"{name:28} {value / 2**20:,.1f} MiB")
-        else:
-            click.echo(f"{name:28} {value:,.4g}" if isinstance(value, float) else f"{name:28} {value:,}")
+    for model, estimate in found.items():
+        click.echo(model)
+        for name, value in estimate.items():
+            if "bytes" in name:
+                click.echo(f"  {name:28} {value / 2**20:,.1f} MiB")
+            else:
+                click.echo(f"  {name:28} {value:,.4g}" if isinstance(value, float) else f"  {name:28} {value:,}")
 
 
 def show(run, *, strict: bool, figures: bool) -> int:

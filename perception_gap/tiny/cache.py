@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from perception_gap.datasets.drawing import COLORS, DIRECTIONS, SHAPES, SIDE, Thing
 from perception_gap.datasets.scenes import TASKS, scene
+from perception_gap.errors import UsageError
 from perception_gap.geometry import TokenGeometry
 
 PIXELS, GRID = 128, 8
@@ -81,6 +82,9 @@ def _render(job: tuple[str, int, str, int]) -> tuple[np.ndarray, np.ndarray, np.
 def render(folder: Path, per_task: int, split: str = "train", seed: int = 0, workers: int = 2) -> None:
     """Write images.npy, labels.npy, inside.npy and texts.jsonl for `per_task` scenes of every task."""
     if (folder / "texts.jsonl").exists():
+        there = len(np.load(folder / "labels.npy", mmap_mode="r"))
+        if there != per_task * len(TASKS):
+            raise UsageError(f"{folder}: holds {there} scenes, not {per_task * len(TASKS)}; remove it to render anew")
         return
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(task, i, split, seed) for i in range(per_task) for task in TASKS]

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from perception_gap.errors import UsageError
+
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
     """Linear warm-up over 100 steps, then half a cosine to 2 % of the peak."""
@@ -23,13 +25,20 @@ def optimizer_for(parameters, lr: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
 
 
-def loop(folder: Path, module: nn.Module, steps: int, lr: float, loss_of, check, every: int = 250) -> None:
-    """`steps` updates of `module` by `loss_of(step)`; logs, evaluates by `check()` and resumes from `folder`."""
+def loop(
+    folder: Path, module: nn.Module, steps: int, lr: float, loss_of, check, *, made_by: dict, every: int = 250
+) -> None:
+    """`steps` updates of `module` by `loss_of(step)`; logs, evaluates by `check()` and resumes from `folder`.
+
+    UsageError when the folder's checkpoint is `made_by` another recipe.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = optimizer_for(module.parameters(), lr)
     state_file, first, spent = folder / "checkpoint.pt", 0, 0.0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
+        if state.get("made_by", made_by) != made_by:
+            raise UsageError(f"{state_file}: of another recipe ({state['made_by']}); remove {folder} to train anew")
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
         first, spent = state["step"], state["seconds"]
@@ -49,7 +58,7 @@ def loop(folder: Path, module: nn.Module, steps: int, lr: float, loss_of, check,
                 row |= check()
                 torch.save(
                     {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1,
-                     "seconds": time.time() - began}, state_file.with_suffix(".tmp"),
+                     "seconds": time.time() - began, "made_by": made_by}, state_file.with_suffix(".tmp"),
                 )  # fmt: skip
                 os.replace(state_file.with_suffix(".tmp"), state_file)
             with (folder / "log.jsonl").open("a") as log:

@@ -92,5 +92,5 @@ def train_tower(work: Path, data: Any, heldout: Any, steps: int, image_processor
             accuracy[f"acc_{name}"] = round(float((guess == target)[counts].float().mean()), 3)
         return accuracy
 
-    loop(work / "tower", module, steps, 1.5e-3, loss_of, check)
+    loop(work / "tower", module, steps, 1.5e-3, loss_of, check, made_by={"steps": steps})
     torch.save(visual.state_dict(), work / "tower.pt")

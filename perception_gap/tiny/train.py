@@ -7,6 +7,7 @@ last checkpoint and ends as if it had not been killed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -88,7 +89,8 @@ def build_prompt_parts() -> tuple[str, str]:
 @torch.no_grad()
 def features(work: Path, name: str, data: Data, visual: Any, image_processor) -> np.ndarray:
     """Image tokens of every rendered scene, half precision, [n, 64, hidden], computed once."""
-    path = work / f"features-{name}.npy"
+    tower = hashlib.sha256((work / "tower.pt").read_bytes()).hexdigest()[:8]
+    path = work / f"features-{name}-{tower}.npy"
     if not path.exists():
         out = np.concatenate([
             see(visual, patches(data.images[i : i + 250], image_processor)).half().numpy()
@@ -159,7 +161,7 @@ def train_language(work: Path, name: str, data: Data, heldout: Data, text_tokeni
         return {t: round(float(right[heldout.tasks == t].mean()), 3) for t in dict.fromkeys(heldout.tasks.tolist())}
 
     parts = nn.ModuleDict({"language": language})
-    loop(work / name, parts, recipe.steps, recipe.lr, loss_of, check)
+    loop(work / name, parts, recipe.steps, recipe.lr, loss_of, check, made_by=asdict(recipe))
     export(work, name, full, text_tokenizer, recipe)
 
 

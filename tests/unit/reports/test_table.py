@@ -54,18 +54,19 @@ def test_focus_is_claimed_to_differ_only_when_the_interval_excludes_none(differe
 
 
 @pytest.mark.parametrize(
-    ("floor", "says"),
+    ("floor", "paired", "says"),
     [
-        (metric(2.1, 2.0, 2.2), "less than the 2.10 nats"),
-        (metric(0.9, 0.88, 0.95), "not distinguishable from the 0.90 nats"),
-        (metric(0.5, 0.4, 0.6), "more than the 0.50 nats"),
-        (metric(2.1), "beside the 2.10 nats"),
-        (NONE, "no floor"),
+        (metric(2.1, 2.0, 2.2), metric(1.3, 1.2, 1.4), "less than the 2.10 nats"),
+        (metric(0.9, 0.7, 1.1), metric(0.06, 0.01, 0.1), "less than the 0.90 nats"),  # intervals overlap, pairs part
+        (metric(0.9, 0.88, 0.95), metric(0.06, -0.01, 0.1), "not distinguishable from the 0.90 nats"),
+        (metric(0.5, 0.4, 0.6), metric(-0.3, -0.4, -0.2), "more than the 0.50 nats"),
+        (metric(2.1), metric(1.3), "beside the 2.10 nats"),
+        (NONE, NONE, "no floor"),
     ],
 )
-def test_divergence_is_called_less_than_its_floor_only_when_the_intervals_part(floor, says):
+def test_divergence_is_called_less_than_its_floor_only_when_the_paired_interval_excludes_none(floor, paired, says):
     mine = summary(difference=NONE, auroc=NONE)
-    mine["kl"]["sample_floor"] = floor
+    mine["kl"] |= {"sample_floor": floor, "floor_minus_sample": paired}
     sentence = finding(mine, {"accuracy": metric(0.92, 0.9, 0.94)})
     assert "KL 0.84 nats [0.80, 0.90]" in sentence
     assert says in sentence
