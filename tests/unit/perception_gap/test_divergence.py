@@ -55,6 +55,7 @@ class StoredTeacher:
             "status": "ok",
             "question": "q",
             "image_hash": "h",
+            "options": [],
             "shared_words": ["x"],
             "shared_categories": ["object"],
         }
@@ -69,7 +70,8 @@ class StoredTeacher:
 def student_rows(shapes: dict[str, tuple[int, int]]) -> list[dict]:
     return [
         {"sample_id": i, "task": "t", "cluster": i, "status": "ok", "shared_text": "x", "question": "q",
-         "image_hash": "h", "options": [], "shared_words": ["x"], "shared_categories": ["object"]} | geometry_fields(TokenGeometry.grid(*shape))
+         "image_hash": "h", "options": [], "shared_words": ["x"], "shared_categories": ["object"]}
+        | geometry_fields(TokenGeometry.grid(*shape))
         for i, shape in shapes.items()
     ]  # fmt: skip
 
