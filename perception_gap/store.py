@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+import struct
+from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -71,6 +72,38 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     os.replace(aside, path)
 
 
+class ArrayFile:
+    """A safetensors file written array by array, so that a run's maps never lie in memory together."""
+
+    _DTYPES: ClassVar[dict[str, str]] = {"float64": "F64", "float32": "F32", "float16": "F16"}
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._aside = path, path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        self._body_path = path.with_name(f"{path.name}.body.{os.getpid()}.tmp")
+        self._body = self._body_path.open("wb")
+        self._header: dict[str, dict] = {}
+
+    def add(self, name: str, array: np.ndarray) -> None:
+        start = self._body.tell()
+        self._body.write(np.ascontiguousarray(array).tobytes())
+        self._header[name] = {
+            "dtype": self._DTYPES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [start, self._body.tell()],
+        }
+
+    def close(self) -> None:
+        """Header, then the body behind it; the file appears whole under its name."""
+        self._body.close()
+        header = json.dumps(self._header).encode()
+        header += b" " * (-len(header) % 8)
+        with self._aside.open("wb") as file, self._body_path.open("rb") as body:
+            file.write(struct.pack("<Q", len(header)) + header)
+            shutil.copyfileobj(body, file)
+        self._body_path.unlink()
+        os.replace(self._aside, self.path)
+
+
 def _alive(suffix: list[str]) -> bool:
     """Whether the process that writes NAME.PID.tmp still runs."""
     try:
@@ -123,8 +156,11 @@ class Parts:
         table = pa.Table.from_pylist([{k: row.get(k) for k in ROW_SCHEMA.names} for row in rows], schema=ROW_SCHEMA)
         write_table(self.folder / f"{name}.parquet", table)
 
-    def read(self, keys: list[str]) -> Iterable[tuple[dict, dict[str, np.ndarray]]]:
-        """(row, arrays by kind) of the stored keys, in the order asked for; one part in memory at a time."""
+    def read(self, keys: list[str], kinds: Container[str] | None = None) -> Iterator[tuple[dict, dict]]:
+        """(row, arrays by kind) of the stored keys, in the order asked for; one part in memory at a time.
+
+        kinds: the arrays wanted, all by default.
+        """
         where = self.done()
         loaded: str | None = None
         rows: dict[str, dict] = {}
@@ -139,7 +175,8 @@ class Parts:
                 with safe_open(self.folder / f"{loaded}.safetensors", framework="numpy") as file:
                     for name in file.keys():  # noqa: SIM118 (safe_open is no mapping)
                         owner, kind = name.rsplit("/", 1)
-                        arrays.setdefault(owner, {})[kind] = file.get_tensor(name)
+                        if kinds is None or kind in kinds:
+                            arrays.setdefault(owner, {})[kind] = file.get_tensor(name)
             yield rows[key], arrays.get(key, {})
 
 

@@ -12,7 +12,7 @@ from perception_gap.datasets.scenes import CHANCE
 from perception_gap.divergence import Comparison
 from perception_gap.sample import Sample
 from perception_gap.statistics import Estimate
-from perception_gap.store import ROW_SCHEMA, Parts, Run, geometry_of, write_arrays, write_json, write_table
+from perception_gap.store import ROW_SCHEMA, ArrayFile, Parts, Run, geometry_of, write_json, write_table
 
 CATEGORIES = ("functional", "object", "attribute")
 NOTHING = float("nan")
@@ -29,31 +29,26 @@ def finish(
     seed: int,
     raster: tuple[int, int],
 ) -> Run:
-    """Compute every metric from the stored maps, write the merged files, the summary last.
-
-    Holds the maps of the run in memory: about 20 kB a sample for 64 image tokens, 0.5 MB for 1,000.
-    """
-    stored = list(parts.read(keys))
-    rows = [row for row, _ in stored]
+    """Compute every metric from the stored maps, part by part; write the merged files, the summary last."""
     text = info["settings"]["text"]
-    comparison = None
+    comparison, cosine = None, {}
     if teacher is not None:
+        rows = [row for row, _ in parts.read(keys, kinds=())]
         comparison = Comparison(rows, teacher, "own" if text == "teacher" else "shared", seed, raster)
-    states = {r["sample_id"]: a["hidden"] for r, a in stored if comparison and r["sample_id"] in comparison.rows}
-    cosine = comparison.cosine(states) if comparison else {}
-    samples, tokens, maps, hidden = [], [], {}, {}
-    for row, arrays in stored:
-        measured = {name: row[name] for name in row if name not in _KEPT_OUT}
+        cosine = comparison.cosine(aligned_states(comparison, parts, seed))
+    samples, tokens = [], []
+    maps, hidden = ArrayFile(out / "maps.safetensors"), ArrayFile(out / "hidden.safetensors")
+    for row, arrays in parts.read(keys):
+        sample_id, measured = row["sample_id"], {name: row[name] for name in row if name not in _KEPT_OUT}
         if row["status"] == "ok":
             measured |= one_map(row, arrays["own"])
-            against = comparison if comparison and row["sample_id"] in comparison.rows else None
+            against = comparison if comparison and sample_id in comparison.rows else None
             if against:
-                measured |= against.sample(row["sample_id"], arrays["shared"])
-            tokens += word_rows(row, arrays, against, cosine.get(row["sample_id"]))
-            for kind in ("own", "own_words", "shared", "shared_words"):
-                if kind in arrays:
-                    maps[f"{row['sample_id']}/{kind}"] = normalised(arrays[kind])
-            hidden[f"{row['sample_id']}/hidden"] = arrays["hidden"]
+                measured |= against.sample(sample_id, arrays["shared"])
+            tokens += word_rows(row, arrays, against, cosine.get(sample_id))
+            for kind in sorted(arrays.keys() - {"hidden"}):
+                maps.add(f"{sample_id}/{kind}", normalised(arrays[kind]))
+            hidden.add(f"{sample_id}/hidden", arrays["hidden"])
         samples.append(measured)
     columns = [name for name in ROW_SCHEMA.names if name not in _KEPT_OUT]
     frame = pd.DataFrame(samples, columns=[*columns, *SAMPLE_METRICS])
@@ -61,14 +56,26 @@ def finish(
     (out / "summary.json").unlink(missing_ok=True)  # back last, when everything it speaks of is in place
     write_table(out / "samples.parquet", frame)
     write_table(out / "tokens.parquet", words)
-    write_arrays(out / "maps.safetensors", maps)
-    write_arrays(out / "hidden.safetensors", hidden)
+    maps.close()
+    hidden.close()
     compared = comparison is not None and bool(comparison.rows)
     native = comparison is not None and comparison.native
     info = info | {"raster": ("native" if native else list(raster)) if compared else None}
     write_json(out / "run.json", info)
     write_json(out / "summary.json", summarise(frame, words, info, seed))
     return Run.open(out)
+
+
+MOST_ALIGNED = 3000  # samples, which bounds the memory of the alignment
+
+
+def aligned_states(comparison: Comparison, parts: Parts, seed: int) -> dict[str, np.ndarray]:
+    """Hidden states by sample, of all compared samples or, in a larger run, of a seeded choice of MOST_ALIGNED."""
+    chosen = set(comparison.rows)
+    if len(chosen) > MOST_ALIGNED:
+        chosen = set(np.random.default_rng(seed).choice(sorted(chosen), MOST_ALIGNED, replace=False).tolist())
+    stored = parts.read([comparison.rows[i]["key"] for i in comparison.rows if i in chosen], kinds=("hidden",))
+    return {row["sample_id"]: arrays["hidden"] for row, arrays in stored}
 
 
 SAMPLE_METRICS = (

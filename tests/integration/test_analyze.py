@@ -210,9 +210,9 @@ def test_a_stored_teacher_run_is_reused_and_must_hold_the_samples(whole, model, 
     assert run.teacher().path == teacher.resolve()
     assert run.summary["kl"] == whole.summary["kl"]
     status, said = gapcheck("analyze", model, "--teacher", teacher, "--data", data, "--out", tmp_path / "own",
-                            "--no-figures", "--rows", "question")  # fmt: skip
+                            "--no-figures", "--rows", "question", "--text", "reference")  # fmt: skip
     assert status == 2
-    assert "--rows" in said
+    assert "made with rows 'answer'" in said
 
 
 def test_question_rows_need_no_answer(model, data, tmp_path):

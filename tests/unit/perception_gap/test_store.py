@@ -74,3 +74,21 @@ def test_opening_names_what_is_wrong(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}))
     with pytest.raises(UsageError, match="unfinished run"):
         Run.open(tmp_path)
+
+
+def test_an_array_file_written_piece_by_piece_is_a_safetensors_file(tmp_path):
+    from safetensors.numpy import load_file
+
+    from perception_gap.store import ArrayFile
+
+    arrays = {"a/own": np.arange(6, dtype=np.float32).reshape(2, 3), "a/hidden": np.ones((0, 4), np.float16)}
+    file = ArrayFile(tmp_path / "maps.safetensors")
+    for name, array in arrays.items():
+        file.add(name, array)
+    assert not (tmp_path / "maps.safetensors").exists()
+    file.close()
+    loaded = load_file(tmp_path / "maps.safetensors")
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(loaded[name], array)
+        assert loaded[name].dtype == array.dtype
+    assert [p.name for p in tmp_path.iterdir()] == ["maps.safetensors"]
