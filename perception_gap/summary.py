@@ -143,11 +143,19 @@ def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int
     def estimate(values, clusters) -> dict:
         return statistics.mean_ci(np.asarray(values, dtype=float), np.asarray(clusters), seed=seed).as_dict()
 
+    def proportion(verdicts: pd.Series, clusters: pd.Series) -> dict:
+        found = estimate(verdicts, clusters)
+        if found["mean"] in (0.0, 1.0):  # no variance to resample: Wilson's interval over the clusters
+            n = clusters.nunique()
+            bounds = statistics.wilson(n if found["mean"] else 0, n)
+            found["ci"] = [bounds.low, bounds.high]
+        return found
+
     valid = samples[samples["status"] == "ok"]
     correct = samples["correct"].eq(True)  # a failed sample is no right answer, and stays in the denominator
     drawn = info["data"]["spec"].split(":")[0] == "scenes"  # a user's task may bear the same name
     by_task = {
-        task: estimate(correct[group.index], group["cluster"]) | {"chance": CHANCE.get(str(task)) if drawn else None}
+        task: proportion(correct[group.index], group["cluster"]) | {"chance": CHANCE.get(str(task)) if drawn else None}
         for task, group in samples.groupby("task")
     }
 
@@ -181,7 +189,7 @@ def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int
         "teacher": info["teacher"]["name"] if info["teacher"] else None,
         "n_samples": len(samples),
         "n_failed": int((samples["status"] != "ok").sum()),
-        "accuracy": estimate(correct, samples["cluster"]),
+        "accuracy": proportion(correct, samples["cluster"]),
         "accuracy_by_task": by_task,
         "focus_score": estimate(valid["focus_score"], valid["cluster"]) | focus_and_truth(valid, seed),
         "pointing_game": estimate(valid["pointing_game"], valid["cluster"]),

@@ -78,7 +78,7 @@ def write_card(name: str, run: Run, command: str) -> None:
 @click.option("--work", type=click.Path(path_type=Path), default=Path("runs/tiny"), show_default=True)
 @click.option("--limit", default=1800, show_default=True)
 def main(names: tuple[str, ...], work: Path, limit: int) -> None:
-    for name in names or RECIPES:
+    for name in names or [n for n in RECIPES if (work / "weights" / n).exists()]:
         made = work / "weights" / name
         if made.exists():
             shutil.copytree(made, WEIGHTS / name, dirs_exist_ok=True)
