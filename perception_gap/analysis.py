@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 import perception_gap
 from perception_gap import forward
+from perception_gap.capture import choose_layers, find_decoder
 from perception_gap.categories import tagger_name
 from perception_gap.datasets import Dataset, check_boxes, open_image
 from perception_gap.errors import GapcheckError, UsageError
@@ -69,8 +70,8 @@ def image_hash(sample: Sample) -> str:
     digest = hashlib.sha256()
     for path in sample.images:
         try:
-            digest.update(path.read_bytes())
-        except OSError:
+            digest.update(path.read_bytes() if path.is_file() else b"missing")
+        except (OSError, ValueError):
             digest.update(b"missing")
     return digest.hexdigest()
 
@@ -96,6 +97,7 @@ def versions() -> dict[str, str]:
 def run(job: Job, loaded: LoadedModel, *, progress: bool = True) -> Run:
     """Answer, score and capture every sample that the folder does not hold yet, then merge and summarise."""
     forward.check_rows(job.settings.rows)
+    choose_layers(job.settings.layers, find_decoder(loaded.model))  # said before the folder is touched
     parts = Parts(job.out, fresh=job.fresh)
     hashes = [image_hash(s) for s in job.dataset.samples]
     shared = [shared_text(job, s, h) for s, h in zip(job.dataset.samples, hashes, strict=True)]
@@ -280,8 +282,8 @@ def result(sample, answer, geometry, own, shared, seconds) -> tuple[dict, dict[s
 
 def stored_paths(job: Job, sample: Sample) -> list[str]:
     """Image paths as a row keeps them: relative to the run folder when they lie beside or in it, else absolute."""
-    out = job.out.resolve()
-    paths = [path.resolve() for path in sample.images]
+    out = Path(os.path.abspath(job.out))  # not resolve(), which raises on a loop of links
+    paths = [Path(os.path.abspath(path)) for path in sample.images]
     return [os.path.relpath(p, out) if p.is_relative_to(out.parent) else str(p) for p in paths]
 
 

@@ -60,7 +60,7 @@ def find_decoder(model: nn.Module) -> Any:
     )
 
 
-def _choose_layers(layers: str | Sequence[int], decoder: Any) -> list[int]:
+def choose_layers(layers: str | Sequence[int], decoder: Any) -> list[int]:
     """`layers` as indices of the decoder's layers; "all" and "lastN" count the layers with attention only."""
     n_layers = len(decoder.layers)
     kinds = getattr(getattr(decoder, "config", None), "layer_types", None) or ()
@@ -117,7 +117,7 @@ class AttentionCapture:
                 f"{self._model_class} runs attention {self._implementation!r}: "
                 f'capture reads {" and ".join(_SUPPORTED)}; load the model with attn="sdpa"'
             )
-        self.layers = _choose_layers(layers, decoder)
+        self.layers = choose_layers(layers, decoder)
         self._layer_of: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary(
             {module: i for i in self.layers for module in decoder.layers[i].modules()}
         )

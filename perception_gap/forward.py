@@ -14,7 +14,7 @@ from torch import Tensor
 
 from perception_gap.capture import AttentionCapture
 from perception_gap.categories import Word, token_spans, tokens_of_words, words
-from perception_gap.errors import UsageError
+from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.families.base import Encoded, predicting
 from perception_gap.loading import LoadedModel
 
@@ -102,6 +102,8 @@ def gaze(loaded: LoadedModel, encoded: Encoded, answers: list[list[int]] | None,
 
 def _gaze(tokenizer, ids: list[int], rows: Tensor, states: Tensor) -> Gaze:
     raw, hidden = rows.float().cpu().numpy(), states.float().cpu().numpy()
+    if not (np.isfinite(raw).all() and np.isfinite(hidden).all()):
+        raise GapcheckError("the model produced NaN or infinite values; load it with --dtype float32 or bfloat16")
     text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     found = words(text)
     groups = tokens_of_words(found, token_spans(tokenizer, ids))

@@ -120,6 +120,14 @@ def load(
     )
 
 
+def check(name: str, revision: str | None = None, trust_remote_code: bool = False) -> None:
+    """UsageError for what `load` would refuse before it reads any weights: name, family, processor."""
+    found = _locate(name, revision)
+    config = _config(found, name, trust_remote_code)
+    check_supported(config)
+    _processor(found, name, trust_remote_code, config)
+
+
 @dataclass(frozen=True)
 class _Found:
     source: str  # a folder or a hub id
@@ -210,6 +218,8 @@ def _device(device: str) -> torch.device:
         wanted = torch.device(device)
     except RuntimeError as error:
         raise UsageError(f"device {device!r}: expected auto, cpu, mps, cuda or cuda:0") from error
+    if wanted.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device {device!r}: expected auto, cpu, mps, cuda or cuda:0")
     if wanted.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device {device!r}: torch sees no CUDA device here; use auto or cpu")
     if wanted.type == "mps" and not torch.backends.mps.is_available():

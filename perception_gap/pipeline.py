@@ -17,7 +17,7 @@ from perception_gap import analysis
 from perception_gap.analysis import Job, Settings
 from perception_gap.datasets import Dataset, open_data
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.loading import LoadedModel, load
+from perception_gap.loading import LoadedModel, check, load
 from perception_gap.store import Run
 
 
@@ -87,13 +87,17 @@ def teacher_run(request: Request, dataset: Dataset, out: Path, progress: bool, s
         if Path(request.teacher).resolve() == out.resolve():
             raise UsageError(f"--out {out}: is the teacher's own run; choose another folder")
         run = Run.open(request.teacher)
-        for name in ("text", "rows", "layers", "instruction", "system"):
-            stored, wanted = run.info["settings"][name], getattr(asked, name)
+        limits = ("min_pixels", "max_pixels")
+        for name in ("text", "rows", "layers", "instruction", "system", *limits):
+            kept = run.info.get("settings", {})
+            stored = (kept.get("load", {}) if name in limits else kept).get(name)
+            wanted = asked.load.get(name) if name in limits else getattr(asked, name)
             if stored != wanted:
                 raise UsageError(
                     f"teacher run {run.path}: made with {name} {stored!r}, not {wanted!r}; use the same for both"
                 )
         return run
+    check(request.model, asked.load.get("revision"), asked.load.get("trust_remote_code", False))
     # A revision belongs to one repository; everything else is the same for both models.
     asked = replace(asked, load={k: v for k, v in asked.load.items() if k != "revision"})
     job = _job(request, request.teacher, dataset, out / "teacher", asked, None)

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from perception_gap.errors import UsageError
+from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.geometry import TokenGeometry
 
 SCHEMA_VERSION = 1
@@ -68,7 +68,10 @@ def write_table(path: Path, table: pa.Table | pd.DataFrame) -> None:
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, aside)
+    try:
+        save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, aside)
+    except SafetensorError as error:  # the library's own name for a full disk
+        raise GapcheckError(f"{path}: cannot be written ({error}); make room and repeat the command") from None
     os.replace(aside, path)
 
 
@@ -115,12 +118,19 @@ def _alive(suffix: list[str]) -> bool:
     return True
 
 
+# What a run may hold before its run.json is written.
+_OURS = ("parts", "data", "teacher")
+
+
 class Parts:
     """The growing half of a run directory."""
 
     def __init__(self, folder: Path, *, fresh: bool = False) -> None:
         self.folder = folder / "parts"
         try:
+            foreign = sorted(p.name for p in folder.iterdir() if p.name not in _OURS) if folder.is_dir() else []
+            if foreign and not (folder / "run.json").exists():
+                raise UsageError(f"--out {folder}: holds other files ({foreign[0]}); choose a new folder")
             if fresh and self.folder.exists():
                 shutil.rmtree(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +154,7 @@ class Parts:
                 keys = pq.read_table(path).column("key").to_pylist()
                 with safe_open(path.with_suffix(".safetensors"), framework="numpy"):
                     pass  # opening checks that the file is as long as its header says
-            except (pa.ArrowInvalid, OSError, SafetensorError):
+            except (pa.ArrowInvalid, KeyError, OSError, SafetensorError):
                 continue
             found |= dict.fromkeys(keys, path.stem)
         return found
@@ -167,7 +177,7 @@ class Parts:
         arrays: dict[str, dict[str, np.ndarray]] = {}
         for key in keys:
             if key not in where:
-                continue
+                raise GapcheckError(f"{self.folder}: rows of this run have vanished; repeat the command")
             if where[key] != loaded:
                 loaded = where[key]
                 rows = {r["key"]: r for r in pq.read_table(self.folder / f"{loaded}.parquet").to_pylist()}
@@ -202,7 +212,13 @@ class Run:
             raise UsageError(
                 f"{folder}: no run directory (run.json is missing); give the --out folder of `gapcheck analyze`"
             )
-        info = json.loads((folder / "run.json").read_text())
+        try:
+            info = json.loads((folder / "run.json").read_text())
+            known = isinstance(info, dict)
+        except ValueError:
+            known = False
+        if not known:
+            raise UsageError(f"{folder}: damaged run (run.json is not valid JSON); --fresh rewrites it")
         if info.get("schema_version") != SCHEMA_VERSION:
             raise UsageError(
                 f"{folder}: written in run schema {info.get('schema_version')}, this gapcheck reads {SCHEMA_VERSION}; "

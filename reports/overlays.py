@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
@@ -157,7 +157,8 @@ def _draw_row(
     fine = _raster_shape(row)
     painted = [density(p.weights, p.geometry, *fine, n_images, smooth=smooth) for p in panels]
     known = [float(np.nanmax(d)) for d in painted if np.isfinite(d).any()]
-    norm = Normalize(0, max([*known, 1.0]))
+    # Square-root scale: a map on one token and a nearly uniform one are both readable on one scale.
+    norm = PowerNorm(0.5, 0, max([*known, 1.0]))
     boxes = np.asarray(row["boxes"], dtype=float).reshape(-1, 4)
     for i in range(n_images):
         frame = (0.0, float(row["widths"][i]), float(row["heights"][i]), 0.0)

@@ -58,12 +58,15 @@ class LazyGroup(click.Group):
             fail(str(error), 1)
         except click.Abort:
             fail("interrupted", 130)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            sys.exit(2)
         except click.ClickException as error:
             at = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else prog_name
             fail(f"{error.format_message()} (see {at} --help)", error.exit_code)
         except OSError as error:
-            if error.errno != errno.EPIPE:
-                raise
+            if error.errno != errno.EPIPE:  # a full disk, a folder where a file belongs: what is stored stays
+                fail(f"{error.filename or 'output'}: {error.strerror or error}; mend it and repeat the command", 1)
             # The reader of our output left (`| head`): whatever is still buffered has nowhere to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)

@@ -46,7 +46,9 @@ import click
     "--raster", default="16x16", show_default=True, metavar="ROWSxCOLS",
     help="Common raster for maps whose token grids differ.",
 )  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Of drawn scenes, floors and bootstrap.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes, floors and bootstrap."
+)
 @click.option("--fresh", is_flag=True, help="Forget what the run directory holds.")
 @click.option("--dry-run", is_flag=True, help="Run one batch; print bytes, peak memory and hours for the whole.")
 @click.option("--strict", is_flag=True, help="Exit 1 if any sample failed.")
@@ -90,10 +92,10 @@ def build_request(model: str, teacher: str | None, options: dict):
 def parse_raster(text: str) -> tuple[int, int]:
     try:
         rows, cols = (int(part) for part in text.lower().split("x"))
-        if rows < 1 or cols < 1:
+        if not (1 <= rows <= 256 and 1 <= cols <= 256):
             raise ValueError
     except ValueError:
-        raise click.UsageError(f"--raster {text!r}: expected ROWSxCOLS, for example 16x16") from None
+        raise click.UsageError(f"--raster {text!r}: expected ROWSxCOLS, each 1 to 256, for example 16x16") from None
     return rows, cols
 
 

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 from perception_gap.errors import GapcheckError
@@ -21,11 +22,13 @@ def open_image(path: Path) -> Image.Image:
     GapcheckError, in one line with the path, for a file that is missing, truncated or no image.
     """
     # lmms-eval switches this on for the whole process, and half a picture would then pass for a whole one.
+    if path.exists() and not path.is_file():
+        raise GapcheckError(f"image {path}: is no regular file; expected an image file")
     lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         with Image.open(path) as picture:
             picture.load()
-            return ImageOps.exif_transpose(picture).convert("RGB")
+            return _eight_bit(ImageOps.exif_transpose(picture)).convert("RGB")
     except FileNotFoundError:
         raise GapcheckError(f"image {path}: no such file; check the path or pass --image-root") from None
     # Pillow's decoders raise all of these on damaged files (SyntaxError for broken PNG chunks).
@@ -34,6 +37,17 @@ def open_image(path: Path) -> Image.Image:
         raise GapcheckError(f"image {path}: cannot be decoded ({reason}); replace the file") from None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """Deep grey modes scaled to 0..255: Pillow's own conversion clips them, which leaves them all but white."""
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    values = np.asarray(picture, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("has undefined pixel values")
+    whole = 65535.0 if picture.mode.startswith("I;16") or 255 < values.max() <= 65535 else max(values.max(), 1.0)
+    return Image.fromarray(np.clip(255 * values / whole, 0, 255).round().astype(np.uint8))
 
 
 def check_boxes(sample: Sample, sizes: Sequence[tuple[int, int]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,10 +44,11 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
                     raise UsageError(f"{path}:{number}: empty line: expected one JSON object a line; remove the line")
                 try:
                     yield number, json.loads(line)
-                except json.JSONDecodeError as error:
+                except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, endless nesting
+                    place = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+                    reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)[:80]
                     raise UsageError(
-                        f"{path}:{number}: not valid JSON ({error.msg} at column {error.colno}): "
-                        "expected one JSON object a line"
+                        f"{path}:{number}: not valid JSON ({reason}{place}): expected one JSON object a line"
                     ) from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
@@ -87,7 +87,7 @@ def parse_boxes(value: Any, *, where: str, n_images: int) -> tuple[Boxes, tuple[
     if not isinstance(value, list):
         raise UsageError(f"{where}: boxes is {shown(value)}: expected a list of [x0, y0, x1, y1]")
     for box in value:
-        numbers = isinstance(box, list) and all(type(v) in (int, float) and math.isfinite(v) for v in box)
+        numbers = isinstance(box, list) and all(type(v) in (int, float) and abs(v) < 1e9 for v in box)
         if not numbers or len(box) not in (4, 5):
             raise UsageError(f"{where}: box {shown(box)}: expected [x0, y0, x1, y1] in pixels, then the image's index")
         if len(box) == 5 and box[4] not in range(n_images):
@@ -103,7 +103,7 @@ def text(record: dict, field: str, where: str) -> str:
     value = record[field]
     if not isinstance(value, str) or not value.strip():
         raise UsageError(f"{where}: {field} is {shown(value)}: expected a text that is not empty")
-    return value
+    return _sound(value, field, where)
 
 
 def texts(record: dict, field: str, where: str) -> tuple[str, ...]:
@@ -111,14 +111,21 @@ def texts(record: dict, field: str, where: str) -> tuple[str, ...]:
     value = record[field]
     if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
         raise UsageError(f"{where}: {field} is {shown(value)}: expected a list of texts")
-    return tuple(value)
+    return tuple(_sound(v, field, where) for v in value)
+
+
+def _sound(value: str, field: str, where: str) -> str:
+    """Neither NUL nor half a character: no file system, tokenizer or table takes them."""
+    if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+        raise UsageError(f"{where}: {field} is {ascii(value)[:60]}: expected text without NUL and lone surrogates")
+    return value
 
 
 def _name(record: dict, field: str, where: str) -> str | None:
     value = record.get(field)
     if value is not None and (type(value) not in (str, int) or value == ""):
         raise UsageError(f"{where}: {field} is {shown(value)}: expected a text or a whole number")
-    return None if value is None else str(value)
+    return None if value is None else _sound(str(value), field, where)
 
 
 def shown(value: Any) -> str:

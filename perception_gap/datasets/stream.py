@@ -102,6 +102,8 @@ def _next_value(text: _Text, number: int) -> tuple[Any, int]:
             # An object cut by the end of the chunk fails like a malformed one, so read on, within bounds.
             if text.ended or len(text.text) - text.position > LONGEST:
                 raise UsageError(f"{text.path}: entry {number} is not valid JSON ({error.msg})") from None
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{text.path}: entry {number} is not valid JSON ({str(error)[:80]})") from None
         text.grow()
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from perception_gap.errors import UsageError
+from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.geometry import TokenGeometry
 from perception_gap.store import SCHEMA_VERSION, Parts, Run, geometry_fields, geometry_of, write_text
 
@@ -18,12 +18,25 @@ def test_a_part_gives_back_rows_and_arrays_in_the_order_asked_for(tmp_path):
     parts = Parts(tmp_path)
     parts.write([row("a"), row("b")], {"a/own": np.arange(3.0), "b/own": np.arange(4.0)})
     parts.write([row("c", status="failed", error="no image")], {})
-    found = list(parts.read(["c", "missing", "b"]))
+    found = list(parts.read(["c", "b"]))
     assert [r["key"] for r, _ in found] == ["c", "b"]
     assert found[0][0]["error"] == "no image"
     assert found[0][1] == {}
     np.testing.assert_array_equal(found[1][1]["own"], np.arange(4.0))
     assert found[1][0]["boxes"] == [0.0, 0.0, 1.0, 2.0]
+
+
+def test_rows_that_vanish_under_a_run_are_no_smaller_denominator(tmp_path):
+    parts = Parts(tmp_path)
+    parts.write([row("a")], {})
+    with pytest.raises(GapcheckError, match="vanished"):
+        list(parts.read(["a", "b"]))
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "samples.parquet").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds other files \(samples\.parquet\)"):
+        Parts(tmp_path, fresh=True)
 
 
 def test_half_a_part_and_a_torn_part_do_not_count(tmp_path):

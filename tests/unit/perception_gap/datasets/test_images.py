@@ -49,7 +49,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_what_is_no_image_is_named(tmp_path):
     (tmp_path / "text.png").write_text("hello")
     assert "cannot be decoded" in message(tmp_path / "text.png")
-    assert "cannot be decoded" in message(tmp_path)
+    assert "is no regular file" in message(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])
@@ -96,3 +96,14 @@ def test_a_box_that_covers_nothing_is_named(box):
 def test_a_box_that_is_not_finite_is_refused():
     with pytest.raises(GapcheckError, match="nan"):
         check_boxes(boxed((0, 0, float("nan"), 5)), SIZES)
+
+
+def test_deep_grey_pictures_are_scaled_and_not_clipped(tmp_path):
+    ramp = np.linspace(0, 255, 64).round().astype(np.uint8).reshape(8, 8)
+    eight = Image.fromarray(ramp)
+    eight.save(tmp_path / "8.png")
+    Image.fromarray(ramp.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    Image.fromarray((ramp / 255).astype(np.float32)).save(tmp_path / "float.tiff")
+    expected = np.asarray(open_image(tmp_path / "8.png"), dtype=int)
+    for name in ("16.png", "float.tiff"):
+        assert np.abs(np.asarray(open_image(tmp_path / name), dtype=int) - expected).max() <= 1  # rounding
