@@ -26,7 +26,6 @@ OPTIONAL: dict[str, tuple[Callable[[], object], str, str]] = {
         "analyze: parts of speech by spaCy; without it by HanTa, which is installed",
         "pip install spacy && python -m spacy download en_core_web_sm",
     ),
-    "flash-attn": (lambda: _found("flash_attn"), "analyze --attn flash_attention_2", "pip install flash-attn"),
     "bitsandbytes": (lambda: _found("bitsandbytes"), "models in 8 or 4 bit", "pip install bitsandbytes"),
     "chromium": (
         lambda: any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
