@@ -16,7 +16,7 @@ def layouts(draw):
     """Geometries of two images with overlapping, empty and cell-sharing rectangles, and a value for each token."""
     # Sixtieths meet the cells of many rasters exactly; the floats meet none.
     edge = st.one_of(st.integers(0, 60).map(lambda i: i / 60), st.floats(0, 1))
-    token = st.tuples(edge, edge, edge, edge, st.integers(0, 1), st.floats(0, 1e3))
+    token = st.tuples(edge, edge, edge, edge, st.integers(0, 1), st.one_of(st.just(0.0), st.floats(1e-60, 1e3)))
     columns = np.array(draw(st.lists(token, min_size=1, max_size=12)))
     boxes = np.concatenate(
         [columns[:, :4].reshape(-1, 2, 2).min(axis=1), columns[:, :4].reshape(-1, 2, 2).max(axis=1)], 1

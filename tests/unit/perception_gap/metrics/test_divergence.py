@@ -16,10 +16,14 @@ properties = settings(max_examples=50, deadline=None, suppress_health_check=[Hea
 MIX = 1e-6
 
 
+# Softmax weights in float32 are 0 or above 1e-45; denormal doubles, which vanish when halved, are no maps.
+weights = st.one_of(st.just(0.0), st.floats(1e-60, 1e3))
+
+
 @st.composite
 def map_pairs(draw):
     n = draw(st.integers(1, 30))
-    maps = arrays(np.float64, n, elements=st.floats(0, 1e3)).filter(lambda a: a.sum() > 0)
+    maps = arrays(np.float64, n, elements=weights).filter(lambda a: a.sum() > 0)
     return draw(maps), draw(maps)
 
 

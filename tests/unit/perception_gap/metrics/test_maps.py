@@ -17,7 +17,9 @@ properties = settings(max_examples=50, deadline=None, suppress_health_check=[Hea
 GRID = TokenGeometry.grid(2, 2)
 UNDEFINED = [[0.0, 0, 0, 0], [1.0, math.nan, 1, 1], [1.0, -1, 1, 1], [1.0, math.inf, 1, 1]]
 
-weights = arrays(np.float64, st.integers(1, 40), elements=st.floats(0, 1e6)).filter(lambda a: a.sum() > 0)
+weights = arrays(np.float64, st.integers(1, 40), elements=st.one_of(st.just(0.0), st.floats(1e-60, 1e6))).filter(
+    lambda a: a.sum() > 0
+)
 
 
 def random_boxes(seed: int, n: int) -> np.ndarray:
