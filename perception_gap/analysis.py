@@ -29,7 +29,7 @@ from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.loading import LoadedModel
 from perception_gap.sample import Sample, prompt_text
 from perception_gap.scoring import score
-from perception_gap.store import SCHEMA_VERSION, Parts, Run, geometry_fields, write_json
+from perception_gap.store import SCHEMA_VERSION, Parts, Run, answered, geometry_fields, write_json
 from perception_gap.summary import finish
 
 
@@ -139,11 +139,7 @@ def shared_text(job: Job, sample: Sample, images: str) -> str | None:
 
 def same_sample(teacher: Run, sample: Sample, images: str) -> bool:
     """Whether the teacher's run holds this question, with these options, about this picture, and answered it."""
-    if sample.id not in teacher:
-        return False
-    row = teacher.row(sample.id)
-    asked = row["question"] == sample.question and list(row["options"]) == list(sample.options)
-    return bool(row["status"] == "ok" and asked and row["image_hash"] == images)
+    return sample.id in teacher and answered(teacher.row(sample.id), sample.question, images, sample.options)
 
 
 def describe(job: Job, loaded: LoadedModel) -> dict:

@@ -10,7 +10,7 @@ import numpy as np
 
 from perception_gap.geometry import TokenGeometry
 from perception_gap.metrics import aligned_cosine_distance, js_divergence, kl_divergence, top_k_overlap
-from perception_gap.store import Run, geometry_of
+from perception_gap.store import Run, answered, geometry_of
 
 NOTHING = float("nan")
 MEASURES = {"kl": kl_divergence, "js": js_divergence, "top_k": top_k_overlap}
@@ -35,8 +35,7 @@ class Comparison:
         if row["status"] != "ok" or row["shared_text"] is None or row["sample_id"] not in self.teacher:
             return False
         other = self.teacher.row(row["sample_id"])
-        same = all(list(other[f]) == list(row[f]) for f in ("question", "image_hash", "options"))
-        return other["status"] == "ok" and same
+        return answered(other, row["question"], row["image_hash"], row["options"])
 
     def frame(self, sample_id: str) -> tuple[int, int] | None:
         """(rows, cols) on which maps of this sample meet; None: token by token, all geometries being one."""

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -265,6 +265,12 @@ class Run:
         """The run of this run's teacher; None if it has none, UsageError if it is not where it was."""
         teacher = self.info.get("teacher")
         return Run.open((self.path / teacher["path"]).resolve()) if teacher else None
+
+
+def answered(row: Mapping | pd.Series, question: str, image_hash: str, options: Sequence[str]) -> bool:
+    """Whether a run's row is a valid one of this very question: the same words, pictures and options."""
+    same = row["question"] == question and row["image_hash"] == image_hash and list(row["options"]) == list(options)
+    return bool(same and row["status"] == "ok")
 
 
 def geometry_of(row: dict | pd.Series) -> TokenGeometry:

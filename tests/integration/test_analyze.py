@@ -352,3 +352,39 @@ def test_boxes_lie_on_the_image_they_name(model, data, tmp_path):
         inside = geometry.overlap(box, [1])
         assert not inside[geometry.image == 0].any()
         assert row["focus_score"] == pytest.approx(float((attention * inside).sum() / attention.sum()), abs=1e-6)
+
+
+def test_what_can_be_known_before_the_work_is_said_before_it(model, data, tmp_path):
+    out = ("--data", data, "--out", tmp_path / "run")
+    assert "--seed" in refuse(model, *out, "--seed", "-1")
+    assert "1 to 256" in refuse(model, *out, "--raster", "100000x2")
+    assert "vulkan" in refuse(model, *out, "--device", "vulkan")
+    assert "no-such-model" in refuse("no-such-model", *out, "--teacher", model, *QUICK)
+    assert not list((tmp_path / "run").glob("teacher/parts/*"))  # no pass of the teacher for a student that is none
+    broken = tmp_path / "surrogate.jsonl"
+    broken.write_text(json.dumps({"image": "a.png", "question": "\ud800?", "answer": "b"}))
+    assert "surrogate.jsonl:1" in refuse(model, "--data", broken, "--out", tmp_path / "run")
+
+
+def test_a_wrong_option_leaves_a_finished_run_as_it_was(model, data, tmp_path):
+    command = ("analyze", model, "--data", data, "--out", tmp_path / "run", "--limit", 2, *QUICK)
+    assert gapcheck(*command)[0] == 0
+    before = (tmp_path / "run" / "summary.json").read_bytes()
+    assert gapcheck(*command, "--layers", "last99")[0] == 2
+    assert (tmp_path / "run" / "summary.json").read_bytes() == before
+
+
+def test_weights_that_give_nan_are_failed_samples(model, data, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(model, tmp_path / "nan")
+    weights = load_file(tmp_path / "nan" / "model.safetensors")
+    name = next(n for n in weights if n.endswith("layers.0.self_attn.q_proj.weight"))
+    weights[name] = np.full_like(weights[name], np.nan)
+    save_file(weights, tmp_path / "nan" / "model.safetensors", metadata={"format": "pt"})
+    status, said = gapcheck(
+        "analyze", tmp_path / "nan", "--data", data, "--out", tmp_path / "run", "--limit", 3, *QUICK
+    )
+    assert status == 1
+    assert "NaN" in said
+    assert Run.open(tmp_path / "run").summary["n_failed"] == 3
