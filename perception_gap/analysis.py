@@ -9,9 +9,10 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Settings:
     """What decides a row, beside the model, the sample and the teacher's text.
 
     text: which text the shared capture reads: "own" (none: the model's own answer only), "teacher" or "reference".
+    latents: "force", "none" or "mask", what becomes of the latent tokens of a model that has them.
     """
 
     rows: str = "answer"
@@ -46,6 +48,7 @@ class Settings:
     max_new_tokens: int = 32
     instruction: str = ""
     system: str | None = None
+    latents: str = "force"
     load: dict[str, Any] = field(default_factory=dict)
 
 
@@ -96,7 +99,7 @@ def versions() -> dict[str, str]:
 
 def run(job: Job, loaded: LoadedModel, *, progress: bool = True) -> Run:
     """Answer, score and capture every sample that the folder does not hold yet, then merge and summarise."""
-    forward.check_rows(job.settings.rows)
+    forward.check_rows(job.settings.rows, loaded.latents is not None and loaded.latents.count > 0)
     choose_layers(job.settings.layers, find_decoder(loaded.model))  # said before the folder is touched
     parts = Parts(job.out, fresh=job.fresh)
     hashes = [image_hash(s) for s in job.dataset.samples]
@@ -192,7 +195,7 @@ def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[d
             rows[key] |= {"status": "failed", "error": str(error)}
         except MemoryError as error:
             rows[key] |= {"status": "failed", "error": failure(error)}
-    for group, outcome in in_memory(loaded, job, ready):
+    for group, outcome in in_memory(partial(forwards, loaded, job), ready):
         if isinstance(outcome, str):
             rows[group[0][0][3]] |= {"status": "failed", "error": outcome}
             continue
@@ -202,12 +205,12 @@ def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[d
     return list(rows.values()), arrays
 
 
-def in_memory(loaded: LoadedModel, job: Job, ready: list) -> Iterator[tuple[list, Any]]:
-    """(samples, results or the reason of failure): the whole batch, or one by one when it does not fit or one fails."""
+def in_memory(work: Callable[[list], Any], ready: list) -> Iterator[tuple[list, Any]]:
+    """(samples, `work` of them or the reason of failure): the whole batch, or one by one if it does not fit or fails."""
     if not ready:
         return
     try:
-        yield ready, forwards(loaded, job, ready)
+        yield ready, work(ready)
         return
     except (GapcheckError, MemoryError, RuntimeError) as error:
         reason = failure(error)
@@ -218,7 +221,7 @@ def in_memory(loaded: LoadedModel, job: Job, ready: list) -> Iterator[tuple[list
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     for single in ready:
-        yield from in_memory(loaded, job, [single])
+        yield from in_memory(work, [single])
 
 
 def failure(error: Exception) -> str:
@@ -239,18 +242,23 @@ def forwards(loaded: LoadedModel, job: Job, ready: list) -> list[tuple[dict, dic
     settings = job.settings
     samples = [item[0] for item, _ in ready]
     prompts = [prompt_text(s.question, s.options, settings.instruction) for s in samples]
-    encoded = loaded.family.encode([pictures for _, pictures in ready], prompts, settings.system)
+    latents, system = loaded.latents, settings.system
+    if latents is not None and system is None:
+        system = latents.system
+    encoded = loaded.family.encode([pictures for _, pictures in ready], prompts, system)
     encoded = encoded.to(loaded.device, loaded.dtype)
+    if latents is not None:
+        encoded = latents.extend(encoded)
     answers = forward.generate(loaded, encoded, settings.max_new_tokens)
     asked = settings.rows == "question"
-    own = forward.gaze(loaded, encoded, None if asked else answers, settings.layers)
+    own = forward.gaze(loaded, encoded, None if asked else answers, settings.layers, settings.rows)
     texts = [item[2] for item, _ in ready]
     shared: list[forward.Gaze | None] = [None] * len(ready)
     if asked:
         shared = [own[b] if t is not None else None for b, t in enumerate(texts)]
     elif any(t is not None for t in texts):
         ids = [forward.encode_text(loaded, t or "") for t in texts]
-        read = forward.gaze(loaded, encoded, ids, settings.layers)
+        read = forward.gaze(loaded, encoded, ids, settings.layers, settings.rows)
         shared = [read[b] if t is not None else None for b, t in enumerate(texts)]
     decode = loaded.processor.tokenizer.decode
     seconds = (time.perf_counter() - began) / len(ready)
@@ -273,6 +281,8 @@ def result(sample, answer, geometry, own, shared, seconds) -> tuple[dict, dict[s
     arrays = {"own": own.map, "own_words": own.word_maps, "hidden": compared.hidden}
     if shared:
         arrays |= {"shared": shared.map, "shared_words": shared.word_maps}
+    if len(own.latent_maps):
+        arrays["latents"] = own.latent_maps  # they precede the text, so they are the same for both
     return fields, arrays
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from perception_gap.errors import UnsupportedModelError, UsageError
 from perception_gap.interface import install, listeners, uninstall
-from perception_gap.rows import attention_rows
+from perception_gap.rows import attention_rows, mask_of_rows, positions
 
 _SUPPORTED = ("sdpa", "eager")
 # Keyword arguments of a layer that change its weights and that `attention_rows` does not know.
@@ -71,6 +71,33 @@ def choose_layers(layers: str | Sequence[int], decoder: Any) -> list[int]:
     return [attending[i] for i in parse_layers(layers, len(attending))]
 
 
+def attention_implementation(decoder: Any, model: nn.Module) -> str:
+    """The name in the attention interface that the decoder uses; UnsupportedModelError unless sdpa or eager."""
+    name = getattr(getattr(decoder, "config", None), "_attn_implementation", None) or "none"
+    if name not in _SUPPORTED:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} runs attention {name!r}: "
+            f'capture reads {" and ".join(_SUPPORTED)}; load the model with attn="sdpa"'
+        )
+    return name
+
+
+def check_readable(module: nn.Module, kwargs: dict) -> None:
+    """UnsupportedModelError for a layer whose weights depend on more than `attention_weights` knows."""
+    unread = [name for name in _UNREAD if kwargs.get(name) is not None]
+    if unread:
+        raise UnsupportedModelError(
+            f"{type(module).__name__} weighs keys by {unread[0]!r}, which capture cannot "
+            "read; leave that layer out with `layers`"
+        )
+
+
+def causal_without_mask(module: nn.Module, kwargs: dict, implementation: str) -> bool:
+    """Without a mask sdpa is causal if the call, else the module, says so; eager sees every key."""
+    causal = kwargs.get("is_causal")
+    return implementation == "sdpa" and bool(getattr(module, "is_causal", True) if causal is None else causal)
+
+
 class AttentionCapture:
     """Rows of chosen text tokens over the image tokens, averaged over heads and layers, for one forward.
 
@@ -110,20 +137,14 @@ class AttentionCapture:
             )
         decoder = find_decoder(model)
         self._model_class = type(model).__name__
-        config = getattr(decoder, "config", None)
-        self._implementation: str = getattr(config, "_attn_implementation", None) or "none"
-        if self._implementation not in _SUPPORTED:
-            raise UnsupportedModelError(
-                f"{self._model_class} runs attention {self._implementation!r}: "
-                f'capture reads {" and ".join(_SUPPORTED)}; load the model with attn="sdpa"'
-            )
+        self._implementation = attention_implementation(decoder, model)
         self.layers = choose_layers(layers, decoder)
         self._layer_of: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary(
             {module: i for i in self.layers for module in decoder.layers[i].modules()}
         )
         self._shape = tuple(queries.shape)
         self._counts = list(zip(queries.sum(1).tolist(), keys.sum(1).tolist(), strict=True))
-        self._positions = {queries.device: (_positions(queries), _positions(keys.to(queries.device)))}
+        self._positions = {queries.device: (positions(queries), positions(keys.to(queries.device)))}
         self._per_head = per_head
         self._attached = False
         self._open = False
@@ -209,27 +230,15 @@ class AttentionCapture:
             self._rows.append(rows)
 
     def _compute(self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict) -> Tensor:
-        unread = [name for name in _UNREAD if kwargs.get(name) is not None]
-        if unread:
-            raise UnsupportedModelError(
-                f"{self._model_class}: {type(module).__name__} weighs keys by {unread[0]!r}, which capture cannot "
-                "read; leave that layer out with `layers`"
-            )
+        check_readable(module, kwargs)
         rows, columns = self._positions_on(query.device)
         length, width = query.shape[2:]
-        if mask is not None:
-            mask = mask.expand(query.shape[0], -1, length, -1)[..., : key.shape[2]]
-            mask = torch.take_along_dim(mask, rows[:, None, :, None], dim=2)
-        elif self._implementation == "sdpa" and length > 1:
-            # Without a mask sdpa is causal if the call, else the module, says so; eager sees every key.
-            causal = kwargs.get("is_causal")
-            if getattr(module, "is_causal", True) if causal is None else causal:
-                mask = (torch.arange(length, device=query.device) <= rows[:, :, None])[:, None]
+        causal = causal_without_mask(module, kwargs, self._implementation)
         scaling = kwargs.get("scaling")
         return attention_rows(
             torch.take_along_dim(query, rows[:, None, :, None], dim=2),
             key,
-            mask,
+            mask_of_rows(mask, rows, length, key.shape[2], causal=causal),
             scaling=width**-0.5 if scaling is None else scaling,
             softcap=kwargs.get("softcap"),
             sinks=kwargs.get("s_aux"),
@@ -262,10 +271,3 @@ class AttentionCapture:
             return [whole[b, :, :, :t, :n] for b, (t, n) in enumerate(self._counts)]
         mean = self._rows[0] / len(self._seen)
         return [mean[b, :t, :n] for b, (t, n) in enumerate(self._counts)]
-
-
-def _positions(mask: Tensor) -> Tensor:
-    """Indices of the True entries of each row, padded with 0 to the longest: int64 [B, max(1, count)]."""
-    longest = max(1, int(mask.sum(1).max()))
-    order = torch.argsort(mask.int(), dim=1, descending=True, stable=True)[:, :longest]
-    return torch.where(torch.arange(longest, device=mask.device) < mask.sum(1, keepdim=True), order, 0)

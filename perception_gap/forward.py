@@ -29,6 +29,7 @@ class Gaze:
     word_maps: float32 [W, N], the same per word. hidden: float16 [W, D], last hidden states
     at the positions of the rows.
     mass: mean share of a text token's attention that goes to the image at all, 0..1.
+    latent_maps: float32 [K, N], the raw rows of the latent tokens before the text (K = 0 without them).
     """
 
     text: str
@@ -37,13 +38,14 @@ class Gaze:
     word_maps: np.ndarray
     hidden: np.ndarray
     mass: float
+    latent_maps: np.ndarray
 
 
-def check_rows(rows: str) -> None:
-    """UsageError unless `rows` is known and the base models here can have them."""
+def check_rows(rows: str, latents: bool = True) -> None:
+    """UsageError unless `rows` is known and the model can have them; `latents`: whether it inserts latent tokens."""
     if rows not in ROWS:
         raise UsageError(f"rows {rows!r}: expected one of {', '.join(ROWS)}")
-    if rows == "latent":
+    if rows == "latent" and not latents:
         raise UsageError('rows "latent": this model has no latent tokens; use "answer", "question" or "response"')
 
 
@@ -55,10 +57,11 @@ def generate(loaded: LoadedModel, encoded: Encoded, max_new_tokens: int) -> list
     """
     model: Any = loaded.model
     config, pad = model.generation_config, pad_id(loaded)
-    produced = model.generate(
-        **encoded.inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, pad_token_id=pad,
-        temperature=None, top_p=None, top_k=None,
-    )  # fmt: skip
+    with loaded.reading(encoded):
+        produced = model.generate(
+            **encoded.inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, pad_token_id=pad,
+            temperature=None, top_p=None, top_k=None,
+        )  # fmt: skip
     new = produced[:, encoded.inputs["input_ids"].shape[1] :].tolist()
     ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     special = set(loaded.processor.tokenizer.all_special_ids)
@@ -79,43 +82,62 @@ def encode_text(loaded: LoadedModel, text: str) -> list[int]:
 
 
 @torch.inference_mode()
-def gaze(loaded: LoadedModel, encoded: Encoded, answers: list[list[int]] | None, layers: str) -> list[Gaze]:
+def gaze(
+    loaded: LoadedModel, encoded: Encoded, answers: list[list[int]] | None, layers: str, rows: str = "answer"
+) -> list[Gaze]:
     """One capture of a batch: of the answers' tokens (each by the query that predicts it), or of the questions'.
 
     answers None: the rows are those of the question's own tokens, which nothing predicts.
+    rows: what the map averages, where there are answers: "answer", "latent" or "response" (both); words are always
+    the answer's.
     """
     if answers is None:
-        whole, queries = encoded, encoded.question
-        ids = [row[mask].tolist() for row, mask in zip(whole.inputs["input_ids"], queries, strict=True)]
+        whole, text = encoded, encoded.question
+        ids = [row[mask].tolist() for row, mask in zip(whole.inputs["input_ids"], text, strict=True)]
     else:
         whole, answer = encoded.with_answers(answers, pad_id(loaded))
-        queries, ids = predicting(answer), answers
-    with AttentionCapture(loaded.model, queries, whole.image, layers) as capture:
+        text, ids = predicting(answer), answers
+    latent = torch.zeros_like(text) if whole.latent is None else whole.latent
+    queries = text | latent
+    capture = AttentionCapture(loaded.model, queries, whole.image, layers)
+    with loaded.reading(encoded), capture:
         # The base model: no vocabulary-sized logits for positions whose attention is all we want.
         output = loaded.model.base_model(**whole.inputs, use_cache=False)
     tokenizer, states = loaded.processor.tokenizer, output.last_hidden_state
-    return [
-        _gaze(tokenizer, tokens, rows, states[b][queries[b].to(states.device)])
-        for b, (tokens, rows) in enumerate(zip(ids, capture.attention, strict=True))
-    ]
+    found = []
+    for b, (tokens, attention) in enumerate(zip(ids, capture.attention, strict=True)):
+        chosen = {"answer": text, "latent": latent, "response": queries}["answer" if answers is None else rows][b]
+        of_text, of_latents, of_map = (mask[queries[b]].cpu().numpy() for mask in (text[b], latent[b], chosen))
+        raw = _finite(attention)
+        hidden = _finite(states[b][text[b].to(states.device)])
+        found.append(_gaze(tokenizer, tokens, raw[of_text], raw[of_map], raw[of_latents], hidden))
+    return found
 
 
-def _gaze(tokenizer, ids: list[int], rows: Tensor, states: Tensor) -> Gaze:
-    raw, hidden = rows.float().cpu().numpy(), states.float().cpu().numpy()
-    if not (np.isfinite(raw).all() and np.isfinite(hidden).all()):
+def _finite(values: Tensor) -> np.ndarray:
+    array = values.float().cpu().numpy()
+    if not np.isfinite(array).all():
         raise GapcheckError("the model produced NaN or infinite values; load it with --dtype float32 or bfloat16")
+    return array
+
+
+def _gaze(
+    tokenizer, ids: list[int], raw: np.ndarray, mapped: np.ndarray, latents: np.ndarray, hidden: np.ndarray
+) -> Gaze:
+    """raw, mapped, latents: rows [T, N] of the text, of what the map averages, of the latent tokens."""
     text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     found = words(text)
     groups = tokens_of_words(found, token_spans(tokenizer, ids))
     return Gaze(
         text=text,
         words=found,
-        map=_mean(raw, list(range(len(raw)))),
+        map=_mean(mapped, list(range(len(mapped)))),
         word_maps=np.stack([_mean(raw, g) for g in groups]) if groups else np.zeros((0, raw.shape[1]), np.float32),
         hidden=np.stack([_mean(hidden, g) for g in groups]).astype(np.float16)
         if groups
         else np.zeros((0, hidden.shape[1]), np.float16),
-        mass=float(raw.sum(1).mean()) if len(raw) else float("nan"),
+        mass=float(mapped.sum(1).mean()) if len(mapped) else float("nan"),
+        latent_maps=latents,
     )
 
 

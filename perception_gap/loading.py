@@ -6,18 +6,20 @@ import hashlib
 import os
 import re
 import struct
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers.utils import cached_file
 
 from perception_gap.errors import UnsupportedModelError, UsageError
-from perception_gap.families import Family, check_supported, family_for
+from perception_gap.families import Encoded, Family, check_supported, family_for
 
 TINY = "tiny:"
 TINY_WEIGHTS = Path(__file__).parent / "tiny" / "weights"
@@ -30,9 +32,27 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9][\w.\-]*)?")
 _PROBE_SECONDS = 10
 
 
+class Latents(Protocol):
+    """Latent tokens of a model that thinks before it answers (`lavit` has them; a plain model has none).
+
+    system: the system prompt that it was trained with, if any. count: how many latent tokens it inserts.
+    """
+
+    system: str | None
+    count: int
+
+    def extend(self, encoded: Encoded) -> Encoded:
+        """The prompts followed by the latent tokens."""
+
+    def reading(self, model: PreTrainedModel, encoded: Encoded) -> AbstractContextManager[object]:
+        """What must be in force while the model reads the extended prompts, or writes behind them."""
+
+
 @dataclass
 class LoadedModel:
     """model: in eval mode; name: as it was asked for; revision: hub commit, or `sha256:` and 16 hex digits.
+
+    latents: what inserts latent tokens behind every prompt, None for a model without them.
 
     The hash of a folder covers the names, sizes, times and safetensors headers of its files, so that a retrained
     checkpoint in the same place is another revision.
@@ -43,6 +63,11 @@ class LoadedModel:
     family: Family
     name: str
     revision: str
+    latents: Latents | None = None
+
+    def reading(self, encoded: Encoded) -> AbstractContextManager[object]:
+        """The context in which the model reads extended prompts (see `Latents.reading`)."""
+        return nullcontext() if self.latents is None else self.latents.reading(self.model, encoded)
 
     @property
     def device(self) -> torch.device:
@@ -126,6 +151,17 @@ def check(name: str, revision: str | None = None, trust_remote_code: bool = Fals
     config = _config(found, name, trust_remote_code)
     check_supported(config)
     _processor(found, name, trust_remote_code, config)
+
+
+def find_file(name: str, filename: str, revision: str | None = None) -> Path | None:
+    """A file of a model's folder or hub repository, None where it has none; UsageError for an unknown model."""
+    found = _locate(name, revision)
+    if os.path.isdir(found.source):
+        path = Path(found.source) / filename
+        return path if path.is_file() else None
+    cached = cached_file(found.source, filename, _raise_exceptions_for_missing_entries=False,
+                         _raise_exceptions_for_connection_errors=False, **found.options)  # fmt: skip
+    return Path(cached) if cached else None
 
 
 @dataclass(frozen=True)

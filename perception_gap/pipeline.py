@@ -48,17 +48,27 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", Path(name).name if Path(name).exists() else name).strip("-")
 
 
-def analyze(request: Request, *, progress: bool = True, say: Callable[[str], None] = print) -> Run:
+Opener = Callable[[str, Settings], LoadedModel]
+
+
+def open_plain(name: str, settings: Settings) -> LoadedModel:
+    """The model as transformers knows it, without latent tokens that it may have been trained with."""
+    return load(name, **settings.load)
+
+
+def analyze(
+    request: Request, *, progress: bool = True, say: Callable[[str], None] = print, opener: Opener = open_plain
+) -> Run:
     """The teacher's run (stored, reused, or made now), then the model's; never two models in memory."""
     out = request.folder()
     analysis.forward.check_rows(request.settings.rows)
     analysis.Parts(out)  # an --out that cannot be written is said before data are drawn and models loaded
     dataset = open_data(request.data, limit=request.limit, image_root=request.image_root, work=out, seed=request.seed)
-    teacher = teacher_run(request, dataset, out, progress, say) if request.teacher else None
+    teacher = teacher_run(request, dataset, out, progress, say, opener) if request.teacher else None
     settings = request.settings
     text = settings.text if teacher or settings.text == "reference" else "own"
     job = _job(request, request.model, dataset, out, replace(settings, text=text), teacher)
-    return _run(job, progress)
+    return _run(job, progress, opener)
 
 
 def _job(request: Request, model: str, dataset: Dataset, out: Path, settings: Settings, teacher: Run | None) -> Job:
@@ -68,8 +78,8 @@ def _job(request: Request, model: str, dataset: Dataset, out: Path, settings: Se
     )  # fmt: skip
 
 
-def _run(job: Job, progress: bool) -> Run:
-    loaded = load(job.model, **job.settings.load)
+def _run(job: Job, progress: bool, opener: Opener) -> Run:
+    loaded = opener(job.model, job.settings)
     try:
         return analysis.run(job, loaded, progress=progress)
     finally:
@@ -79,10 +89,17 @@ def _run(job: Job, progress: bool) -> Run:
             torch.cuda.empty_cache()
 
 
-def teacher_run(request: Request, dataset: Dataset, out: Path, progress: bool, say: Callable[[str], None]) -> Run:
+def teacher_run(
+    request: Request, dataset: Dataset, out: Path, progress: bool, say: Callable[[str], None], opener: Opener
+) -> Run:
     """The finished run that `--teacher` names, or the teacher's own pass, stored in OUT/teacher for later students."""
     assert request.teacher is not None
-    asked = replace(request.settings, text="reference" if request.settings.text == "reference" else "own")
+    # Latent rows are the student's alone: they are held against the rows of the teacher's answer.
+    asked = replace(
+        request.settings,
+        text="reference" if request.settings.text == "reference" else "own",
+        rows="question" if request.settings.rows == "question" else "answer",
+    )
     if (Path(request.teacher) / "run.json").exists():
         if Path(request.teacher).resolve() == out.resolve():
             raise UsageError(f"--out {out}: is the teacher's own run; choose another folder")
@@ -102,10 +119,10 @@ def teacher_run(request: Request, dataset: Dataset, out: Path, progress: bool, s
     asked = replace(asked, load={k: v for k, v in asked.load.items() if k != "revision"})
     job = _job(request, request.teacher, dataset, out / "teacher", asked, None)
     say(f"teacher {request.teacher}: first, into {job.out}")
-    return _run(job, progress)
+    return _run(job, progress, opener)
 
 
-def estimate(request: Request) -> dict[str, dict[str, Any]]:
+def estimate(request: Request, *, opener: Opener = open_plain) -> dict[str, dict[str, Any]]:
     """`--dry-run`: one batch of each model (not stored) and what the whole would take, by model."""
     out = request.folder()
     analysis.forward.check_rows(request.settings.rows)
@@ -114,11 +131,11 @@ def estimate(request: Request) -> dict[str, dict[str, Any]]:
     models = [request.model]
     if request.teacher and not (Path(request.teacher) / "run.json").exists():
         models.insert(0, request.teacher)
-    return {model: _estimate_one(request, dataset, model, out) for model in models}
+    return {model: _estimate_one(request, dataset, model, out, opener) for model in models}
 
 
-def _estimate_one(request: Request, dataset: Dataset, model: str, out: Path) -> dict[str, Any]:
-    loaded: LoadedModel = load(model, **request.settings.load)
+def _estimate_one(request: Request, dataset: Dataset, model: str, out: Path, opener: Opener) -> dict[str, Any]:
+    loaded = opener(model, request.settings)
     # A student is also read on a second text; the reference stands in for the teacher's answer.
     second = request.settings.text == "reference" or (request.teacher is not None and model == request.model)
     job = _job(request, model, dataset, out, replace(request.settings, text="reference" if second else "own"), None)

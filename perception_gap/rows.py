@@ -42,7 +42,7 @@ def attention_rows(
     for start in range(0, max(1, n_queries), step):
         part = query[:, :, start : start + step].to(keys.dtype) * scaling
         visible = mask if mask is None or mask.shape[2] == 1 else mask[:, :, start : start + step]
-        weights = _weights(part, keys, visible, softcap, sinks)
+        weights = attention_weights(part, keys, visible, softcap, sinks)
         if not per_head:
             weights = weights.mean(dim=1)
         if columns is not None:
@@ -52,8 +52,17 @@ def attention_rows(
     return slices[0] if len(slices) == 1 else torch.cat(slices, dim=-2)
 
 
-def _weights(query: Tensor, keys: Tensor, mask: Tensor | None, softcap: float | None, sinks: Tensor | None) -> Tensor:
-    """Weights [B, H, T, K] of scaled queries [B, H, T, D] over keys [B, Hkv, D, K].
+def attention_weights(
+    query: Tensor,
+    keys: Tensor,
+    mask: Tensor | None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Weights [B, H, T, K] of SCALED queries [B, H, T, D] over transposed keys [B, Hkv, D, K]; see `attention_rows`.
+
+    bias: added to the logits last, broadcast to [B, H, T, K]; -inf hides a key (some other one must stay visible).
 
     One name for scores and weights, and the mask added in place, so that at most two tensors of this size live.
     """
@@ -71,9 +80,32 @@ def _weights(query: Tensor, keys: Tensor, mask: Tensor | None, softcap: float | 
             mask = torch.zeros_like(mask, dtype=weights.dtype).masked_fill_(~mask, float("-inf"))
         # A row that sees nothing (padding) would be NaN, and its NaN would reach every gradient.
         weights = weights.add_(mask.masked_fill(blind, 0.0))
+    if bias is not None:
+        weights = weights + bias
     if sinks is None:
         weights = torch.softmax(weights, dim=-1)
     else:
         extra = sinks.to(weights.dtype).view(1, -1, 1, 1).expand(*weights.shape[:-1], 1)
         weights = torch.softmax(torch.cat([weights, extra], dim=-1), dim=-1)[..., :-1]
     return weights if blind is None else weights.masked_fill(blind, 0.0)
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Indices of the True entries of each row, padded with 0 to the longest: int64 [B, max(1, count)]."""
+    longest = max(1, int(mask.sum(1).max()))
+    order = torch.argsort(mask.int(), dim=1, descending=True, stable=True)[:, :longest]
+    return torch.where(torch.arange(longest, device=mask.device) < mask.sum(1, keepdim=True), order, 0)
+
+
+def mask_of_rows(mask: Tensor | None, rows: Tensor, n_queries: int, n_keys: int, *, causal: bool) -> Tensor | None:
+    """The mask rows of chosen queries, [B, H or 1, T, K]; None when they see every key.
+
+    mask: as a layer got it, [B or 1, H or 1, n_queries or 1, at least n_keys]; rows: int64 [B, T], indices of queries.
+    causal: whether the absence of a mask means that a query sees no later key (a lone query sees all).
+    """
+    if mask is not None:
+        mask = mask.expand(rows.shape[0], -1, n_queries, -1)[..., :n_keys]
+        return torch.take_along_dim(mask, rows[:, None, :, None], dim=2)
+    if not causal or n_queries == 1:
+        return None
+    return (torch.arange(n_keys, device=rows.device) <= rows[:, :, None])[:, None]

@@ -78,7 +78,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 class ArrayFile:
     """A safetensors file written array by array, so that a run's maps never lie in memory together."""
 
-    _DTYPES: ClassVar[dict[str, str]] = {"float64": "F64", "float32": "F32", "float16": "F16"}
+    _DTYPES: ClassVar[dict[str, str]] = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64"}
 
     def __init__(self, path: Path) -> None:
         self.path, self._aside = path, path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -123,13 +123,15 @@ _OURS = ("parts", "data", "teacher")
 
 
 class Parts:
-    """The growing half of a run directory."""
+    """The growing half of a run directory; `schema` is that of its rows, `made` the file that says whose it is."""
 
-    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
-        self.folder = folder / "parts"
+    def __init__(
+        self, folder: Path, *, fresh: bool = False, schema: pa.Schema = ROW_SCHEMA, made: str = "run.json"
+    ) -> None:
+        self.folder, self.schema = folder / "parts", schema
         try:
             foreign = sorted(p.name for p in folder.iterdir() if p.name not in _OURS) if folder.is_dir() else []
-            if foreign and not (folder / "run.json").exists():
+            if foreign and not (folder / made).exists():
                 raise UsageError(f"--out {folder}: holds other files ({foreign[0]}); choose a new folder")
             if fresh and self.folder.exists():
                 shutil.rmtree(self.folder)
@@ -163,7 +165,7 @@ class Parts:
         """One batch; arrays are named "KEY/kind" after the row that they belong to."""
         name = rows[0]["key"]
         write_arrays(self.folder / f"{name}.safetensors", arrays)
-        table = pa.Table.from_pylist([{k: row.get(k) for k in ROW_SCHEMA.names} for row in rows], schema=ROW_SCHEMA)
+        table = pa.Table.from_pylist([{k: row.get(k) for k in self.schema.names} for row in rows], schema=self.schema)
         write_table(self.folder / f"{name}.parquet", table)
 
     def read(self, keys: list[str], kinds: Container[str] | None = None) -> Iterator[tuple[dict, dict]]:

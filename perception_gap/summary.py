@@ -46,12 +46,14 @@ def finish(
             if against:
                 measured |= against.sample(sample_id, arrays["shared"])
             tokens += word_rows(row, arrays, against, cosine.get(sample_id))
+            if "latents" in arrays:
+                measured |= latent_rows(row, arrays["latents"], against)
             for kind in sorted(arrays.keys() - {"hidden"}):
                 maps.add(f"{sample_id}/{kind}", normalised(arrays[kind]))
             hidden.add(f"{sample_id}/hidden", arrays["hidden"])
         samples.append(measured)
     columns = [name for name in ROW_SCHEMA.names if name not in _KEPT_OUT]
-    frame = pd.DataFrame(samples, columns=[*columns, *SAMPLE_METRICS])
+    frame = pd.DataFrame(samples, columns=[*columns, *SAMPLE_METRICS, *LATENT_METRICS])
     words = pd.DataFrame(tokens, columns=TOKEN_COLUMNS)
     (out / "summary.json").unlink(missing_ok=True)  # back last, when everything it speaks of is in place
     write_table(out / "samples.parquet", frame)
@@ -82,6 +84,10 @@ SAMPLE_METRICS = (
     "focus_score", "focus_chance", "focus_lift", "pointing_game", "entropy", "relative_entropy", "salient_regions",
     "salient_fraction", "kl", "kl_floor", "js", "js_floor", "top_k_overlap", "top_k_floor",
 )  # fmt: skip
+# Of the mean of all latent rows and, with "last_", of the last one; NaN for a model without latent tokens.
+LATENT_METRICS = tuple(
+    f"{which}latent_{name}" for which in ("", "last_") for name in ("focus_score", "entropy", "kl", "kl_floor")
+)
 TOKEN_COLUMNS = [
     "sample_id", "text", "word_index", "word", "category", "focus_score", "entropy", "kl", "js", "top_k_overlap",
     "kl_floor", "js_floor", "top_k_floor", "cosine_distance", "cosine_floor",
@@ -113,6 +119,17 @@ def one_map(row: dict, attention: np.ndarray) -> dict:
         "salient_regions": float(metrics.salient_region_count(attention)),
         "salient_fraction": metrics.salient_region_fraction(attention),
     }  # fmt: skip
+
+
+def latent_rows(row: dict, rows: np.ndarray, comparison: Comparison | None) -> dict:
+    """LATENT_METRICS of raw rows [K, N]; the divergence is from the teacher's map of the same sample."""
+    found = {}
+    for which, attention in (("", rows.mean(0)), ("last_", rows[-1])):
+        own = one_map(row, attention) | (comparison.sample(row["sample_id"], attention) if comparison else {})
+        found |= {
+            f"{which}latent_{name}": own.get(name, NOTHING) for name in ("focus_score", "entropy", "kl", "kl_floor")
+        }
+    return found
 
 
 def word_rows(row: dict, arrays: dict, comparison: Comparison | None, cosine: dict | None) -> list[dict]:
@@ -184,6 +201,7 @@ def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int
             "floor_minus_sample": estimate(valid[floor] - valid[metric], valid["cluster"]),
         }
 
+    latent = {name: estimate(valid[name], valid["cluster"]) for name in LATENT_METRICS}
     return {
         "model": info["model"]["name"],
         "teacher": info["teacher"]["name"] if info["teacher"] else None,
@@ -201,7 +219,7 @@ def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int
         "js": by_category("js", "js_floor") | of_samples("js", "js_floor"),
         "top_k_overlap": by_category("top_k_overlap", "top_k_floor") | of_samples("top_k_overlap", "top_k_floor"),
         "cosine_distance": by_category("cosine_distance", "cosine_floor"),
-    }
+    } | ({"latent": latent} if valid["latent_entropy"].notna().any() else {})
 
 
 def focus_and_truth(valid: pd.DataFrame, seed: int) -> dict:

@@ -16,6 +16,8 @@ from perception_gap.errors import GapcheckError, UsageError
 # name -> (module that has `command`, help in the list of commands, which must not import the module)
 COMMANDS = {
     "analyze": ("perception_gap.cli.analyze", "Measure where a model looks, alone or against its teacher."),
+    "trace": ("perception_gap.cli.trace", "Record a teacher's answers, gaze and states for training a student."),
+    "train": ("perception_gap.cli.train", "Train a student to look where its teacher looks."),
     "demo": ("perception_gap.cli.demo", "The embedded teacher and student on drawn scenes, start to finish."),
     "scenes": ("perception_gap.cli.scenes", "Draw scenes with known boxes: images and a JSON Lines file."),
     "doctor": ("perception_gap.cli.doctor", "Versions, devices, and what is missing for which command."),

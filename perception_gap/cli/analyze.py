@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from perception_gap.cli.model_options import model_options, pop_load
+
 
 @click.command(
     epilog="Example: gapcheck analyze tiny:student --teacher tiny:teacher --data scenes --limit 120 --out runs/first"
@@ -29,19 +31,16 @@ import click
     "--text", default="teacher", show_default=True, type=click.Choice(["teacher", "reference"]),
     help="The one text on which both models are compared: the teacher's answer or the reference.",
 )  # fmt: skip
+@click.option(
+    "--latents", default="force", show_default=True, type=click.Choice(["force", "none", "mask", "template"]),
+    help="Latent tokens of a LaViT model: inserted, left out, hidden from the answer, or (the control) as many "
+    "template tokens hidden instead.",
+)  # fmt: skip
 @click.option("--instruction", default="", help="A line after every question, e.g. 'Answer in one word.'")
 @click.option("--system", help="System prompt.")
 @click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1))
-@click.option("--min-pixels", type=click.IntRange(min=1), help="Lower pixel limit of each image, for both models.")
-@click.option("--max-pixels", type=click.IntRange(min=1), help="Upper pixel limit of each image, for both models.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
-@click.option("--device-map", help="accelerate's device map, e.g. auto.")
-@click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16.")
-@click.option("--quantization", type=click.Choice(["4bit", "8bit"]), help="Through bitsandbytes.")
-@click.option("--attn", default="sdpa", show_default=True, type=click.Choice(["sdpa", "eager"]))
-@click.option("--revision", help="Revision of a hub model.")
-@click.option("--trust-remote-code", is_flag=True)
+@model_options
 @click.option(
     "--raster", default="16x16", show_default=True, metavar="ROWSxCOLS",
     help="Common raster for maps whose token grids differ.",
@@ -60,13 +59,17 @@ def command(model: str, teacher: str | None, dry_run: bool, strict: bool, figure
     resumes a killed run. Exit status: 0 if any sample is valid, 1 if none (or with --strict if any failed), 2 for
     wrong usage.
     """
+    latents, revision = options["latents"], options["revision"]
     request = build_request(model, teacher, options)
+    from lavit.checkpoint import facts_of, opener
     from perception_gap import pipeline
 
+    if latents != "force" and facts_of(model, revision) is None:
+        raise click.UsageError(f"--latents {latents}: {model} has no latent tokens; leave it out")
     if dry_run:
-        print_estimate(pipeline.estimate(request))
+        print_estimate(pipeline.estimate(request, opener=opener))
         return
-    run = pipeline.analyze(request, say=click.echo)
+    run = pipeline.analyze(request, say=click.echo, opener=opener)
     sys.exit(show(run, strict=strict, figures=figures))
 
 
@@ -75,14 +78,9 @@ def build_request(model: str, teacher: str | None, options: dict):
     from perception_gap.analysis import Settings
     from perception_gap.pipeline import Request
 
-    names = ("device", "device_map", "dtype", "attn", "quantization", "revision", "trust_remote_code", "min_pixels",
-             "max_pixels")  # fmt: skip
-    chosen = {name: options.pop(name) for name in names}
-    # Defaults stay out, so that a run's key does not change with options nobody set.
-    load = {k: v for k, v in chosen.items() if v not in (None, False, "auto")}
     settings = Settings(
-        load=load,
-        **{k: options.pop(k) for k in ("rows", "layers", "text", "max_new_tokens", "instruction", "system")},
+        load=pop_load(options),
+        **{k: options.pop(k) for k in ("rows", "layers", "text", "max_new_tokens", "instruction", "system", "latents")},
     )
     raster = parse_raster(options.pop("raster"))
     command_line = " ".join(["gapcheck", *sys.argv[1:]])

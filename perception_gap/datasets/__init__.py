@@ -33,11 +33,17 @@ class Dataset:
 
 
 def open_data(
-    spec: str, *, limit: int | None = None, image_root: Path | None = None, work: Path, seed: int = 0
+    spec: str,
+    *,
+    limit: int | None = None,
+    image_root: Path | None = None,
+    work: Path,
+    seed: int = 0,
+    split: str = "heldout",
 ) -> Dataset:
     """The first `limit` samples of `scenes`, `scenes:TASK,TASK`, `FILE.jsonl` or `viscot:FILE.json`.
 
-    Scenes (held-out, `SCENES_DEFAULT` without a limit) are drawn into `work/data/`; `seed` concerns them alone.
+    Scenes (`SCENES_DEFAULT` without a limit) are drawn into `work/data/`; `seed` and `split` concern them alone.
     UsageError, before any image is opened, for an unknown spec, a malformed file and zero samples; images and boxes
     are checked per sample, by `open_image` and `check_boxes`.
     """
@@ -48,7 +54,7 @@ def open_data(
     if kind == "scenes":
         if image_root is not None:
             raise UsageError("--image-root: scenes bring their own images; leave it out")
-        samples = _scenes(rest.split(",") if rest else ["all"], limit or SCENES_DEFAULT, work, seed)
+        samples = _scenes(rest.split(",") if rest else ["all"], limit or SCENES_DEFAULT, work, seed, split)
     elif kind == "viscot":
         from perception_gap.datasets.viscot import VisualCoT
 
@@ -73,16 +79,15 @@ def hash_samples(samples: Iterable[Sample]) -> str:
     return digest.hexdigest()
 
 
-def _scenes(names: Sequence[str], n: int, work: Path, seed: int) -> Sequence[Sample]:
+def _scenes(names: Sequence[str], n: int, work: Path, seed: int, split: str) -> Sequence[Sample]:
     from perception_gap.datasets.jsonl import read_jsonl
     from perception_gap.datasets.scenes import TASKS
     from perception_gap.datasets.scenes_files import choose_tasks, write_scenes
 
     tasks = choose_tasks([name.strip() for name in names])
     chosen = "all" if len(tasks) == len(TASKS) else "+".join(tasks)
-    return read_jsonl(
-        write_scenes(work / "data" / f"scenes-{chosen}-heldout-{seed}", tasks, n, "heldout", seed), limit=n
-    )
+    folder = work / "data" / f"scenes-{chosen}-{split}-{seed}"
+    return read_jsonl(write_scenes(folder, tasks, n, split, seed), limit=n)
 
 
 def _existing(path: Path) -> Path:

@@ -1,0 +1,212 @@
+"""Everything that decides a training run, and the named configurations of it, each value with its source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from perception_gap.errors import UsageError
+
+A1 = "LaViT, table A1"
+SIGNALS = ("teacher", "shuffled", "boxes")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One complete training configuration; `train.json` keeps it. Defaults are the paper's (see SOURCES)."""
+
+    # student
+    n_latents: int = 4
+    latent_names: str = "<v-trace{}>"
+    latent_kind: str = "token"
+    closing_token: str = ""
+    system: str = ""  # "paper": the prompt of appendix C in our words; "": none
+    # loss
+    semantic_weight: float = 0.3
+    trajectory_weight: float = 0.3
+    supervise: str = "last"
+    gaze_layers: str = "all"
+    ntp_on_latents: bool = False
+    gaze_from: str = "teacher"
+    semantics_from: str = "teacher"
+    answers: str = "teacher"
+    # gate
+    gate: str = "cosine"
+    gate_warmup: int = 400
+    gate_epsilon: float = 1e-6
+    # optimiser
+    steps: int = 1000
+    batch_size: int = 16
+    accumulation: int = 1
+    learning_rate: float = 5e-6
+    scheduler: str = "linear"
+    warmup_ratio: float = 0.03
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    max_grad_norm: float = 1.0
+    seed: int = 0
+    # model
+    freeze_vision: bool = True
+    min_pixels: int = 200704  # 0: the checkpoint's own
+    max_pixels: int = 1003520
+    bf16: bool = False
+    checkpointing: bool = False
+    lora_rank: int = 0  # 0: full training
+
+    def __post_init__(self) -> None:
+        for name in ("gaze_from", "semantics_from"):
+            if getattr(self, name) not in SIGNALS or (name == "semantics_from" and self.semantics_from == "boxes"):
+                raise UsageError(
+                    f"{name} {getattr(self, name)!r}: expected one of {', '.join(SIGNALS[:2])} (gaze: boxes)"
+                )
+        if self.gate not in ("cosine", "hard", "constant"):
+            raise UsageError(f"gate {self.gate!r}: expected one of cosine, hard, constant")
+        positive = ("steps", "batch_size", "accumulation", "learning_rate")
+        at_least_0 = ("n_latents", "gate_warmup", "weight_decay", "warmup_ratio", "max_grad_norm", "seed", "lora_rank",
+                      "min_pixels", "max_pixels", "semantic_weight", "trajectory_weight")  # fmt: skip
+        for names, low, what in ((positive, 0, "more than 0"), (at_least_0, -1, "at least 0")):
+            for name in names:
+                value = getattr(self, name)
+                if not value > low or (low == -1 and value < 0):
+                    raise UsageError(f"{name} {value}: expected {what}")
+        if self.batch_size % self.accumulation:
+            raise UsageError(
+                f"batch_size {self.batch_size} with accumulation {self.accumulation}: expected a multiple (batch_size "
+                "counts the samples of one optimiser step)"
+            )
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named configuration: how it differs from the paper's, and why (key → source or reason)."""
+
+    about: str
+    changes: dict[str, Any]
+    why: dict[str, str]
+
+
+SOURCES: dict[str, str] = {
+    "n_latents": A1, "latent_names": "LaViT, section 4.2", "latent_kind": "LaViT, section 4.2",
+    "closing_token": "LaViT has none", "system": "LaViT, appendix C (the prompt in our words)",
+    "semantic_weight": f"{A1} (lambda)", "trajectory_weight": f"{A1} (lambda)",
+    "supervise": "LaViT, appendix C.2 (eq. 7 sums over all)", "gaze_layers": "LaViT, section 3.1 (release: last8)",
+    "ntp_on_latents": "LaViT, eq. 9 (release: True)", "gaze_from": "LaViT, eq. 7", "semantics_from": "LaViT, eq. 6",
+    "answers": "LaViT, section 4.1: the teacher's, which match the reference", "gate": "LaViT, eq. 5",
+    "gate_warmup": A1, "gate_epsilon": A1, "steps": A1, "batch_size": A1, "accumulation": A1, "learning_rate": A1,
+    "scheduler": A1, "warmup_ratio": A1, "weight_decay": A1, "adam_beta1": A1, "adam_beta2": A1,
+    "max_grad_norm": "transformers' default, which the release keeps", "seed": "ours", "freeze_vision": A1,
+    "min_pixels": A1, "max_pixels": A1, "bf16": "ours: off, so that a CPU runs it; the release trains in bf16",
+    "checkpointing": "ours: off; the release has it on", "lora_rank": f"{A1} (the language model is trained whole)",
+}  # fmt: skip
+
+_CLOSED = ("closing_token", "ours: without it the last latent itself predicts the first answer token, ungated")
+_TABLE3 = "LaViT, table 3"
+
+
+def _preset(about: str, why: dict[str, str] | None = None, closing: bool = True, **changes: Any) -> Preset:
+    reasons = dict(why or {})
+    changes = {"system": "paper"} | changes
+    if closing:
+        changes |= {_CLOSED[0]: "</v-trace>"}
+        reasons |= {_CLOSED[0]: _CLOSED[1]}
+    return Preset(about, changes, reasons)
+
+
+PRESETS: dict[str, Preset] = {
+    "paper": _preset("the method as published (table A1)", closing=False),
+    "released": _preset(
+        "what the released scripts effectively run: no gate, no gaze loss, latents predicted",
+        {"gate": "release: the mask blocks nothing", "trajectory_weight": "release: the term always raises and is 0",
+         "weight_decay": "release, scripts", "accumulation": "release, scripts: 1 × 16",
+         "max_pixels": "release, scripts", "latent_names": "release", "ntp_on_latents": "release, labels",
+         "system": "release: none"},
+        closing=False, gate="constant", trajectory_weight=0.0, weight_decay=0.1, accumulation=16, max_pixels=4194304,
+        latent_names="<lvr{}>", ntp_on_latents=True, system="",
+    ),
+    "naive-sft": _preset(
+        "the control: same data, text loss only", {"n_latents": _TABLE3}, closing=False,
+        n_latents=0, semantic_weight=0.0, trajectory_weight=0.0, gate="constant",
+    ),
+    "latents-only": _preset(
+        "the control for extra tokens: λ = 0, the gate as in the paper", {"semantic_weight": "ours: control"},
+        semantic_weight=0.0, trajectory_weight=0.0,
+    ),
+    "no-trajectory": _preset("w/o trajectory alignment", {"trajectory_weight": _TABLE3}, trajectory_weight=0.0),
+    "no-semantic": _preset("w/o semantic reconstruction", {"semantic_weight": _TABLE3}, semantic_weight=0.0),
+    "hard-gate": _preset("w/o curriculum: γ = 0, then 1", {"gate": _TABLE3}, gate="hard"),
+    "single-stage": _preset("γ = 1 always", {"gate": _TABLE3}, gate="constant"),
+    "k6": _preset("six latents", {"n_latents": "LaViT, table A2"}, n_latents=6),
+    "k8": _preset("eight latents", {"n_latents": "LaViT, table A2"}, n_latents=8),
+    "shuffled-gaze": _preset(
+        "negative control: the gaze of another sample of the same task and grid",
+        {"gaze_from": "ours, after arXiv 2004.05704: if it helps as much, the gain is regularisation"},
+        gaze_from="shuffled",
+    ),
+    "shuffled-semantics": _preset(
+        "negative control: V_sem of another sample", {"semantics_from": "as shuffled-gaze"}, semantics_from="shuffled"
+    ),
+    "box-gaze": _preset("the oracle: the reference boxes as gaze", {"gaze_from": "ours: oracle"}, gaze_from="boxes"),
+    "ours": _preset(
+        "the best found here",
+        {"supervise": "eq. 7 as printed: every latent is told where to look, so that none is left without a signal"},
+        supervise="all",
+    ),
+}  # fmt: skip
+
+# What a model of a million parameters needs: optimiser and steps, and the image size that it was built for.
+TINY: dict[str, Any] = {
+    "learning_rate": 1e-3, "steps": 400, "batch_size": 64, "accumulation": 1, "gate_warmup": 160, "max_grad_norm": 1.0,
+    "system": "", "min_pixels": 0, "max_pixels": 0,
+}  # fmt: skip
+TINY_WHY = (
+    "--scale tiny: lr 5e-6 moves a tiny model nowhere; the gate's warm-up stays 40 % of the steps; 128 px images; no "
+    "system prompt, which a tokenizer of 401 tokens spells out in a hundred and more"
+)
+SCALES = {"full": {}, "tiny": TINY}
+
+
+def settings_of(preset: str, scale: str = "full", changes: dict[str, Any] | None = None) -> TrainSettings:
+    """A preset at a scale with a user's changes. UsageError names an unknown preset, scale or key and the known ones."""
+    if preset not in PRESETS:
+        raise UsageError(f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}")
+    if scale not in SCALES:
+        raise UsageError(f"unknown scale {scale!r}: expected one of {', '.join(SCALES)}")
+    chosen = PRESETS[preset].changes | SCALES[scale] | (changes or {})
+    known = {f.name for f in fields(TrainSettings)}
+    unknown = sorted(chosen.keys() - known)
+    if unknown:
+        raise UsageError(f"unknown setting {unknown[0]!r}: expected one of {', '.join(sorted(known))}")
+    return replace(TrainSettings(), **chosen)
+
+
+def parse_changes(pairs: Iterable[str]) -> dict[str, Any]:
+    """`key=value` texts as settings of their types; UsageError names the pair and what was expected."""
+    types = {f.name: type(getattr(TrainSettings(), f.name)) for f in fields(TrainSettings)}
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or name not in types:
+            raise UsageError(f"--set {pair!r}: expected KEY=VALUE with KEY one of {', '.join(sorted(types))}")
+        found[name] = _value(pair, text, types[name])
+    return found
+
+
+def _value(pair: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UsageError(f"--set {pair!r}: expected true or false")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise UsageError(f"--set {pair!r}: expected {'a whole number' if kind is int else 'a number'}") from None
+
+
+def described(preset: str, settings: TrainSettings) -> list[tuple[str, Any, str]]:
+    """(key, value, source) of every setting of a run, for `gapcheck train --show`."""
+    why = SOURCES | PRESETS[preset].why
+    base = settings_of(preset)
+    given = asdict(settings)
+    return [(key, value, why[key] if value == getattr(base, key) else "this run") for key, value in given.items()]

@@ -1,0 +1,122 @@
+"""Who answers without seeing: the teacher itself, another vision-language model, or a plain language model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lavit.traces.look import encode
+from perception_gap import forward, loading
+from perception_gap.errors import UnsupportedModelError, UsageError
+from perception_gap.loading import LoadedModel
+
+Ask = Callable[[list[str]], list[str]]
+
+
+def without_image(loaded: LoadedModel, system: str | None, max_new_tokens: int) -> Ask:
+    """prompts → answers of a vision-language model whose prompts hold no image."""
+
+    def ask(prompts: list[str]) -> list[str]:
+        encoded = encode(loaded, [[] for _ in prompts], prompts, system)
+        decode = loaded.processor.tokenizer.decode
+        return [
+            decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
+            for ids in forward.generate(loaded, encoded, max_new_tokens)
+        ]
+
+    return ask
+
+
+def open_text_model(name: str, system: str | None, max_new_tokens: int, load: dict[str, Any]) -> tuple[Ask, str]:
+    """(prompts → answers, revision) of a model that `perception_gap.load` opens or of a plain causal language model.
+
+    load: the options of `perception_gap.load`; pixel limits and revision are the teacher's and do not count here.
+    UsageError for what neither opens, and for a language model without a chat template.
+    """
+    options = {k: v for k, v in load.items() if k not in ("revision", "min_pixels", "max_pixels")}
+    try:
+        loading.check(name, trust_remote_code=options.get("trust_remote_code", False))
+    except UnsupportedModelError:  # no vision-language model: then a language model
+        return _language_model(name, system, max_new_tokens, **options)
+    loaded = loading.load(name, **options)
+    return without_image(loaded, system, max_new_tokens), loaded.revision
+
+
+def check_text_model(name: str, load: dict[str, Any]) -> None:
+    """UsageError for what `open_text_model` would refuse before it reads weights; hours before it is needed."""
+    trust = load.get("trust_remote_code", False)
+    try:
+        loading.check(name, trust_remote_code=trust)
+    except UnsupportedModelError:
+        _tokenizer(name, loading._locate(name, None), trust)
+
+
+def _tokenizer(name: str, found: Any, trust_remote_code: bool) -> Any:
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            found.source, trust_remote_code=trust_remote_code, **found.options
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UsageError(f"--text-model {name!r}: its tokenizer does not load: {loading._one_line(error)}") from error
+    if not getattr(tokenizer, "chat_template", None):
+        raise UsageError(f"--text-model {name!r} has no chat template: use an instruction-tuned model")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _language_model(
+    name: str,
+    system: str | None,
+    max_new_tokens: int,
+    device: str = "auto",
+    dtype: str = "auto",
+    device_map: Any = None,
+    attn: str = "sdpa",
+    quantization: str | None = None,
+    trust_remote_code: bool = False,
+) -> tuple[Ask, str]:
+    wanted = loading._device(device)
+    found = loading._locate(name, None)
+    tokenizer = _tokenizer(name, found, trust_remote_code)
+    options: dict[str, Any] = {
+        "dtype": loading._dtype(dtype, loading._on_cpu(wanted, device_map)),
+        "attn_implementation": attn,
+        "device_map": device_map if device_map is not None else {"": wanted},
+        "trust_remote_code": trust_remote_code,
+        **found.options,
+    }
+    if quantization is not None:
+        options["quantization_config"] = loading._quantization(quantization)
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(found.source, **options).eval()
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UsageError(f"--text-model {name!r} does not load: {loading._one_line(error)}") from error
+    before = [{"role": "system", "content": system}] if system is not None else []
+
+    @torch.inference_mode()
+    def ask(prompts: list[str]) -> list[str]:
+        texts = [
+            tokenizer.apply_chat_template(
+                [*before, {"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
+            )
+            for prompt in prompts
+        ]
+        # The template wrote the special tokens already.
+        inputs = tokenizer(
+            texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False,
+            return_token_type_ids=False,
+        ).to(model.device)  # fmt: skip
+        produced = model.generate(
+            **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, temperature=None, top_p=None,
+            top_k=None, pad_token_id=tokenizer.pad_token_id,
+        )  # fmt: skip
+        new = produced[:, inputs["input_ids"].shape[1] :]
+        return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+    commit = getattr(model.config, "_commit_hash", None)
+    return ask, commit or found.commit or loading._folder_hash(Path(found.source))

@@ -1,0 +1,148 @@
+"""The three filters of the paper (section 4.1, appendix C), in its order: correctness, difficulty, alignment."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perception_gap.errors import UsageError
+from perception_gap.sample import Sample, prompt_text
+from perception_gap.scoring import chosen_option, matches
+
+FILTERS = ("correctness", "difficulty", "alignment")
+MIN_FOCUS = 0.2  # paper, appendix C
+_VERDICTS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One answer to one way of putting a sample's question; `right`: index of the right option, if it has options."""
+
+    question: str
+    reference: str
+    answer: str
+    options: tuple[str, ...] = ()
+    right: int | None = None
+
+
+def asked(sample: Sample, answer: str) -> Asked:
+    """The question as it stands in the data."""
+    right = chosen_option(sample.answer, sample.options) if sample.options else None
+    return Asked(sample.question, sample.answer, answer, sample.options, right)
+
+
+def rotations(sample: Sample) -> list[tuple[tuple[str, ...], int | None]]:
+    """Every cyclic rotation of the options with the place of the right one; one without options if there are none.
+
+    The place is None where the reference names no single option (then only a judge can tell).
+    """
+    options = sample.options
+    if not options:
+        return [((), None)]
+    right = chosen_option(sample.answer, options)
+    n = len(options)
+    return [(options[r:] + options[:r], None if right is None else (right - r) % n) for r in range(n)]
+
+
+def ask_blind(
+    ask: Callable[[list[str]], list[str]], samples: Sequence[Sample], instruction: str, batch_size: int
+) -> list[list[Asked]]:
+    """The answers of a model that sees no image: for every sample one for each rotation of its options.
+
+    ask: prompts → answers, at most `batch_size` at a time.
+    """
+    turned = [(i, *rotation) for i, sample in enumerate(samples) for rotation in rotations(sample)]
+    prompts = [prompt_text(samples[i].question, options, instruction) for i, options, _ in turned]
+    answers = [a for at in range(0, len(prompts), batch_size) for a in ask(prompts[at : at + batch_size])]
+    results: list[list[Asked]] = [[] for _ in samples]
+    for (i, options, right), answer in zip(turned, answers, strict=True):
+        sample = samples[i]
+        reference = sample.answer if right is None else options[right]
+        results[i].append(Asked(sample.question, reference, answer, options, right))
+    return results
+
+
+def verdicts(questions: Sequence[Asked], judge: str | None = None) -> list[bool]:
+    """Whether each answer is right: by normalised match and option letter, or by the judge command."""
+    if judge is not None:
+        return judged(judge, questions) if questions else []
+    return [
+        matches(q.answer, q.reference) if q.right is None else chosen_option(q.answer, q.options) == q.right
+        for q in questions
+    ]
+
+
+def judged(command: str, questions: Sequence[Asked]) -> list[bool]:
+    """One start of a user's command: JSON lines {question, reference, answer, options} in, one verdict a line out.
+
+    Verdicts: 1/0, true/false, yes/no. UsageError for a command that does not start, fails, or prints something else:
+    without a trustworthy judge no verdict of the run would mean anything.
+    """
+    lines = [
+        json.dumps({"question": q.question, "reference": q.reference, "answer": q.answer, "options": list(q.options)},
+                   ensure_ascii=False) + "\n"
+        for q in questions
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(shlex.split(command), input="".join(lines).encode(), capture_output=True, check=False)
+    except (OSError, ValueError, IndexError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or "empty"
+        raise UsageError(
+            f"--judge {command!r}: does not start ({reason}); expected a program and its options"
+        ) from None
+    said = done.stdout.decode(errors="replace")
+    if done.returncode != 0:
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["nothing on stderr"])[-1]
+        raise UsageError(f"--judge {command!r}: ended with status {done.returncode} ({last[:200]}); mend the command")
+    printed = [line.strip() for line in said.splitlines() if line.strip()]
+    for line in printed:
+        if line.lower() not in _VERDICTS:
+            raise UsageError(
+                f"--judge {command!r}: printed {line[:80]!r}; expected 1/0, true/false or yes/no on a line"
+            )
+    if len(printed) != len(questions):
+        raise UsageError(
+            f"--judge {command!r}: printed {len(printed)} verdicts for {len(questions)} answers; expected one line each"
+        )
+    return [_VERDICTS[line.lower()] for line in printed]
+
+
+def decide(row: dict[str, Any], filters: Sequence[str], min_focus: float, without_boxes: str) -> dict[str, Any]:
+    """The verdict fields of a row from what was measured: `status`, `correct`, `blind_correct`, `focus`.
+
+    The first filter that drops a sample decides; the fields of filters that are off or come later are null. An
+    undefined focus (no boxes, an empty answer) is no verdict: `aligned` is null, and the sample is dropped unless it
+    has no boxes and `without_boxes` is "keep".
+    """
+    empty: dict[str, Any] = {
+        "correct": None,
+        "blind_answers": [],
+        "blind_correct": None,
+        "focus": None,
+        "aligned": None,
+    }
+    if row["status"] != "ok":
+        return empty | {"kept": False, "dropped_by": "failed"}
+    found = dict(empty)
+    if "correctness" in filters:
+        found["correct"] = row["correct"]
+        if not row["correct"]:
+            return found | {"kept": False, "dropped_by": "correctness"}
+    if "difficulty" in filters:
+        found |= {"blind_answers": row["blind_answers"], "blind_correct": row["blind_correct"]}
+        if row["blind_correct"]:
+            return found | {"kept": False, "dropped_by": "difficulty"}
+    if "alignment" in filters:
+        focus = row["focus"]
+        if focus is None or math.isnan(focus):
+            unchecked = not row["boxes"] and without_boxes == "keep"
+            return found | {"kept": unchecked, "dropped_by": None if unchecked else "alignment"}
+        found |= {"focus": focus, "aligned": focus >= min_focus}
+        if focus < min_focus:
+            return found | {"kept": False, "dropped_by": "alignment"}
+    return found | {"kept": True, "dropped_by": None}

@@ -1,0 +1,128 @@
+"""One teacher on one batch: its answer, where it looked while saying it, and its states at the image tokens.
+
+One processing of the images, one pass of the vision tower, one generation and one capture forward a batch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from perception_gap import forward
+from perception_gap.capture import AttentionCapture
+from perception_gap.errors import GapcheckError
+from perception_gap.families.base import Encoded, predicting
+from perception_gap.geometry import TokenGeometry
+from perception_gap.loading import LoadedModel
+from perception_gap.sample import Sample, prompt_text
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a teacher did with one sample of N image tokens, at hidden width D.
+
+    attention: float32 [N], raw, averaged over heads, layers and answer tokens; None when the answer is empty.
+    mass: mean share of an answer token's attention that goes to the image, NaN when the answer is empty.
+    v_sem: float32 [D], last hidden states (after the final norm) at the image tokens, pooled; None where undefined.
+    features: float32 [N, D], the same before pooling, if asked for.
+    """
+
+    answer: str
+    geometry: TokenGeometry
+    attention: np.ndarray | None
+    mass: float
+    v_sem: np.ndarray | None
+    features: np.ndarray | None = None
+
+
+@torch.inference_mode()
+def look(
+    loaded: LoadedModel,
+    samples: Sequence[Sample],
+    pictures: Sequence[Sequence[Image.Image]],
+    *,
+    pooling: str = "mean",
+    layers: str = "all",
+    instruction: str = "",
+    system: str | None = None,
+    max_new_tokens: int = 32,
+    features: bool = False,
+) -> list[Look]:
+    """pooling: "mean" over the image tokens, or "gaze", weighted by the normalised map.
+
+    GapcheckError when the model gives NaN or the processor refuses an image.
+    """
+    prompts = [prompt_text(s.question, s.options, instruction) for s in samples]
+    encoded = encode_vision(loaded, encode(loaded, pictures, prompts, system))
+    ids = forward.generate(loaded, encoded, max_new_tokens)
+    whole, answer = encoded.with_answers(ids, forward.pad_id(loaded))
+    capture = AttentionCapture(loaded.model, predicting(answer), whole.image, layers)
+    with loaded.reading(encoded), capture:
+        output = loaded.model.base_model(**whole.inputs, use_cache=False)
+    decode = loaded.processor.tokenizer.decode
+    found = []
+    for b, (rows, geometry) in enumerate(zip(capture.attention, encoded.geometry, strict=True)):
+        states = output.last_hidden_state[b]
+        states = states[whole.image[b].to(states.device)].float()
+        attention = rows.float().mean(0) if len(rows) else None
+        if not (torch.isfinite(rows).all() and torch.isfinite(states).all()):
+            raise GapcheckError("the model produced NaN or infinite values; load it with --dtype float32 or bfloat16")
+        v_sem = pool(states, attention, pooling)
+        found.append(
+            Look(
+                answer=decode(ids[b], skip_special_tokens=True, clean_up_tokenization_spaces=False).strip(),
+                geometry=geometry,
+                attention=None if attention is None else attention.cpu().numpy(),
+                mass=float(rows.float().sum(1).mean()) if len(rows) else float("nan"),
+                v_sem=None if v_sem is None else v_sem.cpu().numpy(),
+                features=states.cpu().numpy() if features else None,
+            )
+        )
+    return found
+
+
+def pool(states: Tensor, attention: Tensor | None, pooling: str) -> Tensor | None:
+    """[N, D] → [D]: "mean", or "gaze": Σ_j a_j h_j / Σ_j a_j. None without image tokens, or without a gaze."""
+    if not len(states):
+        return None
+    if pooling == "mean":
+        return states.mean(0)
+    if attention is None or attention.sum() <= 0:
+        return None
+    weights = (attention / attention.max()).to(states.device)
+    return weights @ states / weights.sum()
+
+
+def encode(
+    loaded: LoadedModel, pictures: Sequence[Sequence[Image.Image]], prompts: Sequence[str], system: str | None
+) -> Encoded:
+    """A batch on the model's device, with its latent tokens if it has any (a student may teach the next one)."""
+    latents = loaded.latents
+    if latents is not None and system is None:
+        system = latents.system
+    encoded = loaded.family.encode(pictures, prompts, system).to(loaded.device, loaded.dtype)
+    return encoded if latents is None else latents.extend(encoded)
+
+
+def encode_vision(loaded: LoadedModel, encoded: Encoded) -> Encoded:
+    """The batch with its images' features in place of their pixels, so that several forwards share one vision pass.
+
+    Unchanged for models whose forward does not take `mm_encoder_outputs`.
+    """
+    model: Any = loaded.model
+    base = model.base_model
+    takes = all("mm_encoder_outputs" in inspect.signature(part.forward).parameters for part in (model, base))
+    if not takes or "pixel_values" not in encoded.inputs:
+        return encoded
+    accepted = inspect.signature(base.get_image_features).parameters
+    inputs: dict[str, Any] = dict(encoded.inputs)
+    features = base.get_image_features(**{k: v for k, v in inputs.items() if k in accepted}, return_dict=True)
+    inputs.pop("pixel_values")
+    return replace(encoded, inputs=inputs | {"mm_encoder_outputs": {"image": features}})

@@ -1,0 +1,165 @@
+"""transformers' Trainer for the three-term loss: counts over the whole optimiser step, the gate's γ, atomic checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import ProgressCallback, Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from lavit import checkpoint, losses
+from lavit.gating import gamma
+from lavit.settings import TrainSettings
+from lavit.student import LavitStudent
+from perception_gap.errors import GapcheckError
+
+TERMS = ("ntp", "concept", "trajectory")
+
+
+class LavitTrainer(Trainer):
+    """`processor` and `facts` go into every checkpoint; `log` is the JSON Lines file with each term of each step."""
+
+    def __init__(
+        self, student: LavitStudent, settings: TrainSettings, processor: Any, facts: dict, log: Path, **options: Any
+    ) -> None:
+        super().__init__(model=student, **options)
+        self.settings, self.processor, self.facts, self.log_file = settings, processor, facts, log
+        self.weights = {"ntp": 1.0, "concept": settings.semantic_weight, "trajectory": settings.trajectory_weight}
+        self.loss_is_scaled_for_ga = True  # by the counts of the whole step
+        self.model_accepts_loss_kwargs = True  # the same, for older versions of transformers
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, float] = {}
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
+        """[3]: answer tokens, samples with V_sem, samples with gaze, over all processes and accumulated batches.
+
+        They, not the local ones, divide the terms: means of means would weigh a short batch's tokens more.
+        """
+        predicted = "ntp_on_latents" if self.settings.ntp_on_latents else ""
+        counts = torch.zeros(4, dtype=torch.float64)
+        for batch in batch_samples:
+            tokens = batch["answer"] | batch["latent"] if predicted else batch["answer"]
+            counts += torch.tensor(
+                [float(tokens.sum()), float(batch["has_v_sem"].sum()), float(batch["has_gaze"].sum()), len(batch["ids"])]
+            )
+        self._sums = {}
+        whole = self.accelerator.reduce(counts.to(device, torch.float32), reduction="sum")
+        self._counts = dict(zip((*TERMS, "samples"), whole.tolist(), strict=True))
+        return whole
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):  # noqa: D102
+        terms = model(inputs, gamma=self.gamma())
+        for name, values in terms.items():
+            if not torch.isfinite(values).all():
+                bad = [inputs["ids"][b] for b in (~torch.isfinite(values)).nonzero().flatten().tolist()]
+                raise GapcheckError(
+                    f"step {self.state.global_step}: {name} is not finite for sample {', '.join(bad)}; lower the "
+                    "learning rate (--set learning_rate=..), or look at that sample; the last checkpoint stays valid"
+                )
+            self._sums[name] = self._sums.get(name, 0) + values.detach().sum()
+        # DDP averages gradients over processes; the counts are already those of all of them.
+        loss = losses.total(terms, self.weights, self._counts) * self.accelerator.num_processes
+        return (loss, terms) if return_outputs else loss
+
+    def gamma(self) -> float:
+        """γ of the step that is being taken."""
+        s = self.settings
+        return gamma(self.state.global_step, s.gate_warmup, s.gate_epsilon, s.gate)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As Trainer, with the terms of the step beside its loss; the main process also writes them to log.jsonl."""
+        if "loss" in logs and self._sums:
+            names = sorted(self._sums)
+            sums = self.accelerator.reduce(torch.stack([self._sums[n].float() for n in names]), reduction="sum")
+            for name, value in zip(names, sums.tolist(), strict=True):
+                count = self._counts[name]
+                logs[name] = value / count if count else math.nan
+                if name != "ntp":
+                    logs[f"{name}_missing"] = self._counts["samples"] - count
+            s = self.settings
+            logs["gamma"] = gamma(self.state.global_step - 1, s.gate_warmup, s.gate_epsilon, s.gate)
+            # Trainer averages what each process multiplied by their number.
+            logs["loss"] = sum(self.weights[n] * logs[n] for n in names if not math.isnan(logs[n]))
+            if self.is_world_process_zero():
+                row = {"step": self.state.global_step} | {k: v if math.isfinite(v) else None for k, v in logs.items()}
+                with self.log_file.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+        super().log(logs, start_time)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if not self.args.should_save:
+            return
+        facts = self.facts | {"step": self.state.global_step}
+        student = self.accelerator.unwrap_model(self.model)
+        checkpoint.save(Path(output_dir or self.args.output_dir), student, self.processor, facts, state_dict)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """Written aside and renamed when whole, so that a full disk leaves the checkpoint before it valid."""
+        out, name = Path(self.args.output_dir), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        self._writing = out / "writing"
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            full = isinstance(error, OSError | SafetensorError) or "writ" in str(error)
+            if not full:  # torch.save reports a full disk as a RuntimeError too
+                raise
+            shutil.rmtree(self._writing, ignore_errors=True)
+            raise GapcheckError(
+                f"checkpoint {out / name} cannot be written ({str(error).splitlines()[0]}); the one before it stays "
+                "valid: make room and repeat the command"
+            ) from None
+        finally:
+            writing, self._writing = self._writing, None
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            shutil.rmtree(out / name, ignore_errors=True)
+            os.replace(writing / name, out / name)
+            shutil.rmtree(writing)
+            for old in checkpoints(out)[: -max(1, self.args.save_total_limit or 1)]:
+                shutil.rmtree(old)
+        self.accelerator.wait_for_everyone()
+
+    _writing: Path | None = None
+
+    def _get_output_dir(self, trial) -> str:
+        return str(self._writing) if self._writing else super()._get_output_dir(trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        """The weights of a checkpoint folder of ours; sharded ones are the library's own."""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        load_weights(Path(resume_from_checkpoint), self.accelerator.unwrap_model(model or self.model))
+
+
+def load_weights(folder: Path, student: LavitStudent) -> None:
+    """Put the weights of a saved checkpoint into a student of the same make."""
+    weights = type(student.base).from_pretrained(folder, dtype="auto").state_dict()
+    student.base.load_state_dict(weights)
+    if student.head is not None:
+        student.head.load_state_dict(load_file(folder / "lavit_heads.safetensors"))
+
+
+def checkpoints(out: Path) -> list[Path]:
+    """The whole checkpoints of a training folder, oldest first."""
+    found = [p for p in out.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if (p / "trainer_state.json").is_file()]
+    return sorted(found, key=lambda p: int(p.name.rsplit("-", 1)[1]))
+
+
+class Bar(ProgressCallback):
+    """One line that moves, with the terms behind it, instead of a line a step."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+        """Terms of the step just taken."""
+        if self.training_bar is not None and logs:
+            shown = {n: f"{logs[n]:.3f}" for n in (*TERMS, "gamma") if n in logs}
+            self.training_bar.set_postfix(shown, refresh=False)

@@ -1,0 +1,116 @@
+"""`gapcheck trace`: record what a teacher says, where it looks and what it holds, for training a student."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from perception_gap.cli.model_options import model_options, pop_load
+
+_SETTINGS = ("judge", "text_model", "min_focus", "without_boxes", "v_sem", "top_k", "layers", "keep_full",
+             "instruction", "system", "max_new_tokens")  # fmt: skip
+
+
+@click.command(epilog="Example: gapcheck trace tiny:teacher --data scenes --limit 240 --out runs/traces")
+@click.argument("teacher")
+@click.option(
+    "--data", default="scenes", show_default=True, metavar="scenes[:TASK,..]|FILE.jsonl|viscot:FILE.json",
+    help="Questions with boxes.",
+)  # fmt: skip
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Trace directory.")
+@click.option("--image-root", type=click.Path(path_type=Path), help="Folder that image paths are relative to.")
+@click.option("--limit", type=click.IntRange(min=1), help="Use the first N samples (scenes: 300 by default).")
+@click.option(
+    "--split", default="train", show_default=True, type=click.Choice(["train", "heldout"]), help="Of drawn scenes."
+)
+@click.option("--correctness/--no-correctness", default=True, help="Keep what the teacher answers right.")
+@click.option("--difficulty/--no-difficulty", default=True, help="Drop what is answered without the image.")
+@click.option("--alignment/--no-alignment", default=True, help="Keep where the teacher looks at the boxes.")
+@click.option(
+    "--judge", metavar="CMD",
+    help="Program that tells right from wrong: JSON lines {question, reference, answer, options} in, one 1/0, "
+    "true/false or yes/no a line out. Default: normalised match, option letter.",
+)  # fmt: skip
+@click.option("--text-model", metavar="MODEL", help="Who answers without the image [default: the teacher].")
+@click.option(
+    "--min-focus", default=0.2, show_default=True, type=click.FloatRange(0, 1),
+    help="Least share of the map inside the boxes.",
+)  # fmt: skip
+@click.option(
+    "--without-boxes", default="drop", show_default=True, type=click.Choice(["drop", "keep"]),
+    help="Samples without boxes, which the alignment filter cannot check.",
+)  # fmt: skip
+@click.option(
+    "--v-sem", default="mean", show_default=True, type=click.Choice(["mean", "gaze"]),
+    help="Pooling of the last hidden states: mean (the paper's; the same for every question) or weighted by the map.",
+)  # fmt: skip
+@click.option("--top-k", default=8, show_default=True, type=click.IntRange(min=1), help="Image tokens of the target.")
+@click.option("--layers", default="all", show_default=True, help="all, lastN, or comma-separated indices.")
+@click.option("--keep-full", is_flag=True, help="Also store whole maps and unpooled features (full.safetensors).")
+@click.option("--instruction", default="", help="A line after every question, e.g. 'Answer in one word.'")
+@click.option("--system", help="System prompt.")
+@click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1))
+@model_options
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes.")
+@click.option("--fresh", is_flag=True, help="Forget what the trace directory holds.")
+@click.option("--dry-run", is_flag=True, help="Run one batch; print bytes, peak memory and hours for the whole.")
+@click.option("--strict", is_flag=True, help="Exit 1 if any sample failed.")
+def command(teacher: str, dry_run: bool, strict: bool, **options) -> None:
+    """Record TEACHER's traces of the samples that pass three filters: right, not right blind, looking at the boxes.
+
+    TEACHER is a hub id, a local checkpoint folder, or an embedded model (tiny:teacher). The same command resumes a
+    killed one. Exit status: 0 if any trace is kept, 1 if none (or with --strict if any failed), 2 for wrong usage.
+    """
+    job = build_job(teacher, options)
+    from lavit.traces.estimate import estimate
+    from lavit.traces.extract import extract
+    from perception_gap.cli.analyze import print_estimate
+
+    if dry_run:
+        print_estimate({teacher: estimate(job)})
+        return
+    sys.exit(show(extract(job), job.out, strict=strict))
+
+
+def build_job(teacher: str, options: dict[str, Any]):
+    """The Job of these command-line options; draws scenes, but loads no model."""
+    from lavit.traces.blind import check_text_model
+    from lavit.traces.extract import PART_SCHEMA, Job, Settings
+    from perception_gap.datasets import open_data
+    from perception_gap.loading import check
+    from perception_gap.store import Parts
+
+    filters = tuple(name for name in ("correctness", "difficulty", "alignment") if options.pop(name))
+    settings = Settings(filters=filters, load=pop_load(options), **{name: options.pop(name) for name in _SETTINGS})
+    out, limit, seed = options["out"], options["limit"], options["seed"]
+    # What would stop the work later is said before scenes are drawn and weights are read.
+    Parts(out, schema=PART_SCHEMA, made="trace.json")
+    check(teacher, settings.load.get("revision"), settings.load.get("trust_remote_code", False))
+    if settings.text_model:
+        check_text_model(settings.text_model, settings.load)
+    dataset = open_data(
+        options["data"], limit=limit, image_root=options["image_root"], work=out, seed=seed, split=options["split"]
+    )
+    return Job(
+        model=teacher, dataset=dataset, out=out, settings=settings, batch_size=options["batch_size"], seed=seed,
+        fresh=options["fresh"], command=" ".join(["gapcheck", *sys.argv[1:]]),
+    )  # fmt: skip
+
+
+def show(info: dict[str, Any], out: Path, *, strict: bool) -> int:
+    """The funnel, what failed; the exit status."""
+    from lavit.traces.funnel import funnel_table
+    from lavit.traces.read import failures
+
+    click.echo(funnel_table(info["funnel"]))
+    counts = info["funnel"]["all"]
+    if counts["failed"]:
+        click.echo(f"{counts['failed']} of {counts['samples']} samples failed:", err=True)
+        for reason, ids in failures(out).items():
+            click.echo(f"  {len(ids)} × {reason} (first: {ids[0]})", err=True)
+    click.echo(f"traces {out}")
+    return 1 if not counts["kept"] or (strict and counts["failed"]) else 0

@@ -1,0 +1,78 @@
+"""`gapcheck train`: train a student on a teacher's traces."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command(
+    epilog="Example: gapcheck train tiny:student --traces runs/traces --out runs/lavit --preset paper --scale tiny"
+)
+@click.argument("student")
+@click.option("--traces", type=click.Path(path_type=Path), help="Folder of `gapcheck trace`.")
+@click.option("--out", type=click.Path(path_type=Path), help="Training folder; the model ends in OUT/model.")
+@click.option("--preset", default="paper", show_default=True, help="A named configuration; --show lists them.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting of the preset; repeatable."
+)
+@click.option("--scale", default="full", show_default=True, help="full, or tiny: optimiser and steps for tiny models.")
+@click.option("--device", default="auto", show_default=True, help="auto or cpu.")
+@click.option("--cache-vision", type=click.Path(path_type=Path), metavar="DIR",
+              help="Compute prompts and vision features once, into DIR (frozen vision tower only).")  # fmt: skip
+@click.option("--save-steps", default=200, show_default=True, type=click.IntRange(min=0), help="0: only at the end.")
+@click.option("--report-to", default="none", show_default=True, help="none, tensorboard or wandb, as Trainer does.")
+@click.option("--fsdp", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="FSDP settings (JSON).")
+@click.option("--deepspeed", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="DeepSpeed settings.")
+@click.option("--workers", default=0, show_default=True, type=click.IntRange(min=0), help="Processes that load data.")
+@click.option("--fresh", is_flag=True, help="Forget what the training folder holds.")
+@click.option("--show", is_flag=True, help="Print every setting with its source, and the presets; train nothing.")
+def command(
+    student: str, traces: Path | None, out: Path | None, preset: str, changes: tuple[str, ...], scale: str,
+    device: str, cache_vision: Path | None, save_steps: int, report_to: str, fsdp: Path | None,
+    deepspeed: Path | None, workers: int, fresh: bool, show: bool,
+) -> None:  # fmt: skip
+    """Train STUDENT (hub id, folder, tiny:student) to answer as its teacher does, and to look where it looks.
+
+    The same command resumes a killed training. Several GPUs: torchrun --nproc-per-node 8 -m perception_gap train ..,
+    with --fsdp or --deepspeed where one does not hold the model (lavit/configs has both).
+    """
+    from lavit.settings import parse_changes, settings_of
+
+    settings = settings_of(preset, scale, parse_changes(changes))
+    if show:
+        print_settings(preset, settings)
+        return
+    if traces is None or out is None:
+        raise click.UsageError("--traces and --out: both are needed to train")
+    from lavit.training import TrainRequest, train
+
+    extra: dict[str, Any] = {"report_to": report_to, "dataloader_num_workers": workers}
+    if fsdp is not None:
+        import json
+
+        extra |= json.loads(fsdp.read_text())
+    if deepspeed is not None:
+        extra["deepspeed"] = str(deepspeed)
+    model = train(
+        TrainRequest(
+            student=student, traces=traces, out=out, preset=preset, settings=settings, scale=scale, device=device,
+            cache=cache_vision, save_steps=save_steps, fresh=fresh, command=" ".join(["gapcheck", *sys.argv[1:]]),
+            arguments=extra,
+        )
+    )  # fmt: skip
+    click.echo(f"model {model}")
+
+
+def print_settings(preset: str, settings: Any) -> None:
+    from tabulate import tabulate
+
+    from lavit.settings import PRESETS, described
+
+    click.echo(tabulate([(name, p.about) for name, p in PRESETS.items()], ["preset", "what"], tablefmt="simple"))
+    click.echo()
+    rows = described(preset, settings)
+    click.echo(tabulate(rows, ["setting", preset, "source"], tablefmt="simple", disable_numparse=True))
