@@ -14,7 +14,8 @@ from perception_gap.errors import UsageError
 from perception_gap.families.base import Encoded
 
 KINDS = ("token", "continuous")
-MODES = ("force", "none", "mask", "template")
+MODES = ("force", "none", "mask", "template", "blind")
+BLIND = 1e-6  # γ = ε: what the gate lets through at the start of training
 SYSTEM_PROMPT = (
     "You are an expert multimodal model. Before you answer, you think through special latent tokens that keep what "
     "you see and how you reason aligned."
@@ -46,9 +47,9 @@ class LatentSpec:
     @classmethod
     def numbered(cls, count: int, names: str = "<v-trace{}>", **more: Any) -> LatentSpec:
         """`count` latents named by a pattern: `<v-trace1>`, `<v-trace2>`, .. (paper), `<lvr{}>` (release)."""
-        if count and "{}" not in names:
+        if count and names.count("{}") != 1:
             raise UsageError(f"latent names {names!r}: expected a pattern with {{}} for the number, like <v-trace{{}}>")
-        return cls(tokens=tuple(names.format(k + 1) for k in range(count)), **more)
+        return cls(tokens=tuple(names.replace("{}", str(k + 1)) for k in range(count)), **more)
 
     @property
     def all_tokens(self) -> tuple[str, ...]:
@@ -86,7 +87,7 @@ def add_tokens(model: Any, tokenizer: Any, spec: LatentSpec, seed: int) -> list[
             "lavit.json, or choose other names (--set latent_names='<think{}>')"
         )
     known = len(tokenizer)
-    tokenizer.add_tokens(list(names), special_tokens=True)
+    tokenizer.add_special_tokens({"extra_special_tokens": list(names)}, replace_extra_special_tokens=False)
     embeddings: nn.Embedding = model.get_input_embeddings()
     if len(tokenizer) > embeddings.num_embeddings:  # some checkpoints have spare rows
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
@@ -108,7 +109,8 @@ class LatentTokens:
 
     mode: "force" inserts them behind every prompt, whatever the prompt asks for; "none" leaves them out; "mask" inserts
     them where no later row can see them; "template" leaves them visible and hides the K prompt tokens before them
-    instead, the control for "mask", since hiding tokens is out of distribution in itself.
+    instead, the control for "mask", since hiding tokens is out of distribution in itself; "blind" hides the image
+    (γ = 1e-6) and the latents from the answer: what is still right came by way of the question's tokens.
     """
 
     def __init__(self, spec: LatentSpec, tokenizer: Any, mode: str = "force") -> None:
@@ -135,6 +137,9 @@ class LatentTokens:
                 assert encoded.latent is not None
                 hidden = encoded.latent if self.mode == "mask" else encoded.latent.roll(-self.count, dims=1)
                 stack.enter_context(Gate(model, encoded.after_latents, hidden, 0.0))
+            elif self.count and self.mode == "blind":
+                assert encoded.latent is not None
+                stack.enter_context(Gate(model, encoded.after_latents, encoded.image | encoded.latent, BLIND))
             yield
 
 

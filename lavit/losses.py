@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -15,7 +17,7 @@ def ntp(logits: Tensor, targets: Tensor, sample: Tensor, batch: int) -> Tensor:
 
     logits [T, V] of the queries that predict, targets int64 [T], sample int64 [T]: whose token each is.
     """
-    each = functional.cross_entropy(logits.float(), targets, reduction="none")
+    each = functional.cross_entropy(_exact(logits), targets, reduction="none")
     return torch.zeros(batch, dtype=each.dtype, device=each.device).index_add(0, sample, each)
 
 
@@ -24,7 +26,8 @@ def concept(projected: Tensor, v_sem: Tensor) -> Tensor:
 
     projected [B, K, D]; v_sem [B, D], of the teacher, without gradient.
     """
-    return 1 - functional.cosine_similarity(projected.float(), v_sem.float().detach()[:, None], dim=-1).mean(1)
+    ours = _exact(projected)
+    return 1 - functional.cosine_similarity(ours, v_sem.detach()[:, None].to(ours.dtype), dim=-1).mean(1)
 
 
 def trajectory(attention: Tensor, target: Tensor) -> Tensor:
@@ -38,7 +41,7 @@ def trajectory(attention: Tensor, target: Tensor) -> Tensor:
     return (torch.xlogy(teacher, teacher) - teacher * student.clamp_min(SMALLEST).log()).sum((1, 2))
 
 
-def total(terms: dict[str, Tensor], weights: dict[str, float], counts: dict[str, Tensor | float]) -> Tensor:
+def total(terms: dict[str, Tensor], weights: Mapping[str, float], counts: Mapping[str, Tensor | float]) -> Tensor:
     """Eq. 9: Σ weight · (sum of the term) / count. A term of count 0 (missing for every sample) adds nothing.
 
     terms: name -> [B] (or a scalar sum); counts: what to divide by: answer tokens, or samples that have the term. They
@@ -47,3 +50,8 @@ def total(terms: dict[str, Tensor], weights: dict[str, float], counts: dict[str,
     """
     parts = [weights[name] * term.sum() / max(float(counts[name]), 1.0) for name, term in terms.items()]
     return torch.stack(parts).sum()
+
+
+def _exact(values: Tensor) -> Tensor:
+    """In float32, float64 as it is: sums of half precision lose the small terms."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -168,7 +168,7 @@ SCALES = {"full": {}, "tiny": TINY}
 
 
 def settings_of(preset: str, scale: str = "full", changes: dict[str, Any] | None = None) -> TrainSettings:
-    """A preset at a scale with a user's changes. UsageError names an unknown preset, scale or key and the known ones."""
+    """A preset at a scale with a user's changes; UsageError names an unknown preset, scale or key."""
     if preset not in PRESETS:
         raise UsageError(f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}")
     if scale not in SCALES:

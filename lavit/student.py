@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ class LavitStudent(nn.Module):
     """base: a model of transformers that knows the latent tokens; head: None without semantic reconstruction.
 
     Trained are decoder, embeddings and head; everything else (vision tower, projector) is frozen and stays in eval
-    mode, unless `freeze_vision` is off; `freeze_llm` leaves head and latent embeddings alone to move.
+    mode, unless `freeze_vision` is off.
     """
 
     def __init__(
@@ -62,13 +62,14 @@ class LavitStudent(nn.Module):
         super().__init__()
         self.base, self.spec, self.objective = base, spec, objective
         self.config = base.config  # Trainer reads it
+        self.adapted = False  # whether LoRA adapters stand in the decoder
         ids = token_ids(tokenizer, spec.all_tokens)
         self.latent_ids, self.closing_ids = ids[: len(spec.tokens)], ids[len(spec.tokens) :]
-        wants_head = objective.semantic_weight > 0 and bool(self.latent_ids)
-        if wants_head and teacher_width is None:
-            raise UsageError("semantic reconstruction needs traces with V_sem; these have none")
-        text_config = base.config.get_text_config()
-        self.head = ProjectionHead(text_config.hidden_size, teacher_width) if wants_head else None
+        self.head: ProjectionHead | None = None
+        if objective.semantic_weight > 0 and self.latent_ids:
+            if teacher_width is None:
+                raise UsageError("semantic reconstruction needs traces with V_sem; these have none")
+            self.head = ProjectionHead(base.config.get_text_config().hidden_size, teacher_width)
         self.freeze(freeze_vision)
 
     def freeze(self, vision: bool) -> None:
@@ -87,11 +88,19 @@ class LavitStudent(nn.Module):
                 module.eval()
         return self
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict | None = None) -> None:
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict | None = None, **options: Any
+    ) -> None:
         """As Trainer calls it; rows have gradients only in non-reentrant mode, the default here."""
-        self.base.gradient_checkpointing_enable(
-            gradient_checkpointing_kwargs=gradient_checkpointing_kwargs or {"use_reentrant": False}
-        )
+        chosen = {"use_reentrant": False} | (activation_checkpointing_kwargs or {})
+        if hasattr(self.base, "activation_checkpointing_enable"):
+            self.base.activation_checkpointing_enable(activation_checkpointing_kwargs=chosen, **options)
+        else:
+            self.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs=chosen, **options)
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict | None = None, **options: Any) -> None:
+        """The same, by the name that older versions of transformers call."""
+        self.activation_checkpointing_enable(gradient_checkpointing_kwargs, **options)
 
     def forward(self, batch: dict[str, Any], gamma: float = 1.0) -> dict[str, Tensor]:
         """Terms of one batch, one value a sample: `ntp` [B] (a sum over tokens), and, where wanted, `concept` and
@@ -106,18 +115,18 @@ class LavitStudent(nn.Module):
         keep = predicts.any(0).nonzero().flatten()
         features = inputs.pop("image_features", None)
         if features is not None:
-            inputs["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=(features,))}
+            seen: Any = (features,)  # one tensor an image, or all together: the model concatenates them
+            inputs["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=seen)}
         supervised = self.supervised(latent)
         gaze = None
+        beside: dict[str, Any] = {"output_hidden_states": -1 if self.head else None}
         if self.objective.trajectory_weight > 0 and self.latent_ids:
             gaze = AttentionCapture.attached(self.base, supervised, image, self.objective.gaze_layers)
-            inputs["attention_rows"] = gaze
+            beside["attention_rows"] = gaze
         if gamma < 1:
-            inputs["attention_gate"] = Gate.attached(self.base, batch["gated"], image, gamma)
-        with self._continuous(batch):
-            output = self.base(
-                **inputs, use_cache=False, logits_to_keep=keep, output_hidden_states=-1 if self.head else None
-            )
+            beside["attention_gate"] = Gate.attached(self.base, batch["gated"], image, gamma)
+        with self._continuous(batch, inputs):
+            output = self.base(**inputs, **beside, use_cache=False, logits_to_keep=keep)
         chosen = predicts[:, keep]
         targets = batch["inputs"]["input_ids"][predicted]
         sample = chosen.nonzero(as_tuple=True)[0]
@@ -140,10 +149,10 @@ class LavitStudent(nn.Module):
             return latent
         return latent & (latent.cumsum(1) == latent.sum(1, keepdim=True))
 
-    def _continuous(self, batch: dict[str, Any]):
+    def _continuous(self, batch: dict[str, Any], inputs: dict[str, Any]) -> AbstractContextManager[Any]:
+        """What embeds continuous latents while the model reads; inputs: as the model takes them."""
         if self.spec.kind != "continuous" or not self.latent_ids:
             return nullcontext()
         names = ("image", "question", "latent")
-        inputs = {k: v for k, v in batch["inputs"].items()}
         encoded = Encoded(inputs, geometry=[], **{name: batch[name] for name in names})
         return injected(self.base, self.latent_ids, latent_inputs(self.base, encoded, self.latent_ids))

@@ -1,4 +1,4 @@
-"""transformers' Trainer for the three-term loss: counts over the whole optimiser step, the gate's γ, atomic checkpoints."""
+"""transformers' Trainer for the three-term loss: counts of the whole optimiser step, the gate, atomic checkpoints."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class LavitTrainer(Trainer):
         self, student: LavitStudent, settings: TrainSettings, processor: Any, facts: dict, log: Path, **options: Any
     ) -> None:
         super().__init__(model=student, **options)
-        self.settings, self.processor, self.facts, self.log_file = settings, processor, facts, log
+        self.student, self.settings, self.processor = student, settings, processor
+        self.facts, self.log_file = facts, log
         self.weights = {"ntp": 1.0, "concept": settings.semantic_weight, "trajectory": settings.trajectory_weight}
         self.loss_is_scaled_for_ga = True  # by the counts of the whole step
         self.model_accepts_loss_kwargs = True  # the same, for older versions of transformers
@@ -49,14 +50,19 @@ class LavitTrainer(Trainer):
         for batch in batch_samples:
             tokens = batch["answer"] | batch["latent"] if predicted else batch["answer"]
             counts += torch.tensor(
-                [float(tokens.sum()), float(batch["has_v_sem"].sum()), float(batch["has_gaze"].sum()), len(batch["ids"])]
+                [
+                    float(tokens.sum()),
+                    float(batch["has_v_sem"].sum()),
+                    float(batch["has_gaze"].sum()),
+                    len(batch["ids"]),
+                ]
             )
         self._sums = {}
         whole = self.accelerator.reduce(counts.to(device, torch.float32), reduction="sum")
         self._counts = dict(zip((*TERMS, "samples"), whole.tolist(), strict=True))
         return whole
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):  # noqa: D102
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         terms = model(inputs, gamma=self.gamma())
         for name, values in terms.items():
             if not torch.isfinite(values).all():
@@ -69,6 +75,11 @@ class LavitTrainer(Trainer):
         # DDP averages gradients over processes; the counts are already those of all of them.
         loss = losses.total(terms, self.weights, self._counts) * self.accelerator.num_processes
         return (loss, terms) if return_outputs else loss
+
+    def get_decay_parameter_names(self, model) -> list[str]:
+        """As Trainer; under LoRA without the embeddings, whose old rows must not decay."""
+        names = super().get_decay_parameter_names(model)
+        return [n for n in names if "lora_" in n or n.startswith("head.")] if self.student.adapted else names
 
     def gamma(self) -> float:
         """γ of the step that is being taken."""
@@ -100,11 +111,11 @@ class LavitTrainer(Trainer):
             return
         facts = self.facts | {"step": self.state.global_step}
         student = self.accelerator.unwrap_model(self.model)
-        checkpoint.save(Path(output_dir or self.args.output_dir), student, self.processor, facts, state_dict)
+        checkpoint.save(Path(output_dir or str(self.args.output_dir)), student, self.processor, facts, state_dict)
 
     def _save_checkpoint(self, model, trial) -> None:
         """Written aside and renamed when whole, so that a full disk leaves the checkpoint before it valid."""
-        out, name = Path(self.args.output_dir), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        out, name = Path(str(self.args.output_dir)), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         self._writing = out / "writing"
         try:
             super()._save_checkpoint(model, trial)
@@ -143,6 +154,9 @@ class LavitTrainer(Trainer):
 
 def load_weights(folder: Path, student: LavitStudent) -> None:
     """Put the weights of a saved checkpoint into a student of the same make."""
+    if student.adapted:
+        student.load_state_dict(load_file(folder / checkpoint.ADAPTED), strict=False)
+        return
     weights = type(student.base).from_pretrained(folder, dtype="auto").state_dict()
     student.base.load_state_dict(weights)
     if student.head is not None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_callback import PrinterCallback
+from transformers import PrinterCallback, ProgressCallback, TrainingArguments, set_seed
 
 from lavit import checkpoint, data
 from lavit.latents import SYSTEM_PROMPT, LatentSpec, LatentTokens, add_tokens
@@ -71,15 +71,15 @@ def build(request: TrainRequest, width: int | None) -> tuple[LoadedModel, LavitS
     """The loaded student with its latent tokens, wrapped for training; seeded, so that every process has the same."""
     settings, spec = request.settings, spec_for(request.settings)
     set_seed(settings.seed)
-    limits = {n: getattr(settings, n) or None for n in ("min_pixels", "max_pixels")}
+    limits: dict[str, Any] = {n: getattr(settings, n) or None for n in ("min_pixels", "max_pixels")}
     loaded = load(request.student, device=request.device, dtype="float32", **limits)
     facts = checkpoint.facts_of(request.student)
     if facts is None or not facts["latents"]["tokens"]:
         add_tokens(loaded.model, loaded.processor.tokenizer, spec, settings.seed)
     elif (there := checkpoint.spec_of(facts)).all_tokens != spec.all_tokens or there.kind != spec.kind:
         raise UsageError(
-            f"student {request.student} was trained with the {there.kind} latents {list(there.all_tokens)}, the settings "
-            f"ask for {spec.kind} {list(spec.all_tokens)}: use the same, or start from a model without latents"
+            f"student {request.student} was trained with the {there.kind} latents {list(there.all_tokens)}, the "
+            f"settings ask for {spec.kind} {list(spec.all_tokens)}: use the same, or start from a model without latents"
         )
     student = LavitStudent(
         loaded.model, loaded.processor.tokenizer, spec, objective_of(settings), width,
@@ -208,7 +208,7 @@ def train(request: TrainRequest, *, progress: bool = True) -> Path:
 def arguments(request: TrainRequest) -> TrainingArguments:
     """transformers' arguments for the settings; the batch of a step is divided over processes and accumulation."""
     s = request.settings
-    processes = max(1, int(__import__("os").environ.get("WORLD_SIZE", "1")))
+    processes = max(1, int(os.environ.get("WORLD_SIZE", "1")))
     per_device, rest = divmod(s.batch_size, s.accumulation * processes)
     if rest or not per_device:
         raise UsageError(
@@ -233,18 +233,17 @@ def arguments(request: TrainRequest) -> TrainingArguments:
 
 
 def show_progress(trainer: LavitTrainer, progress: bool) -> None:
-    for callback in (PrinterCallback, *[type(c) for c in trainer.callback_handler.callbacks if "Progress" in type(c).__name__]):
-        trainer.remove_callback(callback)
+    """Our bar, or nothing, in the place of Trainer's line a step."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
     if progress:
-        callback: type[TrainerCallback] = Bar
-        trainer.add_callback(callback)
+        trainer.add_callback(Bar)
 
 
 def forget_later(log: Path, step: int) -> None:
     """Drop the log's lines behind the checkpoint that training goes on from: they are written again."""
     if log.exists():
-        kept = [line for line in log.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step]
+        kept = [
+            line for line in log.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step
+        ]
         log.write_text("".join(line + "\n" for line in kept))
-
-
-__all__ = ["TrainRequest", "build", "replace", "train"]

@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +17,14 @@ from lavit.traces import Traces
 from perception_gap.capture import find_decoder
 from perception_gap.errors import UnsupportedModelError
 from perception_gap.families.base import Encoded
+from perception_gap.forward import vision
 from perception_gap.loading import LoadedModel
 
 PIXELS = ("pixel_values", "image_features")
 
 
 class VisionCache:
-    """Encoded prompts whose pixels are replaced by `image_features`, float32 [N, D], as the model would compute them."""
+    """Encoded prompts whose pixels are replaced by `image_features`, float32 [N, D], as the model computes them."""
 
     def __init__(self, folder: Path) -> None:
         self.features = np.load(folder / "features.npy", mmap_mode="r")
@@ -70,16 +70,13 @@ class VisionCache:
         return cls(folder)
 
 
-@torch.inference_mode()
 def vision_features(loaded: LoadedModel, encoded: Encoded) -> torch.Tensor:
     """[image tokens of the batch, D]: what the model puts in the place of its image tokens."""
-    moved = encoded.to(loaded.device, loaded.dtype).inputs
-    wanted = {n: v for n, v in moved.items() if n == "pixel_values" or n.startswith("image_")}
-    model: Any = loaded.model.base_model
-    output = model.get_image_features(**wanted, return_dict=True)
-    if getattr(output, "deepstack_features", None) is not None:
+    output = vision(loaded, encoded.to(loaded.device, loaded.dtype))
+    if output is None or getattr(output, "deepstack_features", None) is not None:
         raise UnsupportedModelError(
-            f"{loaded.name}: its vision tower also feeds later layers, which a cache cannot; leave --cache-vision out"
+            f"{loaded.name}: its language model takes more from the vision tower than a vector a token, which a cache "
+            "cannot give; leave --cache-vision out"
         )
     features = output.pooler_output
     return features if isinstance(features, torch.Tensor) else torch.cat(list(features))

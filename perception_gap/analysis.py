@@ -206,7 +206,7 @@ def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[d
 
 
 def in_memory(work: Callable[[list], Any], ready: list) -> Iterator[tuple[list, Any]]:
-    """(samples, `work` of them or the reason of failure): the whole batch, or one by one if it does not fit or fails."""
+    """(samples, `work` of them or the reason of failure): the whole batch, or one by one if that fails."""
     if not ready:
         return
     try:
@@ -242,13 +242,7 @@ def forwards(loaded: LoadedModel, job: Job, ready: list) -> list[tuple[dict, dic
     settings = job.settings
     samples = [item[0] for item, _ in ready]
     prompts = [prompt_text(s.question, s.options, settings.instruction) for s in samples]
-    latents, system = loaded.latents, settings.system
-    if latents is not None and system is None:
-        system = latents.system
-    encoded = loaded.family.encode([pictures for _, pictures in ready], prompts, system)
-    encoded = encoded.to(loaded.device, loaded.dtype)
-    if latents is not None:
-        encoded = latents.extend(encoded)
+    encoded = forward.encode(loaded, [pictures for _, pictures in ready], prompts, settings.system)
     answers = forward.generate(loaded, encoded, settings.max_new_tokens)
     asked = settings.rows == "question"
     own = forward.gaze(loaded, encoded, None if asked else answers, settings.layers, settings.rows)

@@ -5,11 +5,14 @@ Generation runs plainly; attention is read from one teacher-forced forward after
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from perception_gap.capture import AttentionCapture
@@ -47,6 +50,37 @@ def check_rows(rows: str, latents: bool = True) -> None:
         raise UsageError(f"rows {rows!r}: expected one of {', '.join(ROWS)}")
     if rows == "latent" and not latents:
         raise UsageError('rows "latent": this model has no latent tokens; use "answer", "question" or "response"')
+
+
+def encode(
+    loaded: LoadedModel, pictures: Sequence[Sequence[Image.Image]], prompts: Sequence[str], system: str | None
+) -> Encoded:
+    """A batch on the model's device, with the latent tokens of a model that has any, its pixels seen once.
+
+    The images' features stand in place of their pixels (`mm_encoder_outputs`), so that all forwards of the batch share
+    one pass of the vision tower; pixels stay for models whose forward does not take features.
+    """
+    latents = loaded.latents
+    if latents is not None and system is None:
+        system = latents.system
+    encoded = loaded.family.encode(pictures, prompts, system).to(loaded.device, loaded.dtype)
+    seen = vision(loaded, encoded)
+    if seen is not None:
+        inputs: dict[str, Any] = {name: value for name, value in encoded.inputs.items() if name != "pixel_values"}
+        encoded = replace(encoded, inputs=inputs | {"mm_encoder_outputs": {"image": seen}})
+    return encoded if latents is None else latents.extend(encoded)
+
+
+@torch.inference_mode()
+def vision(loaded: LoadedModel, encoded: Encoded) -> Any | None:
+    """What the vision side gives for the images of a batch; None without images or where the forward takes none."""
+    model: Any = loaded.model
+    base = model.base_model
+    takes = all("mm_encoder_outputs" in inspect.signature(part.forward).parameters for part in (model, base))
+    if not takes or "pixel_values" not in encoded.inputs:
+        return None
+    accepted = inspect.signature(base.get_image_features).parameters
+    return base.get_image_features(**{k: v for k, v in encoded.inputs.items() if k in accepted}, return_dict=True)
 
 
 @torch.inference_mode()

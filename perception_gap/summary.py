@@ -123,7 +123,7 @@ def one_map(row: dict, attention: np.ndarray) -> dict:
 
 def latent_rows(row: dict, rows: np.ndarray, comparison: Comparison | None) -> dict:
     """LATENT_METRICS of raw rows [K, N]; the divergence is from the teacher's map of the same sample."""
-    found = {}
+    found: dict[str, float] = {}
     for which, attention in (("", rows.mean(0)), ("last_", rows[-1])):
         own = one_map(row, attention) | (comparison.sample(row["sample_id"], attention) if comparison else {})
         found |= {

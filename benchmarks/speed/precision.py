@@ -6,12 +6,14 @@ import math
 
 import click
 
+from benchmarks.speed.models import TEXT
+
 
 @click.command(epilog="Example: python -m benchmarks.speed.precision --layers 4 --tokens 300")
 @click.option("--tokens", default=1200, type=click.IntRange(1), show_default=True, help="Image tokens.")
 @click.option("--rows", default=64, type=click.IntRange(1), show_default=True, help="Text tokens = wanted rows.")
 @click.option("--layers", default=0, type=click.IntRange(0), help="Decoder layers; default: the preset's.")
-@click.option("--preset", default="text", type=click.Choice(["text", "qwen2.5-vl-3b"]), show_default=True)
+@click.option("--preset", default="text", type=click.Choice(list(TEXT)), show_default=True)
 @click.option("--sharpness", default=4.0, show_default=True,
               help="Factor on the query weights: with random ones alone every map is all but uniform.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")

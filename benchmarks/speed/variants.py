@@ -6,13 +6,9 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
-import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,21 +16,10 @@ from torch import Tensor
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
 
+from benchmarks.speed.gauges import bytes_available, peak_memory, timed
+from benchmarks.speed.models import TEXT
 from perception_gap.capture import AttentionCapture
 
-# Text decoders of the Qwen2.5-VL architecture. "text": 358 M parameters; the other has the 3B model's shape.
-PRESETS: dict[str, dict[str, Any]] = {
-    "text": {
-        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
-        "num_attention_heads": 16, "num_key_value_heads": 2,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [8, 12, 12]},
-    },
-    "qwen2.5-vl-3b": {
-        "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
-        "num_attention_heads": 16, "num_key_value_heads": 2,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
-    },
-}  # fmt: skip
 VARIANTS = ("plain", "rows", "eager", "hooks")
 
 
@@ -55,7 +40,7 @@ class Measurement:
 
 def build(preset: str, layers: int, attention: str, device: str, dtype: str) -> Any:
     """Text decoder with random weights and without a language head, whose logits would hide what is measured."""
-    shape = dict(PRESETS[preset])
+    shape = dict(TEXT[preset])
     if layers:
         shape["num_hidden_layers"] = layers
     torch.manual_seed(0)
@@ -86,15 +71,6 @@ def bytes_needed(model: Any, variant: str, length: int) -> int:
     kept = {"eager": model.config.num_hidden_layers, "hooks": 0}.get(variant)
     # In a layer at once: the scores, their float32 softmax and its copy in the model's precision.
     return 0 if kept is None else matrix * (size * (kept + 2) + 4)
-
-
-def bytes_available(device: str) -> int:
-    if device.startswith("cuda"):
-        return torch.cuda.mem_get_info(device)[0]
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable"):
-            return int(line.split()[1]) * 1024
-    return 2**63
 
 
 def runner(model: Any, variant: str, tokens: int, rows: int) -> Callable[[], Any]:
@@ -133,33 +109,6 @@ def runner(model: Any, variant: str, tokens: int, rows: int) -> Callable[[], Any
     return {"plain": plain, "rows": ours, "eager": eager, "hooks": hooks}[variant]
 
 
-@contextmanager
-def peak_memory(device: str):
-    """Yields a function → bytes taken above those at the start, at the highest point since then."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        yield lambda: torch.cuda.max_memory_allocated(device) - before
-        return
-    clear = Path("/proc/self/clear_refs")
-    if clear.exists():
-        clear.write_text("5")  # resets VmHWM, the peak of the resident memory
-        before = _resident("VmRSS")
-        yield lambda: _resident("VmHWM") - before
-    else:
-        unit = 1 if sys.platform == "darwin" else 1024
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        yield lambda: (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
-
-
-def _resident(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {field}: peak memory needs Linux with procfs")
-
-
 def measure(what: Measurement) -> dict:
     """Settings, `seconds` and `cpu_seconds` (one a repeat, after a warm-up), `peak_bytes`; or `skipped`: reason."""
     if what.threads:
@@ -174,21 +123,8 @@ def measure(what: Measurement) -> dict:
             "skipped": f"needs over {needed / 1e9:.0f} GB, {available / 1e9:.0f} GB are free",
         }
     run = runner(model, what.variant, what.tokens, what.rows)
-    seconds, cpu_seconds = [], []
     with torch.inference_mode(), peak_memory(what.device) as peak:
-        for _ in range(1 + what.repeats):
-            start, cpu_start = time.perf_counter(), time.process_time()
-            run()
-            if what.device.startswith("cuda"):
-                torch.cuda.synchronize(what.device)
-            seconds.append(time.perf_counter() - start)
-            cpu_seconds.append(time.process_time() - cpu_start)
-        return {
-            **asdict(what),
-            "seconds": seconds[1:],
-            "cpu_seconds": cpu_seconds[1:],
-            "peak_bytes": peak(),
-        }
+        return {**asdict(what), **timed(run, what.repeats, what.device), "peak_bytes": peak()}
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Traces: a teacher's record of each sample (answer, gaze, V_sem, filter verdicts), extracted, stored and read."""
 
-from lavit.traces.extract import Job, Settings, extract
+from lavit.traces.extract import extract
 from lavit.traces.filters import FILTERS
 from lavit.traces.funnel import funnel, funnel_table
 from lavit.traces.read import Trace, Traces
 from lavit.traces.schema import SCHEMA_VERSION
+from lavit.traces.settings import Job, Settings
 from lavit.traces.target import Target, resample, target
 
 __all__ = [

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lavit.traces.look import encode
 from perception_gap import forward, loading
 from perception_gap.errors import UnsupportedModelError, UsageError
 from perception_gap.loading import LoadedModel
@@ -21,7 +20,7 @@ def without_image(loaded: LoadedModel, system: str | None, max_new_tokens: int) 
     """prompts → answers of a vision-language model whose prompts hold no image."""
 
     def ask(prompts: list[str]) -> list[str]:
-        encoded = encode(loaded, [[] for _ in prompts], prompts, system)
+        encoded = forward.encode(loaded, [[] for _ in prompts], prompts, system)
         decode = loaded.processor.tokenizer.decode
         return [
             decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()

@@ -6,7 +6,9 @@ import time
 from typing import Any
 
 from lavit.traces import blind
-from lavit.traces.extract import Job, blindly, keyed, measure
+from lavit.traces.extract import keyed
+from lavit.traces.measure import blindly, measure
+from lavit.traces.settings import Job
 from perception_gap.capture import choose_layers, find_decoder
 from perception_gap.errors import GapcheckError
 from perception_gap.loading import load
@@ -54,6 +56,6 @@ def _teacher(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         "kept in the batch": sum(row["kept"] for row in rows),
         "image tokens": tokens,
         "seconds a sample": seconds / len(rows),
-        "bytes a sample": each + full,
+        "kB a sample": (each + full) / 1000,
         "bytes in all": 2 * (each + full) * total,  # parts and merged files
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from perception_gap.errors import UsageError
@@ -89,9 +91,9 @@ def judged(command: str, questions: Sequence[Asked]) -> list[bool]:
         for q in questions
     ]  # fmt: skip
     try:
-        done = subprocess.run(shlex.split(command), input="".join(lines).encode(), capture_output=True, check=False)
-    except (OSError, ValueError, IndexError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or "empty"
+        done = subprocess.run(split(command), input="".join(lines).encode(), capture_output=True, check=False)
+    except OSError as error:
+        reason = error.strerror or str(error)
         raise UsageError(
             f"--judge {command!r}: does not start ({reason}); expected a program and its options"
         ) from None
@@ -110,6 +112,27 @@ def judged(command: str, questions: Sequence[Asked]) -> list[bool]:
             f"--judge {command!r}: printed {len(printed)} verdicts for {len(questions)} answers; expected one line each"
         )
     return [_VERDICTS[line.lower()] for line in printed]
+
+
+def judge_hash(command: str | None) -> str | None:
+    """sha256 of the files that a judge command names, so that an edited script never lends its old verdicts."""
+    if command is None:
+        return None
+    digest = hashlib.sha256()
+    for path in map(Path, split(command)):
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()
+
+
+def split(command: str) -> list[str]:
+    """The program and its options; UsageError for nothing, and for a quotation that does not end."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"--judge {command!r}: does not start ({error}); close the quotation") from None
+    if not words:
+        raise UsageError(f"--judge {command!r}: does not start (empty); expected a program and options")
+    return words
 
 
 def decide(row: dict[str, Any], filters: Sequence[str], min_focus: float, without_boxes: str) -> dict[str, Any]:

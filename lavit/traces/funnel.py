@@ -60,7 +60,7 @@ def funnel_table(found: dict[str, Any]) -> str:
         for name, c in named.items()
     ]
     lines = [tabulate(body, head)]
-    for key, text in (("kept_without_boxes", "have no boxes"), ("kept_without_gaze", "have no gaze (constant map)")):
+    for key, text in (("kept_without_boxes", "have no boxes"), ("kept_without_gaze", "have no gaze")):
         if found["all"][key]:
             lines.append(f"{found['all'][key]} of the kept {text}")
     lines.append("\nmost frequent answers")

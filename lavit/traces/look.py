@@ -5,10 +5,8 @@ One processing of the images, one pass of the vision tower, one generation and o
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,7 +16,7 @@ from torch import Tensor
 from perception_gap import forward
 from perception_gap.capture import AttentionCapture
 from perception_gap.errors import GapcheckError
-from perception_gap.families.base import Encoded, predicting
+from perception_gap.families.base import predicting
 from perception_gap.geometry import TokenGeometry
 from perception_gap.loading import LoadedModel
 from perception_gap.sample import Sample, prompt_text
@@ -60,7 +58,7 @@ def look(
     GapcheckError when the model gives NaN or the processor refuses an image.
     """
     prompts = [prompt_text(s.question, s.options, instruction) for s in samples]
-    encoded = encode_vision(loaded, encode(loaded, pictures, prompts, system))
+    encoded = forward.encode(loaded, pictures, prompts, system)
     ids = forward.generate(loaded, encoded, max_new_tokens)
     whole, answer = encoded.with_answers(ids, forward.pad_id(loaded))
     capture = AttentionCapture(loaded.model, predicting(answer), whole.image, layers)
@@ -98,31 +96,3 @@ def pool(states: Tensor, attention: Tensor | None, pooling: str) -> Tensor | Non
         return None
     weights = (attention / attention.max()).to(states.device)
     return weights @ states / weights.sum()
-
-
-def encode(
-    loaded: LoadedModel, pictures: Sequence[Sequence[Image.Image]], prompts: Sequence[str], system: str | None
-) -> Encoded:
-    """A batch on the model's device, with its latent tokens if it has any (a student may teach the next one)."""
-    latents = loaded.latents
-    if latents is not None and system is None:
-        system = latents.system
-    encoded = loaded.family.encode(pictures, prompts, system).to(loaded.device, loaded.dtype)
-    return encoded if latents is None else latents.extend(encoded)
-
-
-def encode_vision(loaded: LoadedModel, encoded: Encoded) -> Encoded:
-    """The batch with its images' features in place of their pixels, so that several forwards share one vision pass.
-
-    Unchanged for models whose forward does not take `mm_encoder_outputs`.
-    """
-    model: Any = loaded.model
-    base = model.base_model
-    takes = all("mm_encoder_outputs" in inspect.signature(part.forward).parameters for part in (model, base))
-    if not takes or "pixel_values" not in encoded.inputs:
-        return encoded
-    accepted = inspect.signature(base.get_image_features).parameters
-    inputs: dict[str, Any] = dict(encoded.inputs)
-    features = base.get_image_features(**{k: v for k, v in inputs.items() if k in accepted}, return_dict=True)
-    inputs.pop("pixel_values")
-    return replace(encoded, inputs=inputs | {"mm_encoder_outputs": {"image": features}})

@@ -18,6 +18,8 @@ COMMANDS = {
     "analyze": ("perception_gap.cli.analyze", "Measure where a model looks, alone or against its teacher."),
     "trace": ("perception_gap.cli.trace", "Record a teacher's answers, gaze and states for training a student."),
     "train": ("perception_gap.cli.train", "Train a student to look where its teacher looks."),
+    "ablate": ("perception_gap.cli.ablate", "Train and measure a matrix of presets and seeds."),
+    "latents": ("perception_gap.cli.latents", "Does a LaViT model use its latent tokens? Hide them and see."),
     "demo": ("perception_gap.cli.demo", "The embedded teacher and student on drawn scenes, start to finish."),
     "scenes": ("perception_gap.cli.scenes", "Draw scenes with known boxes: images and a JSON Lines file."),
     "doctor": ("perception_gap.cli.doctor", "Versions, devices, and what is missing for which command."),

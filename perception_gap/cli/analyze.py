@@ -32,9 +32,10 @@ from perception_gap.cli.model_options import model_options, pop_load
     help="The one text on which both models are compared: the teacher's answer or the reference.",
 )  # fmt: skip
 @click.option(
-    "--latents", default="force", show_default=True, type=click.Choice(["force", "none", "mask", "template"]),
-    help="Latent tokens of a LaViT model: inserted, left out, hidden from the answer, or (the control) as many "
-    "template tokens hidden instead.",
+    "--latents", default="force", show_default=True,
+    type=click.Choice(["force", "none", "mask", "template", "blind"]),
+    help="Latent tokens of a LaViT model: inserted, left out, hidden from the answer; the controls: as many template "
+    "tokens hidden instead, or image and latents hidden.",
 )  # fmt: skip
 @click.option("--instruction", default="", help="A line after every question, e.g. 'Answer in one word.'")
 @click.option("--system", help="System prompt.")
@@ -61,10 +62,10 @@ def command(model: str, teacher: str | None, dry_run: bool, strict: bool, figure
     """
     latents, revision = options["latents"], options["revision"]
     request = build_request(model, teacher, options)
-    from lavit.checkpoint import facts_of, opener
+    from lavit.checkpoint import facts_of, has_latents, opener
     from perception_gap import pipeline
 
-    if latents != "force" and facts_of(model, revision) is None:
+    if latents != "force" and not has_latents(facts_of(model, revision)):
         raise click.UsageError(f"--latents {latents}: {model} has no latent tokens; leave it out")
     if dry_run:
         print_estimate(pipeline.estimate(request, opener=opener))

@@ -9,16 +9,24 @@ from typing import Any
 import click
 
 from perception_gap.cli.model_options import model_options, pop_load
+from perception_gap.errors import UsageError
 
 _SETTINGS = ("judge", "text_model", "min_focus", "without_boxes", "v_sem", "top_k", "layers", "keep_full",
              "instruction", "system", "max_new_tokens")  # fmt: skip
+
+_RELEASED = "lavit15k:"
+# What counts when released traces are converted.
+_CONVERTING = ("teacher", "data", "out", "image_root", "limit", "v_sem", "top_k", "fresh", "strict")
+_REASONS = 10  # printed; a data set whose images are gone has one for each
 
 
 @click.command(epilog="Example: gapcheck trace tiny:teacher --data scenes --limit 240 --out runs/traces")
 @click.argument("teacher")
 @click.option(
-    "--data", default="scenes", show_default=True, metavar="scenes[:TASK,..]|FILE.jsonl|viscot:FILE.json",
-    help="Questions with boxes.",
+    "--data", default="scenes", show_default=True,
+    metavar="scenes[:TASK,..]|FILE.jsonl|viscot:FILE.json|lavit15k:FILE.json",
+    help="Questions with boxes; or traces as LaViT's authors release them (lavit15k), which are converted: no model "
+    "runs, and TEACHER is a mere label.",
 )  # fmt: skip
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Trace directory.")
 @click.option("--image-root", type=click.Path(path_type=Path), help="Folder that image paths are relative to.")
@@ -65,6 +73,8 @@ def command(teacher: str, dry_run: bool, strict: bool, **options) -> None:
     TEACHER is a hub id, a local checkpoint folder, or an embedded model (tiny:teacher). The same command resumes a
     killed one. Exit status: 0 if any trace is kept, 1 if none (or with --strict if any failed), 2 for wrong usage.
     """
+    if options["data"].startswith(_RELEASED):
+        sys.exit(show(convert(teacher, options), options["out"], strict=strict))
     job = build_job(teacher, options)
     from lavit.traces.estimate import estimate
     from lavit.traces.extract import extract
@@ -76,10 +86,29 @@ def command(teacher: str, dry_run: bool, strict: bool, **options) -> None:
     sys.exit(show(extract(job), job.out, strict=strict))
 
 
+def convert(teacher: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Released traces as ours; UsageError for an option that would need the teacher itself."""
+    from click.core import ParameterSource
+
+    from lavit.traces.released import convert as convert_released
+
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name not in _CONVERTING and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"{parameter.opts[0]}: released traces are converted, no model runs; leave it out")
+    return convert_released(
+        Path(options["data"].removeprefix(_RELEASED)), options["out"], image_root=options["image_root"],
+        teacher=teacher, pooling=options["v_sem"], top_k=options["top_k"], limit=options["limit"],
+        fresh=options["fresh"], command=" ".join(["gapcheck", *sys.argv[1:]]),
+    )  # fmt: skip
+
+
 def build_job(teacher: str, options: dict[str, Any]):
     """The Job of these command-line options; draws scenes, but loads no model."""
     from lavit.traces.blind import check_text_model
-    from lavit.traces.extract import PART_SCHEMA, Job, Settings
+    from lavit.traces.schema import PART_SCHEMA
+    from lavit.traces.settings import Job, Settings
     from perception_gap.datasets import open_data
     from perception_gap.loading import check
     from perception_gap.store import Parts
@@ -110,7 +139,12 @@ def show(info: dict[str, Any], out: Path, *, strict: bool) -> int:
     counts = info["funnel"]["all"]
     if counts["failed"]:
         click.echo(f"{counts['failed']} of {counts['samples']} samples failed:", err=True)
-        for reason, ids in failures(out).items():
+        reasons = sorted(failures(out).items(), key=lambda item: -len(item[1]))
+        for reason, ids in reasons[:_REASONS]:
             click.echo(f"  {len(ids)} × {reason} (first: {ids[0]})", err=True)
+        if len(reasons) > _REASONS:
+            click.echo(f"  and {len(reasons) - _REASONS} other reasons: column error of traces.parquet", err=True)
+    for note, n in info.get("notes", {}).items():
+        click.echo(f"{n} of the kept: {note}")
     click.echo(f"traces {out}")
     return 1 if not counts["kept"] or (strict and counts["failed"]) else 0

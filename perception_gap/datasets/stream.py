@@ -58,17 +58,40 @@ class _Text:
             self.grow()
 
 
-def stream_entries(path: Path) -> Iterator[Entry]:
+def stream_entries(path: Path, field: str | None = None) -> Iterator[Entry]:
     """The objects of a JSON array, or of JSON Lines, in the order of the file.
 
+    field: the name under which the file's one object holds the array, if the file is an object.
     Memory is bounded by the longest entry (4 Mi characters), not by the file. UsageError names the number of an
     entry that is malformed, too long or no object, and says so when the file ends before the array does.
     """
     try:
         with path.open("rb") as file:
-            yield from _entries(_Text(path, file))
+            text = _Text(path, file)
+            if field is not None and text.peek() == "{":
+                _enter(text, field)
+            yield from _entries(text)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _enter(text: _Text, field: str) -> None:
+    """From the opening brace to the array under `field`; what the object holds before it is passed over."""
+    mark = "{"
+    while mark in ("{", ","):
+        text.advance(text.position + 1)
+        if text.peek() != '"':
+            break
+        name, end = _next_value(text, 1)
+        text.advance(end)
+        if text.peek() != ":":
+            break
+        text.advance(text.position + 1)
+        if text.peek() == "[" and name == field:
+            return
+        text.advance(_next_value(text, 1)[1])
+        mark = text.peek()
+    raise UsageError(f"{text.path}: holds no list {field!r}: expected an array of objects, or one under that name")
 
 
 def _entries(text: _Text) -> Iterator[Entry]:

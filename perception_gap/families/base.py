@@ -63,7 +63,7 @@ class Encoded:
     def until(self, stop: int) -> Encoded:
         """The first `stop` positions of every prompt; images must lie within them."""
         inputs = {name: value[:, :stop] if name in _PER_POSITION else value for name, value in self.inputs.items()}
-        masks = {name: None if (m := getattr(self, name)) is None else m[:, :stop] for name in _MASKS}
+        masks: dict[str, Any] = {name: None if (m := getattr(self, name)) is None else m[:, :stop] for name in _MASKS}
         return replace(self, inputs=inputs, **masks)
 
     @classmethod

@@ -28,6 +28,27 @@ def test_json_lines_are_read_too(tmp_path):
     assert [e.value for e in stream_entries(path)] == VALUES
 
 
+@pytest.mark.parametrize("chunk", [7, 1 << 18])
+@pytest.mark.parametrize("before", [{}, {"made": {"results": [1], "by": "x"}, "results_of": [{}], "n": None}])
+def test_an_array_within_an_object_is_found_by_its_name(tmp_path, monkeypatch, chunk, before):
+    monkeypatch.setattr(stream, "CHUNK", chunk)
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(before | {"results": VALUES, "after": 1}, indent=1))
+    entries = list(stream_entries(path, "results"))
+    assert [e.value for e in entries] == VALUES
+    assert [read_entry(path, e.offset, e.size) for e in entries] == VALUES
+    path.write_text(json.dumps(VALUES))
+    assert [e.value for e in stream_entries(path, "results")] == VALUES
+
+
+@pytest.mark.parametrize("text", ["{}", '{"a": [{}]}', '{"results": null}', '{"a": 1 "results": []}', "{1: []}"])
+def test_an_object_without_the_array_is_refused(tmp_path, text):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="holds no list 'results'"):
+        list(stream_entries(path, "results"))
+
+
 @pytest.mark.parametrize("text", ["[]", " [ ] ", ""])
 def test_an_empty_file_has_no_entries(tmp_path, text):
     path = tmp_path / "a.json"

@@ -1,0 +1,108 @@
+"""One measurement a process: started here, repeated in interleaved rounds, pooled, and printed beside the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import click
+
+
+def measure_apart(module: str, settings: dict) -> dict:
+    """What `python -m MODULE SETTINGS` prints last; a process that dies is a result with `failed`, not an end."""
+    command = [sys.executable, "-m", module, json.dumps(settings)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    lines = done.stdout.strip().splitlines()
+    if done.returncode == 0 and lines:
+        return json.loads(lines[-1])
+    said = done.stderr.strip().splitlines()
+    reason = said[-1] if said else f"ended with status {done.returncode} (out of memory?)"
+    return {**settings, "failed": reason[:200]}
+
+
+def in_rounds(module: str, variants: dict[str, dict], rounds: int, note: str) -> dict[str, dict]:
+    """variant → its settings, to variant → what its processes measured together (see `pool`).
+
+    Interleaved: a busy minute meets every variant. A variant that failed or was skipped is not tried again.
+    """
+    measured: dict[str, list[dict]] = {variant: [] for variant in variants}
+    for _ in range(rounds):
+        for variant, entries in measured.items():
+            if not entries or "seconds" in entries[-1]:
+                entries.append(measure_apart(module, variants[variant]))
+                click.echo(f"{note}, {variant}: done", err=True)
+    return {variant: pool(entries) for variant, entries in measured.items()}
+
+
+def pool(measurements: Sequence[dict]) -> dict:
+    """Rounds of one variant → its settings, median seconds, spread, CPU seconds and peak; or why there are none."""
+    for entry in measurements:
+        if "skipped" in entry or "failed" in entry:
+            return entry
+    seconds = [value for entry in measurements for value in entry["seconds"]]
+    return {
+        **measurements[0],
+        "seconds": statistics.median(seconds),
+        "seconds_min": min(seconds),
+        "seconds_max": max(seconds),
+        "cpu_seconds": statistics.median(value for entry in measurements for value in entry["cpu_seconds"]),
+        "peak_bytes": statistics.median(entry["peak_bytes"] for entry in measurements),
+    }
+
+
+def ratio(entry: dict, base: dict, name: str) -> float | None:
+    """One figure over that of the variant it is compared with; None where either has none."""
+    return entry[name] / base[name] if entry.get(name) and base.get(name) else None
+
+
+def times(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def laid_out(head: list[str], body: list[list[str]], markdown: bool) -> str:
+    """Lines of cells as a table; a line shorter than the head ends in a remark that takes no column's width."""
+    if markdown:
+        padded = [line + [""] * (len(head) - len(line)) for line in body]
+        return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *padded])
+    whole = [head, *(line for line in body if len(line) == len(head))]
+    widths = [max(len(line[i]) for line in whole) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip()
+        for line in [head, *body]
+    )
+
+
+def write_results(out: Path, settings: dict, results: Iterable[dict]) -> None:
+    """The settings and one object a line of the table, as JSON, atomically."""
+    partial = out.with_name(out.name + ".partial")
+    partial.write_text(json.dumps({"settings": settings, "results": list(results)}, indent=2))
+    partial.replace(out)
+
+
+def numbers(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
+    """Callback of an option that takes comma-separated positive numbers."""
+    try:
+        sizes = [int(part) for part in value.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < 1:
+        raise click.BadParameter(f"{value!r}: expected positive numbers such as 600,1200")
+    return sizes
+
+
+def names_of(known: Iterable[str]):
+    """Callback of an option that takes comma-separated names of `known`."""
+
+    def names(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+        chosen = value.split(",")
+        unknown = [name for name in chosen if name not in known]
+        if unknown:
+            raise click.BadParameter(f"{unknown[0]!r}: expected some of {','.join(known)}")
+        return chosen
+
+    return names

@@ -1,0 +1,87 @@
+"""`gapcheck ablate`: a matrix of presets and seeds, trained on the same traces and measured on the same samples."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lavit import results
+from lavit.checkpoint import facts_of
+from lavit.evaluation import Evaluation
+from lavit.settings import settings_of
+from lavit.training import TrainRequest, train
+from perception_gap.errors import UsageError
+
+UNTRAINED = "student"  # the row of the model that all trainings start from
+BASELINES = ("naive-sft", "latents-only", "shuffled-gaze")  # what the others are compared with
+
+
+@dataclass(frozen=True)
+class AblationRequest:
+    """The options of `gapcheck ablate`; `runs` are (preset, seed)."""
+
+    student: str
+    teacher: str
+    traces: Path
+    out: Path
+    runs: tuple[tuple[str, int], ...]
+    evaluation: Evaluation
+    scale: str = "full"
+    changes: dict[str, Any] = field(default_factory=dict)
+    cache: Path | None = None
+
+
+def parse_runs(presets: Sequence[str], seeds: Sequence[int]) -> tuple[tuple[str, int], ...]:
+    """`NAME` for every seed, or `NAME*N` for the first N of them; UsageError for what is no preset or count."""
+    found: list[tuple[str, int]] = []
+    for entry in presets:
+        name, star, count = entry.partition("*")
+        settings_of(name)  # an unknown preset is said before any work
+        if star and (not count.isdigit() or not 1 <= int(count) <= len(seeds)):
+            raise UsageError(f"--presets {entry!r}: expected NAME or NAME*N with N from 1 to {len(seeds)}, the seeds")
+        found += [(name, seed) for seed in seeds[: int(count) if star else None]]
+    if len(set(found)) != len(found):
+        raise UsageError(f"--presets {','.join(presets)}: a preset or a seed stands twice; expected each once")
+    return tuple(found)
+
+
+def ablate(request: AblationRequest, *, say: Callable[[str], None] = print) -> pd.DataFrame:
+    """Train and measure what OUT does not hold yet; writes results.csv and comparisons.csv, returns the former."""
+    teacher = request.evaluation.run(request.teacher, request.out / "teacher")
+    frames: dict[tuple[str, int], pd.DataFrame] = {}
+    rows: list[dict] = []
+    for preset, seed in [(UNTRAINED, 0), *request.runs]:
+        folder = request.out / f"{preset}-s{seed}"
+        say(f"{preset}, seed {seed}: {folder}")
+        model = request.student if preset == UNTRAINED else str(one_training(request, preset, seed, folder))
+        run = request.evaluation.run(model, folder / "eval", teacher)
+        frames[preset, seed] = frame = results.sample_values(run, teacher)
+        rows += results.tidy(preset, seed, frame, results.METRICS)
+        if preset != UNTRAINED and (facts_of(model) or {}).get("latents", {}).get("tokens"):
+            for mode, hidden in request.evaluation.hidden(model, folder, frame).items():
+                rows += results.tidy(preset, seed, hidden, results.HIDDEN_METRICS, f"_{mode}")
+        results.write(request.out / "results.csv", pd.DataFrame(rows, columns=list(results.COLUMNS)))
+    tasks = sorted(teacher.samples["task"].unique())
+    compared = results.comparisons(frames, list(dict.fromkeys(p for p, _ in frames)), (*BASELINES, UNTRAINED), tasks)
+    results.write(request.out / "comparisons.csv", compared)
+    return pd.DataFrame(rows, columns=list(results.COLUMNS))
+
+
+def one_training(request: AblationRequest, preset: str, seed: int, folder: Path) -> Path:
+    """The checkpoint of one preset and seed, trained now or before."""
+    settings = settings_of(preset, request.scale, request.changes | {"seed": seed})
+    try:
+        return train(
+            TrainRequest(
+                student=request.student, traces=request.traces, out=folder / "train", preset=preset,
+                settings=settings, scale=request.scale, device=request.evaluation.device, cache=request.cache,
+                command=request.evaluation.command,
+            )
+        )  # fmt: skip
+    finally:
+        gc.collect()

@@ -1,0 +1,75 @@
+"""What a trained student does on held-out samples: as it is, and with its latents hidden from the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lavit import results
+from lavit.checkpoint import opener
+from perception_gap.analysis import Settings
+from perception_gap.pipeline import Request, analyze
+from perception_gap.statistics import mean_ci
+from perception_gap.store import Run
+
+# none: left out. mask: there, but hidden from the answer. template: as many prompt tokens hidden instead, since hiding
+# is out of distribution in itself. blind: image and latents hidden, which leaves what the question's tokens carry.
+HIDDEN = ("none", "mask", "template", "blind")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The samples that models are measured on, and how they are asked (see `gapcheck analyze`)."""
+
+    data: str = "scenes"
+    limit: int | None = None
+    instruction: str = ""
+    max_new_tokens: int = 32
+    batch_size: int = 48
+    device: str = "auto"
+    command: str = ""
+
+    def run(self, model: str, out: Path, teacher: Run | None = None, latents: str = "force") -> Run:
+        """One run in OUT; what is there is not done again. The teacher's answer is the text both are compared on."""
+        settings = Settings(
+            text="own" if teacher is None else "teacher", max_new_tokens=self.max_new_tokens,
+            instruction=self.instruction, latents=latents,
+            load={} if self.device == "auto" else {"device": self.device},
+        )  # fmt: skip
+        request = Request(
+            model=model, teacher=None if teacher is None else str(teacher.path), data=self.data, out=out,
+            limit=self.limit, settings=settings, batch_size=self.batch_size, command=self.command,
+        )  # fmt: skip
+        return analyze(request, opener=opener)
+
+    def hidden(self, model: str, folder: Path, shown: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """mode → the samples with the latents hidden in that way, with `changed`: whether the answer differs.
+
+        shown: the samples of the model as it is, by id.
+        """
+        found = {}
+        for mode in HIDDEN:
+            frame = results.by_id(self.run(model, folder / f"eval-{mode}", latents=mode))
+            frame["changed"] = (frame["answer"] != shown.loc[frame.index, "answer"]).astype(float)
+            found[mode] = frame
+        return found
+
+
+def hiding_table(shown: pd.DataFrame, hidden: dict[str, pd.DataFrame]) -> list[list[str]]:
+    """One line a mode: accuracy, answers changed, and the paired cost in accuracy, each with its 95 % interval."""
+
+    def written(values: pd.Series, clusters: pd.Series, sign: str = "") -> str:
+        e = mean_ci(values.to_numpy(float), clusters.to_numpy(), seed=0)
+        return f"{100 * e.mean:{sign}.1f} % [{100 * e.low:{sign}.1f}, {100 * e.high:{sign}.1f}]"
+
+    lines = [["as it is", written(shown["correct"], shown["cluster"]), "", "", f"{len(shown):,}"]]
+    for mode, frame in hidden.items():
+        both = frame["correct"] - shown.loc[frame.index, "correct"]
+        lines.append([
+            mode, written(frame["correct"], frame["cluster"]), written(frame["changed"], frame["cluster"]),
+            written(both, frame["cluster"], "+"), f"{int(np.isfinite(both).sum()):,}",
+        ])  # fmt: skip
+    return lines

@@ -1,0 +1,118 @@
+"""Tidy results of trained students: one row a number, and paired comparisons sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lavit.traces import resample, target
+from perception_gap.metrics import kl_divergence
+from perception_gap.statistics import mean_ci
+from perception_gap.store import Run, write_text
+
+COLUMNS = ("preset", "seed", "rows", "task", "metric", "value", "low", "high", "n")
+# (rows, metric) → column of a run's samples; the answer's divergence is on the teacher's own words.
+METRICS: dict[tuple[str, str], str] = {
+    ("answer", "accuracy"): "correct",
+    ("answer", "kl"): "kl",
+    ("answer", "kl_floor"): "kl_floor",
+    ("answer", "focus"): "focus_score",
+    ("answer", "focus_lift"): "focus_lift",
+    ("answer", "entropy"): "entropy",
+    ("answer", "image_mass"): "text_image_mass",
+    ("latents", "kl"): "latent_kl",
+    ("latents", "focus"): "latent_focus_score",
+    ("latents", "entropy"): "latent_entropy",
+    ("last latent", "kl"): "last_latent_kl",
+    ("last latent", "focus"): "last_latent_focus_score",
+    ("last latent", "entropy"): "last_latent_entropy",
+    ("last latent", "target_kl"): "last_latent_target_kl",
+}
+HIDDEN_METRICS = {("answer", "accuracy"): "correct", ("answer", "changed"): "changed"}
+
+
+def by_id(run: Run) -> pd.DataFrame:
+    """The run's samples under their ids; `correct` is 0 or 1, and 0 for a failed one."""
+    frame = run.samples.set_index("sample_id", drop=False)
+    frame["correct"] = frame["correct"].eq(True).astype(float)
+    return frame
+
+
+def sample_values(run: Run, teacher: Run) -> pd.DataFrame:
+    """The run's samples with `last_latent_target_kl`: KL(target ‖ last latent row), the divergence that was trained."""
+    frame = by_id(run)
+    frame["last_latent_target_kl"] = [target_kl(run, teacher, i) for i in frame["sample_id"]]
+    return frame
+
+
+def target_kl(run: Run, teacher: Run, sample_id: str) -> float:
+    """NaN without latents, without a teacher's map, or where that map is constant."""
+    rows = run.map(sample_id, "latents")
+    theirs = teacher.map(sample_id) if sample_id in teacher else None
+    if rows is None or theirs is None or not np.isfinite(theirs).all():
+        return float("nan")
+    wanted = target(theirs, teacher.geometry(sample_id))
+    return float("nan") if wanted is None else kl_divergence(resample(wanted, run.geometry(sample_id)), rows[-1])
+
+
+def tidy(preset: str, seed: int, frame: pd.DataFrame, metrics: dict, suffix: str = "") -> list[dict]:
+    """Rows of COLUMNS for every metric, over all tasks and within each; 95 % intervals clustered by picture or pair."""
+    found = []
+    for (rows, metric), column in metrics.items():
+        for task, group in [("all", frame), *frame.groupby("task")]:
+            values = group[column].to_numpy(float)
+            if not np.isfinite(values).any():
+                continue
+            estimate = mean_ci(values, group["cluster"].to_numpy(), seed=0)
+            found.append(
+                dict(zip(COLUMNS, (preset, seed, rows, task, metric + suffix, estimate.mean, estimate.low,
+                                   estimate.high, estimate.n), strict=True))
+            )  # fmt: skip
+    return found
+
+
+def paired(mine: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame], column: str, task: str = "all") -> dict:
+    """Mean difference mine − theirs over the same samples, each averaged over its seeds first.
+
+    `mean`, `low`, `high` (95 %, clustered; of the samples alone), `n`, and `seeds`: the difference of each pair of
+    seeds, which shows how far training itself scatters.
+    """
+    if task != "all":
+        mine, theirs = ([f[f["task"] == task] for f in frames] for frames in (mine, theirs))
+    index = mine[0].index
+    for frame in [*mine, *theirs]:
+        index = index.intersection(frame.index)
+    averaged = [np.mean([f.loc[index, column].to_numpy(float) for f in frames], axis=0) for frames in (mine, theirs)]
+    difference = averaged[0] - averaged[1]
+    estimate = mean_ci(difference, mine[0].loc[index, "cluster"].to_numpy(), seed=0)
+    seeds = [float(np.nanmean(a.loc[index, column].to_numpy(float) - b.loc[index, column].to_numpy(float)))
+             for a, b in zip(mine, theirs, strict=False)]  # fmt: skip
+    return {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "n": estimate.n, "seeds": seeds}
+
+
+def comparisons(
+    frames: dict[tuple[str, int], pd.DataFrame], presets: Iterable[str], against: Iterable[str], tasks: Sequence[str]
+) -> pd.DataFrame:
+    """Every preset against every baseline, metric by metric, over all tasks and within each."""
+    by_preset: Callable[[str], list[pd.DataFrame]] = lambda name: [f for (p, _), f in frames.items() if p == name]  # noqa: E731
+    found = []
+    for base in against:
+        for preset in presets:
+            if preset == base or not by_preset(base) or not by_preset(preset):
+                continue
+            for (rows, metric), column in METRICS.items():
+                for task in ("all", *tasks):
+                    result = paired(by_preset(preset), by_preset(base), column, task)
+                    if np.isfinite(result["mean"]):
+                        seeds = " ".join(f"{d:+.4f}" for d in result.pop("seeds"))
+                        found.append({"preset": preset, "against": base, "rows": rows, "task": task,
+                                      "metric": metric} | result | {"of_each_seed": seeds})  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def write(path: Path, frame: pd.DataFrame) -> None:
+    """A CSV, atomically, five significant digits."""
+    write_text(path, frame.to_csv(index=False, float_format="%.5g"))

@@ -1,0 +1,192 @@
+"""One batch of an extraction: from samples to rows and arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lavit.traces import blind
+from lavit.traces.filters import ask_blind, asked, decide, verdicts
+from lavit.traces.look import Look, look
+from lavit.traces.schema import V_SEM
+from lavit.traces.settings import Job, Settings
+from lavit.traces.target import target
+from perception_gap import analysis
+from perception_gap.datasets import check_boxes, open_image
+from perception_gap.errors import GapcheckError
+from perception_gap.loading import LoadedModel
+from perception_gap.metrics import focus_score
+from perception_gap.sample import Sample
+from perception_gap.scoring import score
+
+Work = tuple[Sample, str, str]  # sample, hash of its images, key
+
+
+def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[dict], dict[str, np.ndarray]]:
+    """Rows and arrays of one batch; a sample that cannot be traced is a row with the reason."""
+    settings = job.settings
+    rows: dict[str, dict] = {}
+    ready = []
+    for sample, images, key in work:
+        row = rows[key] = base_row(job.out, sample, images, key)
+        try:
+            pictures = [open_image(path) for path in sample.images]
+            sizes = [(p.height, p.width) for p in pictures]
+            row |= {"heights": [h for h, _ in sizes], "widths": [w for _, w in sizes]}
+            check_boxes(sample, sizes)
+            if settings.judge is None and {"correctness", "difficulty"} & set(settings.filters):
+                score(sample.answer, sample.answer, sample.options)  # a reference that names no option is said here
+            ready.append((sample, key, pictures))
+        except GapcheckError as error:
+            row |= {"status": "failed", "error": str(error)}
+        except MemoryError as error:
+            row |= {"status": "failed", "error": analysis.failure(error)}
+    looks: dict[str, Look] = {}
+    for group, outcome in analysis.in_memory(partial(_looks, loaded, settings), ready):
+        for i, (_, key, _) in enumerate(group):
+            if isinstance(outcome, str):
+                rows[key] |= {"status": "failed", "error": outcome}
+            else:
+                looks[key] = outcome[i]
+                rows[key] |= {"status": "ok"} | look_fields(outcome[i])
+    seen = [(sample, key) for sample, key, _ in ready if key in looks]
+    if "correctness" in settings.filters:
+        right = verdicts([asked(sample, looks[key].answer) for sample, key in seen], settings.judge)
+        for (_, key), verdict in zip(seen, right, strict=True):
+            rows[key]["correct"] = verdict
+        seen = [(sample, key) for sample, key in seen if rows[key]["correct"]]
+    if "difficulty" in settings.filters and not settings.text_model:
+        ask = blind.without_image(loaded, settings.system, settings.max_new_tokens)
+        for key, fields in blindly(ask, seen, settings, job.batch_size).items():
+            rows[key] |= fields
+    for sample, key in seen:
+        rows[key] |= focus_fields(rows[key], sample, looks[key])
+    arrays: dict[str, np.ndarray] = {}
+    for key, row in rows.items():
+        row |= decide(row, settings.filters, settings.min_focus, settings.without_boxes)
+        if row["kept"]:
+            fields, found = signal(key, looks[key], settings)
+            row |= fields
+            if row["status"] == "ok":
+                arrays |= found
+            else:
+                row |= decide(row, settings.filters, settings.min_focus, settings.without_boxes)
+    return list(rows.values()), arrays
+
+
+def _looks(loaded: LoadedModel, settings: Settings, ready: list) -> list[Look]:
+    return look(
+        loaded, [sample for sample, _, _ in ready], [pictures for _, _, pictures in ready], pooling=settings.v_sem,
+        layers=settings.layers, instruction=settings.instruction, system=settings.system,
+        max_new_tokens=settings.max_new_tokens, features=settings.keep_full,
+    )  # fmt: skip
+
+
+def stored_paths(out: Path, sample: Sample) -> list[str]:
+    """Image paths as a row keeps them: relative to the folder when they lie beside or in it, else absolute."""
+    out = Path(os.path.abspath(out))
+    paths = [Path(os.path.abspath(path)) for path in sample.images]
+    return [os.path.relpath(p, out) if p.is_relative_to(out.parent) else str(p) for p in paths]
+
+
+def base_row(out: Path, sample: Sample, images: str, key: str) -> dict[str, Any]:
+    """What is known of a sample before any model sees it."""
+    return {
+        "key": key, "sample_id": sample.id, "task": sample.task, "pair": sample.pair,
+        "images": stored_paths(out, sample), "image_hash": images, "heights": [], "widths": [],
+        "question": sample.question, "options": list(sample.options), "reference": sample.answer,
+        "boxes": [float(v) for box in sample.boxes for v in box], "box_images": list(sample.box_images),
+        "status": "failed", "error": None, "correct": None, "blind_answers": [], "blind_correct": None, "focus": None,
+    }  # fmt: skip
+
+
+def look_fields(seen: Look) -> dict[str, Any]:
+    rows, cols = seen.geometry.grid_shape or (None, None)
+    return {
+        "answer": seen.answer, "n_image_tokens": len(seen.geometry), "grid_rows": rows, "grid_cols": cols,
+        "text_image_mass": None if np.isnan(seen.mass) else seen.mass,
+    }  # fmt: skip
+
+
+def blindly(
+    ask: blind.Ask, wanted: Sequence[tuple[Sample, str]], settings: Settings, batch_size: int
+) -> dict[str, dict[str, Any]]:
+    """key → blind fields; right blind means right under every rotation of the options."""
+    fields: dict[str, dict[str, Any]] = {}
+
+    def work(group: list[tuple[Sample, str]]) -> list[list[Any]]:
+        return ask_blind(ask, [sample for sample, _ in group], settings.instruction, batch_size)
+
+    for group, outcome in analysis.in_memory(work, list(wanted)):
+        if isinstance(outcome, str):
+            fields |= {key: {"status": "failed", "error": f"without the image: {outcome}"} for _, key in group}
+            continue
+        right = iter(verdicts([question for turned in outcome for question in turned], settings.judge))
+        for (_, key), turned in zip(group, outcome, strict=True):
+            each = [next(right) for _ in turned]
+            fields[key] = {
+                "status": "ok", "blind_answers": [q.answer for q in turned], "blind_correct": all(each),
+            }  # fmt: skip
+    return fields
+
+
+def focus_fields(row: dict[str, Any], sample: Sample, seen: Look) -> dict[str, Any]:
+    if seen.attention is None:
+        return {"focus": None}
+    sizes = list(zip(row["heights"], row["widths"], strict=True))
+    return {"focus": focus_score(seen.attention, seen.geometry, sample.unit_boxes(sizes), sample.box_images)}
+
+
+def signal(key: str, seen: Look, settings: Settings) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What a kept sample teaches: the row's gaze fields, and the arrays; or the fields of a failed row."""
+    fields, arrays = gaze_fields(seen, settings.top_k), {}
+    if seen.v_sem is not None:
+        arrays[f"{key}/{V_SEM}"] = _half(seen.v_sem)
+    if settings.keep_full:
+        arrays |= full_arrays(key, seen)
+    if not all(np.isfinite(a).all() for a in arrays.values()):
+        limit = np.finfo(np.float16).max
+        fields = {"status": "failed", "error": f"V_sem exceeds what half precision holds ({limit:g}): not stored"}
+    return fields, arrays
+
+
+def gaze_fields(seen: Look, top_k: int) -> dict[str, Any]:
+    """The target in the row's form; where there is none, `error` says why."""
+    if seen.attention is None:
+        return {"error": "the answer is empty: no map"}
+    found = target(seen.attention, seen.geometry, top_k)
+    if found is None:
+        return {"error": "the map is constant: no gaze target"}
+    if found.index.max() > np.iinfo(np.int16).max:
+        reason = f"{len(seen.geometry)} image tokens: the trace format ends at 32,768; lower --max-pixels"
+        return {"status": "failed", "error": reason}
+    weights = found.weights.astype(np.float16)
+    some = weights > 0  # below 3e-8 there is nothing in half precision
+    return {
+        "gaze_index": found.index[some].tolist(), "gaze_weight": weights[some].tolist(),
+        "gaze_boxes": found.boxes[some].ravel().tolist(), "gaze_images": found.images[some].tolist(),
+    }  # fmt: skip
+
+
+def _half(values: np.ndarray) -> np.ndarray:
+    """float16; what does not fit becomes infinite, which the caller reports."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float16)
+
+
+def full_arrays(key: str, seen: Look) -> dict[str, np.ndarray]:
+    """--keep-full: the map [N], the features [N, D], and the rectangles [N, 4] with their images [N]."""
+    arrays = {
+        f"{key}/boxes": seen.geometry.boxes.astype(np.float32),
+        f"{key}/images": seen.geometry.image,
+    }
+    if seen.attention is not None:
+        arrays[f"{key}/map"] = seen.attention
+    if seen.features is not None:
+        arrays[f"{key}/features"] = _half(seen.features)
+    return arrays

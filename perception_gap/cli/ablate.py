@@ -1,0 +1,65 @@
+"""`gapcheck ablate`: train and measure a matrix of presets."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    epilog="Example: gapcheck ablate --student tiny:student --teacher tiny:teacher --traces runs/traces "
+    "--presets naive-sft,paper --seeds 0 --scale tiny --limit 240 --out runs/ablation"
+)
+@click.option("--student", required=True, help="Model that every training starts from.")
+@click.option("--teacher", required=True, help="Model whose maps the students' are compared with.")
+@click.option("--traces", required=True, type=click.Path(path_type=Path), help="The teacher's traces (gapcheck trace).")
+@click.option("--presets", required=True, metavar="NAME[*N],..", help="Presets; *N: the first N seeds only.")
+@click.option("--seeds", default="0", show_default=True, metavar="N,..")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the matrix.")
+@click.option("--scale", default="full", show_default=True, help="full, or tiny: optimiser and steps for tiny models.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting of every preset.")
+@click.option("--data", default="scenes", show_default=True, help="Samples to measure on, held out.")
+@click.option("--limit", type=click.IntRange(min=1), help="How many of them.")
+@click.option("--instruction", default="", help="A line after every question.")
+@click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
+@click.option("--batch-size", default=48, show_default=True, type=click.IntRange(min=1), help="Of the evaluation.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--cache-vision", type=click.Path(path_type=Path), metavar="DIR", help="As in gapcheck train.")
+def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Path | None, **options) -> None:
+    """Train every preset and seed on the same traces, measure each on the same held-out samples, write one tidy CSV.
+
+    The same command resumes; more presets may be added. OUT/results.csv: preset, seed, rows, task, metric, value,
+    low, high, n. OUT/comparisons.csv: paired differences, sample by sample.
+    """
+    from lavit.ablation import AblationRequest, ablate, parse_runs
+    from lavit.evaluation import Evaluation
+    from lavit.settings import parse_changes
+
+    try:
+        listed = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise click.UsageError(f"--seeds {seeds!r}: expected whole numbers such as 0,1,2") from None
+    asked = {n: options.pop(n) for n in ("data", "limit", "instruction", "max_new_tokens", "batch_size", "device")}
+    request = AblationRequest(
+        runs=parse_runs(presets.split(","), listed), changes=parse_changes(changes), cache=cache_vision,
+        evaluation=Evaluation(command=" ".join(["gapcheck", *sys.argv[1:]]), **asked), **options,
+    )  # fmt: skip
+    found = ablate(request, say=click.echo)
+    show(found)
+    click.echo(f"{request.out / 'results.csv'}, {request.out / 'comparisons.csv'}")
+
+
+def show(found) -> None:
+    """One line a preset and seed: the numbers that answer the question."""
+    from tabulate import tabulate
+
+    wanted = [("answer", "accuracy"), ("answer", "kl"), ("answer", "focus"), ("last latent", "kl"),
+              ("last latent", "target_kl"), ("answer", "accuracy_mask"), ("answer", "accuracy_template")]  # fmt: skip
+    every = found[found["task"] == "all"].set_index(["preset", "seed", "rows", "metric"])["value"]
+    rows = []
+    for preset, seed in dict.fromkeys(zip(found["preset"], found["seed"], strict=True)):
+        rows.append([preset, seed, *(every.get((preset, seed, *key), float("nan")) for key in wanted)])
+    head = ["preset", "seed", *(f"{rows} {metric}" for rows, metric in wanted)]
+    click.echo(tabulate(rows, head, tablefmt="simple", floatfmt=".3f"))

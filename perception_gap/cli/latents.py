@@ -1,0 +1,39 @@
+"""`gapcheck latents`: does a LaViT model use its latent tokens?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(epilog="Example: gapcheck latents tiny:lavit --data scenes --limit 120 --out runs/latents")
+@click.argument("model")
+@click.option("--data", default="scenes", show_default=True, metavar="scenes[:TASK,..]|FILE.jsonl|viscot:FILE.json")
+@click.option("--limit", type=click.IntRange(min=1), help="Use the first N samples (scenes: 300 by default).")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the five runs.")
+@click.option("--instruction", default="", help="A line after every question.")
+@click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1))
+@click.option("--device", default="auto", show_default=True)
+def command(model: str, out: Path, **options) -> None:
+    """Answer with the latents as they are, left out, and hidden from the answer, and say how far the answers change.
+
+    Hiding is out of distribution in itself: the same is done to as many template tokens. With image and latents hidden,
+    what is still right came by way of the question's tokens. Without a closing token the last latent predicts the
+    first answer token itself, so that an answer of one token changes in no mode but "left out".
+    """
+    from tabulate import tabulate
+
+    from lavit.checkpoint import facts_of
+    from lavit.evaluation import Evaluation, hiding_table
+    from lavit.results import by_id
+
+    facts = facts_of(model)
+    if facts is None or not facts["latents"]["tokens"]:
+        raise click.UsageError(f"{model}: has no latent tokens; give a model that gapcheck train made with latents")
+    evaluation = Evaluation(command=" ".join(["gapcheck", *sys.argv[1:]]), **options)
+    shown = by_id(evaluation.run(model, out / "eval"))
+    lines = hiding_table(shown, evaluation.hidden(model, out, shown))
+    click.echo(tabulate(lines, ["latents", "accuracy", "answers changed", "change of accuracy", "n"], "simple"))
