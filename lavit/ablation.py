@@ -14,8 +14,10 @@ from lavit import results
 from lavit.checkpoint import facts_of
 from lavit.evaluation import Evaluation
 from lavit.settings import settings_of
+from lavit.tables import tables
 from lavit.training import TrainRequest, train
 from perception_gap.errors import UsageError
+from perception_gap.store import write_text
 
 UNTRAINED = "student"  # the row of the model that all trainings start from
 BASELINES = ("naive-sft", "latents-only", "shuffled-gaze")  # what the others are compared with
@@ -51,7 +53,7 @@ def parse_runs(presets: Sequence[str], seeds: Sequence[int]) -> tuple[tuple[str,
 
 
 def ablate(request: AblationRequest, *, say: Callable[[str], None] = print) -> pd.DataFrame:
-    """Train and measure what OUT does not hold yet; writes results.csv and comparisons.csv, returns the former."""
+    """Train and measure what OUT does not hold yet; writes results.csv, comparisons.csv, tables.md."""
     teacher = request.evaluation.run(request.teacher, request.out / "teacher")
     frames: dict[tuple[str, int], pd.DataFrame] = {}
     rows: list[dict] = []
@@ -69,7 +71,9 @@ def ablate(request: AblationRequest, *, say: Callable[[str], None] = print) -> p
     tasks = sorted(teacher.samples["task"].unique())
     compared = results.comparisons(frames, list(dict.fromkeys(p for p, _ in frames)), (*BASELINES, UNTRAINED), tasks)
     results.write(request.out / "comparisons.csv", compared)
-    return pd.DataFrame(rows, columns=list(results.COLUMNS))
+    every = pd.DataFrame(rows, columns=list(results.COLUMNS))
+    write_text(request.out / "tables.md", tables(every, compared, (*BASELINES, UNTRAINED)))
+    return every
 
 
 def one_training(request: AblationRequest, preset: str, seed: int, folder: Path) -> Path:

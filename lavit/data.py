@@ -135,7 +135,8 @@ def shuffled(traces: Traces, seed: int) -> Callable[[int], Trace]:
     pictures = []
     for i in range(len(traces)):
         trace = traces[i]
-        groups.setdefault((trace.sample.task, trace.grid), []).append(i)
+        # As many pictures too: without a grid, a gaze on a second one fits no sample of one.
+        groups.setdefault((trace.sample.task, trace.grid, len(trace.sizes)), []).append(i)
         pictures.append(trace.image_hash)
     partner: dict[int, int] = {}
     for number, key in enumerate(sorted(groups, key=str)):

@@ -22,17 +22,23 @@ HIDDEN = ("none", "mask", "template", "blind")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The samples that models are measured on, and how they are asked (see `gapcheck analyze`)."""
+    """The samples that models are measured on, and how they are asked (see `gapcheck analyze`).
+
+    hidden_limit: how many of them are asked again with the latents hidden (None: all), four times over.
+    """
 
     data: str = "scenes"
     limit: int | None = None
+    hidden_limit: int | None = None
     instruction: str = ""
     max_new_tokens: int = 32
     batch_size: int = 48
     device: str = "auto"
     command: str = ""
 
-    def run(self, model: str, out: Path, teacher: Run | None = None, latents: str = "force") -> Run:
+    def run(
+        self, model: str, out: Path, teacher: Run | None = None, latents: str = "force", limit: int | None = None
+    ) -> Run:
         """One run in OUT; what is there is not done again. The teacher's answer is the text both are compared on."""
         settings = Settings(
             text="own" if teacher is None else "teacher", max_new_tokens=self.max_new_tokens,
@@ -41,7 +47,7 @@ class Evaluation:
         )  # fmt: skip
         request = Request(
             model=model, teacher=None if teacher is None else str(teacher.path), data=self.data, out=out,
-            limit=self.limit, settings=settings, batch_size=self.batch_size, command=self.command,
+            limit=limit or self.limit, settings=settings, batch_size=self.batch_size, command=self.command,
         )  # fmt: skip
         return analyze(request, opener=opener)
 
@@ -52,7 +58,8 @@ class Evaluation:
         """
         found = {}
         for mode in HIDDEN:
-            frame = results.by_id(self.run(model, folder / f"eval-{mode}", latents=mode))
+            run = self.run(model, folder / f"eval-{mode}", latents=mode, limit=self.hidden_limit)
+            frame = results.by_id(run)
             frame["changed"] = (frame["answer"] != shown.loc[frame.index, "answer"]).astype(float)
             found[mode] = frame
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -88,8 +89,9 @@ def paired(mine: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame], column:
     averaged = [np.mean([f.loc[index, column].to_numpy(float) for f in frames], axis=0) for frames in (mine, theirs)]
     difference = averaged[0] - averaged[1]
     estimate = mean_ci(difference, mine[0].loc[index, "cluster"].to_numpy(), seed=0)
-    seeds = [float(np.nanmean(a.loc[index, column].to_numpy(float) - b.loc[index, column].to_numpy(float)))
-             for a, b in zip(mine, theirs, strict=False)]  # fmt: skip
+    each = [a.loc[index, column].to_numpy(float) - b.loc[index, column].to_numpy(float)
+            for a, b in zip(mine, theirs, strict=False)]  # fmt: skip
+    seeds = [float(d[np.isfinite(d)].mean()) if np.isfinite(d).any() else math.nan for d in each]
     return {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "n": estimate.n, "seeds": seeds}
 
 

@@ -64,6 +64,14 @@ class Case:
         pad = self.loaded.processor.tokenizer.pad_token_id
         return collate([self.examples[i] for i in which or (0, 1)], pad)
 
+    @torch.no_grad()
+    def terms(self, *which: int, gamma: float = 1.0) -> dict[str, Tensor]:
+        """The terms of such a batch, in evaluation: without gradient."""
+        self.student.eval()
+        found = self.student(self.batch(*which), gamma=gamma)
+        self.student.train()
+        return found
+
 
 def case(
     folder: Path, *, count: int = 3, kind: str = "token", closing: str = "</v-trace>", attn: str = "sdpa",

@@ -132,12 +132,12 @@ def main(
         each = {variant: {**cell, "variant": variant} for variant in chosen}
         note = f"{size} tokens, batch {samples}, checkpointing {'on' if kept else 'off'}"
         pooled[size, samples, kept] = in_rounds(module, each, rounds, note)
+        if out:  # after every cell: a killed run keeps what it has
+            results = [entry | {"variant": variant} for found in pooled.values() for variant, entry in found.items()]
+            write_results(out, {**settings, "rounds": rounds}, results)
     click.echo(table(pooled, markdown))
     said = [trace_bytes(size) for size in tokens] if traces else bars(pooled)
     click.echo("\n" + "\n".join(said))
-    if out:
-        results = [entry | {"variant": variant} for found in pooled.values() for variant, entry in found.items()]
-        write_results(out, {**settings, "rounds": rounds, "said": said}, results)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import click
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting of every preset.")
 @click.option("--data", default="scenes", show_default=True, help="Samples to measure on, held out.")
 @click.option("--limit", type=click.IntRange(min=1), help="How many of them.")
+@click.option("--hidden-limit", type=click.IntRange(min=1), help="How many of them also with the latents hidden.")
 @click.option("--instruction", default="", help="A line after every question.")
 @click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
 @click.option("--batch-size", default=48, show_default=True, type=click.IntRange(min=1), help="Of the evaluation.")
@@ -41,7 +42,10 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
         listed = [int(seed) for seed in seeds.split(",")]
     except ValueError:
         raise click.UsageError(f"--seeds {seeds!r}: expected whole numbers such as 0,1,2") from None
-    asked = {n: options.pop(n) for n in ("data", "limit", "instruction", "max_new_tokens", "batch_size", "device")}
+    asked = {
+        n: options.pop(n)
+        for n in ("data", "limit", "hidden_limit", "instruction", "max_new_tokens", "batch_size", "device")
+    }
     request = AblationRequest(
         runs=parse_runs(presets.split(","), listed), changes=parse_changes(changes), cache=cache_vision,
         evaluation=Evaluation(command=" ".join(["gapcheck", *sys.argv[1:]]), **asked), **options,

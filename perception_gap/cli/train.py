@@ -44,7 +44,7 @@ def command(
 
     settings = settings_of(preset, scale, parse_changes(changes))
     if show:
-        print_settings(preset, settings)
+        print_settings(preset, settings, scale)
         return
     if traces is None or out is None:
         raise click.UsageError("--traces and --out: both are needed to train")
@@ -67,12 +67,15 @@ def command(
     click.echo(f"model {model}")
 
 
-def print_settings(preset: str, settings: Any) -> None:
+def print_settings(preset: str, settings: Any, scale: str) -> None:
+    """The presets, then every setting with where it comes from."""
     from tabulate import tabulate
 
-    from lavit.settings import PRESETS, described
+    from lavit.settings import PRESETS, TINY_WHY, described
 
     click.echo(tabulate([(name, p.about) for name, p in PRESETS.items()], ["preset", "what"], tablefmt="simple"))
     click.echo()
-    rows = described(preset, settings)
+    rows = described(preset, settings, scale)
     click.echo(tabulate(rows, ["setting", preset, "source"], tablefmt="simple", disable_numparse=True))
+    if scale == "tiny":
+        click.echo(TINY_WHY)

@@ -140,8 +140,12 @@ def _left_padded(values: Tensor, length: int, fill: int | bool) -> Tensor:
 
 
 def _joined_masks(masks: list, length: int) -> Any:
-    """Those of several batches as one, left-padded with False; None where there are none."""
-    return None if any(m is None for m in masks) else torch.cat([_left_padded(m, length, False) for m in masks])
+    """Those of several batches as one, left-padded with False; None where none has them."""
+    if all(m is None for m in masks):
+        return None
+    if any(m is None for m in masks):
+        raise ValueError("latent tokens in some parts only: expected them in all or none")
+    return torch.cat([_left_padded(m, length, False) for m in masks])
 
 
 @dataclass(frozen=True)

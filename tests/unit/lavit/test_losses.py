@@ -83,9 +83,7 @@ def test_concept_equals_loops_and_ignores_lengths_and_the_order_of_latents():
     ours, teacher = torch.randn(2, 3, 5, generator=rng()), torch.randn(2, 5, generator=rng(1))
     expected = []
     for rows, v in zip(ours.tolist(), teacher.tolist(), strict=True):
-        cosines = [
-            sum(x * y for x, y in zip(row, v, strict=True)) / math.hypot(*row) / math.hypot(*v) for row in rows
-        ]
+        cosines = [sum(x * y for x, y in zip(row, v, strict=True)) / math.hypot(*row) / math.hypot(*v) for row in rows]
         expected.append(1 - sum(cosines) / 3)
     found = losses.concept(ours, teacher)
     assert found.tolist() == pytest.approx(expected, **CLOSE)
@@ -129,9 +127,7 @@ def test_trajectory_equals_loops_and_is_never_negative():
     rows, target = attention(), targets()
     expected = []
     for latents, p in zip(rows.tolist(), target.tolist(), strict=True):
-        each = [
-            sum(t * math.log(t / (a / sum(row))) for t, a in zip(p, row, strict=True) if t > 0) for row in latents
-        ]
+        each = [sum(t * math.log(t / (a / sum(row))) for t, a in zip(p, row, strict=True) if t > 0) for row in latents]
         assert min(each) >= 0
         expected.append(sum(each))
     assert losses.trajectory(rows, target).tolist() == pytest.approx(expected, **CLOSE)

@@ -1,0 +1,80 @@
+"""Tidy rows and paired differences, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lavit import results
+from lavit.ablation import parse_runs
+from lavit.tables import by_run, by_task, differences, tables
+from perception_gap.errors import UsageError
+
+
+def frame(**columns) -> pd.DataFrame:
+    n = len(next(iter(columns.values())))
+    ids = [f"s{i}" for i in range(n)]
+    filled = {column: np.full(n, np.nan) for column in results.METRICS.values()}
+    base = {"sample_id": ids, "task": ["a", "b"] * (n // 2), "cluster": ids} | filled
+    return pd.DataFrame(base | columns, index=pd.Index(ids, name="sample_id"))
+
+
+def test_undefined_metrics_give_no_row_and_defined_ones_their_mean_in_all_and_in_each_task():
+    rows = results.tidy("paper", 3, frame(correct=[1.0, 0.0, 1.0, 1.0], kl=[1.0, np.nan, 3.0, 2.0]), results.METRICS)
+    found = {(r["rows"], r["metric"], r["task"]): r for r in rows}
+    assert set(found) == {("answer", m, t) for m in ("accuracy", "kl") for t in ("all", "a", "b")}
+    assert found["answer", "accuracy", "all"]["value"] == 0.75
+    assert found["answer", "accuracy", "b"]["value"] == 0.5
+    assert found["answer", "kl", "all"]["n"] == 3
+    assert found["answer", "kl", "all"]["low"] <= 2.0 <= found["answer", "kl", "all"]["high"]
+    assert list(rows[0]) == list(results.COLUMNS)
+
+
+def test_differences_are_paired_by_sample_and_averaged_over_seeds_first():
+    mine = [frame(kl=[1.0, 2.0, 3.0, 4.0]), frame(kl=[3.0, 4.0, 5.0, 6.0])]
+    theirs = [frame(kl=[2.0, 3.0, 4.0, 5.0]), frame(kl=[1.0, 2.0, 3.0, 4.0])]
+    found = results.paired(mine, theirs, "kl")
+    assert found["mean"] == pytest.approx(0.5)
+    assert (found["low"], found["high"]) == (pytest.approx(0.5), pytest.approx(0.5))  # the same for every sample
+    assert found["seeds"] == [pytest.approx(-1.0), pytest.approx(2.0)]
+    assert found["n"] == 4
+    assert results.paired(mine, theirs, "kl", "b")["n"] == 2
+
+
+def test_the_order_of_samples_does_not_matter_and_missing_ones_are_left_out_of_both():
+    mine, theirs = frame(kl=[1.0, 2.0, 3.0, 4.0]), frame(kl=[0.0, 0.0, 0.0, 0.0])
+    found = results.paired([mine.iloc[::-1]], [theirs.iloc[[2, 0]]], "kl")
+    assert found["n"] == 2
+    assert found["mean"] == pytest.approx(2.0)
+
+
+def test_comparisons_leave_out_what_is_not_there():
+    frames = {("naive-sft", 0): frame(correct=[0.0, 0.0, 1.0, 1.0]), ("paper", 0): frame(correct=[1.0, 0.0, 1.0, 1.0])}
+    found = results.comparisons(frames, ["naive-sft", "paper"], ("naive-sft", "shuffled-gaze"), ["a", "b"])
+    assert set(found["against"]) == {"naive-sft"}
+    assert set(found["metric"]) == {"accuracy"}
+    assert found.set_index("task")["mean"].to_dict() == {"all": 0.25, "a": 0.5, "b": 0.0}
+
+
+def test_the_tables_hold_every_run_task_and_difference():
+    frames = {
+        ("naive-sft", 0): frame(correct=[0.0, 0.0, 1.0, 1.0]),
+        ("paper", 0): frame(correct=[1.0, 0.0, 1.0, 1.0]),
+        ("paper", 1): frame(correct=[1.0, 1.0, 1.0, 1.0]),
+    }
+    rows = pd.DataFrame(row for (p, s), f in frames.items() for row in results.tidy(p, s, f, results.METRICS))
+    compared = results.comparisons(frames, ["naive-sft", "paper"], ("naive-sft",), ["a", "b"])
+    text = tables(rows, compared, ("naive-sft",))
+    assert "| paper, 1 | 100.0 [100.0, 100.0] |" in by_run(rows, [("accuracy", "answer", "accuracy", True)])
+    assert "| paper | 87.5 (75.0, 100.0) | 100.0 (100.0, 100.0) | 75.0 (50.0, 100.0) |" in by_task(rows)
+    assert "+37.5" in differences(compared, "naive-sft", [("accuracy", "answer", "accuracy", True)])
+    for heading in ("each preset and seed", "Accuracy by task", "Paired differences from naive-sft", "### b"):
+        assert heading in text
+
+
+def test_runs_of_a_matrix():
+    assert parse_runs(["paper", "k6*1"], [4, 7]) == (("paper", 4), ("paper", 7), ("k6", 4))
+    for wrong in (["papr"], ["paper*3"], ["paper*x"], ["paper*0"], ["paper", "paper*1"]):
+        with pytest.raises(UsageError):
+            parse_runs(wrong, [4, 7])
