@@ -153,5 +153,6 @@ def gated_rows(call: Call, plan: _Plan, causal: bool) -> Tensor:
         plan.bias.to(exact),
     )
     weights = functional.dropout(weights, kwargs.get("dropout") or 0.0, call.module.training)
-    folded = weights.reshape(batch, kv_heads, -1, n_keys) @ value.to(exact)
+    with torch.autocast(query.device.type, enabled=False):
+        folded = weights.reshape(batch, kv_heads, -1, n_keys) @ value.to(exact)
     return folded.view(batch, heads, -1, value.shape[3]).transpose(1, 2)

@@ -71,8 +71,9 @@ def build(request: TrainRequest, width: int | None) -> tuple[LoadedModel, LavitS
     """The loaded student with its latent tokens, wrapped for training; seeded, so that every process has the same."""
     settings, spec = request.settings, spec_for(request.settings)
     set_seed(settings.seed)
-    limits: dict[str, Any] = {n: getattr(settings, n) or None for n in ("min_pixels", "max_pixels")}
-    loaded = load(request.student, device=request.device, dtype="float32", **limits)
+    loaded = load(request.student, device=request.device, dtype="float32")
+    if loaded.family.has_pixel_limits:  # the size of other families' images is fixed: the paper's means nothing there
+        loaded.family.set_pixel_limits(settings.min_pixels or None, settings.max_pixels or None)
     facts = checkpoint.facts_of(request.student)
     if facts is None or not facts["latents"]["tokens"]:
         add_tokens(loaded.model, loaded.processor.tokenizer, spec, settings.seed)
@@ -169,6 +170,7 @@ def train(request: TrainRequest, *, progress: bool = True) -> Path:
     settings = request.settings
     traces = Traces.open(request.traces)
     missing_images(traces)
+    chosen = arguments(request)  # under torchrun this also joins the other processes
     loaded, student = build(request, traces.width if settings.semantic_weight else None)
     made = {
         "preset": request.preset, "scale": request.scale, "settings": asdict(settings),
@@ -176,21 +178,23 @@ def train(request: TrainRequest, *, progress: bool = True) -> Path:
         "traces": {"path": str(request.traces), "teacher": traces.info["teacher"], "data": traces.info["data"]["hash"],
                    "n": len(traces)},
     }  # fmt: skip
-    check_folder(request, made)
-    final = request.out / "model"
-    if (final / "lavit.json").is_file():
+    final, log = request.out / "model", request.out / "log.jsonl"
+    with chosen.main_process_first(local=False):  # the others find the folder as the first one leaves it
+        if chosen.process_index == 0:
+            check_folder(request, made)
+        done = (final / "lavit.json").is_file()
+        examples = None if done else dataset(request, traces, loaded, student)
+    if examples is None:
         return final
-    examples = dataset(request, traces, loaded, student)
-    log = request.out / "log.jsonl"
     trainer = LavitTrainer(
-        student, settings, loaded.processor, {"training": made}, log, args=arguments(request),
+        student, settings, loaded.processor, {"training": made}, log, args=chosen,
         train_dataset=examples, data_collator=partial(data.collate, pad_id=pad_id(loaded)),
     )  # fmt: skip
     show_progress(trainer, progress)
+    last = next(iter(reversed(checkpoints(request.out))), None)
     if trainer.is_world_process_zero():
         write_json(request.out / "train.json", made | {"command": request.command, "versions": versions()})
-    last = next(iter(reversed(checkpoints(request.out))), None)
-    forget_later(log, 0 if last is None else int(last.name.rsplit("-", 1)[1]))
+        forget_later(log, 0 if last is None else int(last.name.rsplit("-", 1)[1]))
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
     aside = request.out / "model.writing"
     if settings.lora_rank:

@@ -81,7 +81,7 @@ def image_hash(sample: Sample) -> str:
 
 def row_key(job: Job, loaded: LoadedModel, sample: Sample, images: str, shared: str | None) -> str:
     """Hash of everything that decides a row; two runs share a row only if all of it is equal."""
-    content = asdict(sample) | {"images": [*stored_paths(job, sample), images]}
+    content = asdict(sample) | {"images": [*stored_paths(job.out, sample), images]}
     machine = [str(loaded.model.dtype), loaded.device.type, versions()]  # "auto" is another dtype on another machine
     decided = [SCHEMA_VERSION, content, loaded.revision, machine, asdict(job.settings), shared]
     return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[:32]
@@ -145,6 +145,19 @@ def same_sample(teacher: Run, sample: Sample, images: str) -> bool:
     return sample.id in teacher and answered(teacher.row(sample.id), sample.question, images, sample.options)
 
 
+def model_facts(loaded: LoadedModel) -> dict:
+    """Which model it was: name, revision, classes, precision, device, size."""
+    return {
+        "name": loaded.name,
+        "revision": loaded.revision,
+        "family": type(loaded.family).__name__,
+        "class": type(loaded.model).__name__,
+        "dtype": str(loaded.model.dtype).removeprefix("torch."),
+        "device": str(loaded.device),
+        "parameters": loaded.model.num_parameters(),
+    }
+
+
 def describe(job: Job, loaded: LoadedModel) -> dict:
     """run.json: everything that made the run."""
     teacher = job.teacher and {
@@ -152,20 +165,11 @@ def describe(job: Job, loaded: LoadedModel) -> dict:
         "revision": job.teacher.info["model"]["revision"],
         "path": os.path.relpath(job.teacher.path, job.out),
     }
-    model = loaded.model
     return {
         "schema_version": SCHEMA_VERSION,
         "command": job.command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": {
-            "name": loaded.name,
-            "revision": loaded.revision,
-            "family": type(loaded.family).__name__,
-            "class": type(model).__name__,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "device": str(loaded.device),
-            "parameters": model.num_parameters(),
-        },
+        "model": model_facts(loaded),
         "teacher": teacher,
         "settings": asdict(job.settings) | {"batch_size": job.batch_size, "seed": job.seed},
         "data": {"spec": job.dataset.spec, "hash": job.dataset.hash, "n": len(job.dataset.samples)},
@@ -280,9 +284,9 @@ def result(sample, answer, geometry, own, shared, seconds) -> tuple[dict, dict[s
     return fields, arrays
 
 
-def stored_paths(job: Job, sample: Sample) -> list[str]:
+def stored_paths(out: Path, sample: Sample) -> list[str]:
     """Image paths as a row keeps them: relative to the run folder when they lie beside or in it, else absolute."""
-    out = Path(os.path.abspath(job.out))  # not resolve(), which raises on a loop of links
+    out = Path(os.path.abspath(out))  # not resolve(), which raises on a loop of links
     paths = [Path(os.path.abspath(path)) for path in sample.images]
     return [os.path.relpath(p, out) if p.is_relative_to(out.parent) else str(p) for p in paths]
 
@@ -291,7 +295,7 @@ def base_row(job: Job, sample: Sample, images: str, key: str) -> dict:
     """What is known of a sample before any model sees it."""
     return {
         "key": key, "sample_id": sample.id, "task": sample.task, "pair": sample.pair,
-        "cluster": sample.pair or images[:16], "images": stored_paths(job, sample), "image_hash": images,
+        "cluster": sample.pair or images[:16], "images": stored_paths(job.out, sample), "image_hash": images,
         "heights": [], "widths": [],
         "question": sample.question, "reference": sample.answer, "options": list(sample.options),
         "boxes": [float(v) for box in sample.boxes for v in box], "box_images": list(sample.box_images),

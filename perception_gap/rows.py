@@ -69,7 +69,8 @@ def attention_weights(
     batch, heads, n_queries, width = query.shape
     # The heads that share a key head become rows of one product, instead of repeating the keys.
     folded = query.reshape(batch, keys.shape[1], heads // keys.shape[1] * n_queries, width)
-    weights = (folded @ keys).view(batch, heads, n_queries, keys.shape[3])
+    with torch.autocast(query.device.type, enabled=False):  # training in bf16 would round the scores to 8 bits
+        weights = (folded @ keys).view(batch, heads, n_queries, keys.shape[3])
     if softcap is not None:
         weights = softcap * torch.tanh(weights / softcap)
     blind = None

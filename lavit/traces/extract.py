@@ -109,21 +109,12 @@ def _in_batches(
 
 def describe(job: Job, loaded: LoadedModel) -> dict[str, Any]:
     """trace.json while the extraction runs: everything that made it; the funnel comes with the end."""
-    model: Any = loaded.model
+    config: Any = loaded.model.config
     return {
         "schema_version": SCHEMA_VERSION,
         "command": job.command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "teacher": {
-            "name": loaded.name,
-            "revision": loaded.revision,
-            "family": type(loaded.family).__name__,
-            "class": type(model).__name__,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "device": str(loaded.device),
-            "parameters": model.num_parameters(),
-            "width": model.config.get_text_config().hidden_size,
-        },
+        "teacher": analysis.model_facts(loaded) | {"width": config.get_text_config().hidden_size},
         "settings": asdict(job.settings) | {"batch_size": job.batch_size, "seed": job.seed},
         "data": {"spec": job.dataset.spec, "hash": job.dataset.hash, "n": len(job.dataset.samples)},
         "versions": versions(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from lavit.traces.schema import V_SEM
 from lavit.traces.settings import Job, Settings
 from lavit.traces.target import target
 from perception_gap import analysis
+from perception_gap.analysis import stored_paths
 from perception_gap.datasets import check_boxes, open_image
 from perception_gap.errors import GapcheckError
 from perception_gap.loading import LoadedModel
@@ -85,13 +85,6 @@ def _looks(loaded: LoadedModel, settings: Settings, ready: list) -> list[Look]:
         layers=settings.layers, instruction=settings.instruction, system=settings.system,
         max_new_tokens=settings.max_new_tokens, features=settings.keep_full,
     )  # fmt: skip
-
-
-def stored_paths(out: Path, sample: Sample) -> list[str]:
-    """Image paths as a row keeps them: relative to the folder when they lie beside or in it, else absolute."""
-    out = Path(os.path.abspath(out))
-    paths = [Path(os.path.abspath(path)) for path in sample.images]
-    return [os.path.relpath(p, out) if p.is_relative_to(out.parent) else str(p) for p in paths]
 
 
 def base_row(out: Path, sample: Sample, images: str, key: str) -> dict[str, Any]:

@@ -14,21 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from perception_gap.cli import main
 from perception_gap.datasets.scenes import scenes
 from perception_gap.store import Run
+from tests.command import gapcheck
 
 ENTRY = [sys.executable, "-c", "from perception_gap.cli import main; main()"]
-
-
-def gapcheck(*arguments) -> tuple[int, str]:
-    """Exit status and everything printed."""
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.output
 
 
 @pytest.fixture(scope="module")

@@ -16,25 +16,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 import lavit.checkpoint
 from lavit.settings import PRESETS, settings_of
 from lavit.trainer import checkpoints
-from perception_gap.cli import main
+from tests.command import gapcheck
 
 ENTRY = [sys.executable, "-m", "perception_gap"]
 ALONE = os.environ | {"OMP_NUM_THREADS": "1"}
 SCALE = ("--scale", "tiny", "--set", "batch_size=4", "--set", "gate_warmup=3")
-
-
-def gapcheck(*arguments) -> tuple[int, str]:
-    """Exit status and everything printed."""
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.output
 
 
 @pytest.fixture(scope="module")

@@ -256,7 +256,7 @@ def test_pictures_of_another_size_than_the_traces_are_refused(tiny_checkpoint, s
 
 
 def many() -> list[Trace]:
-    """Two tasks, two grids, some pictures asked about twice; one sample alone in its group, one group of one picture."""
+    """Two tasks, two grids, pictures asked about twice; one sample alone in its group, one group of one picture."""
     traces = []
     for task in ("colour", "shape"):
         for grid in ((2, 2), (3, 5)):

@@ -134,7 +134,7 @@ def picture_case(loaded: Any, which: tuple[int, ...] = (0, 1), answers: tuple[li
     pictures = [picture(SIZES["landscape"]), picture(SIZES["portrait"], seed=1)]
     prompt = loaded.family.encode([[pictures[i]] for i in which], [QUESTIONS[i] for i in which])
     prompt = prompt.with_latents([5, 6], [7])
-    whole, answer = prompt.with_answers([answers[i] for i in which], 0)
+    whole, _ = prompt.with_answers([answers[i] for i in which], 0)
     rows = whole.after_latents & whole.inputs["attention_mask"].bool()
     return Case(dict(whole.inputs), rows, whole.image), prompt
 
@@ -403,7 +403,7 @@ def test_half_precision_rows_are_computed_in_float32():
     logits = {}
     for dtype in (torch.float32, torch.bfloat16):
         model = decoder().to(dtype)
-        output, calls, gate = gated_forward(model, case, 0.05)
+        output, calls, _ = gated_forward(model, case, 0.05)
         assert output.logits.dtype == dtype
         logits[dtype] = output.logits.float()
         for call, rows in calls:
@@ -412,6 +412,25 @@ def test_half_precision_rows_are_computed_in_float32():
             error = (rows[case.rows].double() - gated(expected, case)).abs()
             assert (error <= 0.005 * gated(expected, case).abs() + 1e-3).all()
     assert not torch.equal(logits[torch.float32], logits[torch.bfloat16])
+
+
+@pytest.mark.parametrize("name", ["qwen2", "qwen2_5_vl", "llava"])
+@torch.no_grad()
+def test_training_in_bf16_weighs_gated_and_captured_rows_in_float32(tiny_checkpoint, name):
+    """Trainer's bf16 is autocast, which would round the scores, of up to 30, to 8 bits."""
+    model, case = cases(tiny_checkpoint, name)
+    with torch.autocast("cpu", torch.bfloat16):
+        with AttentionCapture(model, case.rows, case.keys, per_head=True) as capture:
+            _, calls, gate = gated_forward(model, case, 0.05)
+        found = [weights_of_the_gate(gate, call) for call, _ in calls]
+    for layer, (call, output) in enumerate(calls):
+        assert output.dtype == torch.bfloat16
+        expected = weights_by_definition(call, bias_of(case, 0.05))
+        torch.testing.assert_close(gated(found[layer], case), gated(expected, case).float(), atol=1e-5, rtol=0)
+        before = weights_by_definition(call, 0.0).float()
+        for b in range(2):
+            rows = before[b][:, case.rows[b]][:, :, case.keys[b]]
+            torch.testing.assert_close(capture.attention[b][layer], rows, atol=1e-5, rtol=0)
 
 
 def test_attention_dropout_falls_on_gated_rows_as_on_the_others():
@@ -636,8 +655,8 @@ def test_forwards_that_do_not_fit_the_masks_are_refused():
     shorter = {name: tensor[:, :7] for name, tensor in case.inputs.items()}
     with gate, pytest.raises(ValueError, match="1 × 7 positions over 7 keys inside a gate of 1 × 12"):
         model(**shorter)
-    with gate, pytest.raises(ValueError, match="2 × 12 positions over 12 keys inside a gate of 1 × 12.*one beam"):
+    with gate, pytest.raises(ValueError, match=r"2 × 12 positions over 12 keys inside a gate of 1 × 12.*one beam"):
         model.generate(**case.inputs, num_beams=2, max_new_tokens=2, do_sample=False)
     cache = model(**shorter).past_key_values
-    with gate, pytest.raises(ValueError, match="1 × 5 positions over 12 keys.*the whole prompt at once"):
+    with gate, pytest.raises(ValueError, match=r"1 × 5 positions over 12 keys.*the whole prompt at once"):
         model(input_ids=case.inputs["input_ids"][:, 7:], past_key_values=cache)

@@ -34,7 +34,7 @@ def targets(batch: int = 3, n: int = 7, dtype: torch.dtype = torch.float32) -> t
 
 
 def test_ntp_by_hand():
-    # Sample 0: a uniform choice of four, ln 4, and a sure one, 0. Sample 1: odds of 3 : 1 : 1 : 1, of which one is right.
+    # Sample 0: a uniform choice of four, ln 4, and a sure one, 0. Sample 1: odds of 3 : 1 : 1 : 1, a 1 is right.
     logits = torch.tensor([[0.0, 0, 0, 0], [100.0, 0, 0, 0], [math.log(3), 0, 0, 0]])
     found = losses.ntp(logits, torch.tensor([2, 0, 1]), torch.tensor([0, 0, 1]), 3)
     assert found.tolist() == pytest.approx([math.log(4), math.log(6), 0.0], **CLOSE)  # sample 2 has no token

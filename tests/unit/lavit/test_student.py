@@ -38,7 +38,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "ntp-on-latents": {"ntp_on_latents": True},
 }
 TERMS = {
-    "naive": {"ntp"}, "latents-only": {"ntp"}, "no-semantic": {"ntp", "trajectory"}, "no-trajectory": {"ntp", "concept"},
+    "naive": {"ntp"}, "latents-only": {"ntp"},
+    "no-semantic": {"ntp", "trajectory"}, "no-trajectory": {"ntp", "concept"},
 }  # fmt: skip
 VISION = (
     "base.model.visual.",
@@ -191,8 +192,8 @@ def test_next_token_prediction_equals_transformers_own_loss(
     found = made.terms()["ntp"].tolist()
     for b in range(2):
         batch = made.batch(b)
-        wanted = batch["answer"] | batch["latent"] if options.get("ntp_on_latents") else batch["answer"]
-        assert wanted.sum() == len(made.examples[b].answer) + (3 if options.get("ntp_on_latents") else 0)
+        wanted = batch["answer"] | batch["latent"] if latents else batch["answer"]
+        assert wanted.sum() == len(made.examples[b].answer) + latents
         labels = batch["inputs"]["input_ids"].masked_fill(~wanted, -100)
         output, _ = plain(made, b, labels=labels)
         # A sum of up to 40 nats, of logits that differ by 1e-4 between a padded batch and a single sample.

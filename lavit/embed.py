@@ -1,0 +1,99 @@
+"""Ship a trained tiny student with the package: `python -m lavit.embed NAME RUN`, in half precision, with its card.
+
+RUN is a folder of `gapcheck train`; the model becomes `tiny:NAME`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import click
+import torch
+from safetensors.torch import load_file, save_file
+
+from lavit.checkpoint import opener
+from perception_gap.analysis import Settings
+from perception_gap.pipeline import Request, analyze
+from perception_gap.store import Run, write_json
+from perception_gap.tiny.card import WEIGHTS, percent
+
+CARD = """# tiny:{name}
+
+`{student}` trained further on {traces:,} traces of `{teacher}` with the preset `{preset}` at scale tiny: {steps} steps
+of {batch}, learning rate {lr}, seed {seed}. {latents} Weights in float16.
+
+| what | value |
+|---|---|
+| trained by | `{command}` |
+| shipped by | `python -m lavit.embed {name} RUN` |
+
+## What it scores
+`{measured}`
+
+{n} held-out scenes, greedy, exact option or sentence; 95 % bootstrap intervals, clustered by picture or pair.
+
+| task | accuracy | 95 % interval | n | chance |
+|---|---|---|---|---|
+{table}
+
+Focus of the answers (share of the map inside the boxes): {focus}, of a uniform map {chance:.3f}. KL(teacher ‖ student)
+of the answers' maps: {kl} nats, floor {floor}. What this shows and what not: `docs/tiny-reproduction.md`.
+"""
+
+
+def halved(source: Path, target: Path) -> None:
+    """A checkpoint's copy with all weights in float16."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+    for path in target.glob("*.safetensors"):
+        weights = {k: v.half() for k, v in load_file(path).items()}
+        save_file(weights, path, metadata={"format": "pt"})
+    config = json.loads((target / "config.json").read_text())
+    write_json(target / "config.json", config | {"dtype": str(torch.float16).removeprefix("torch.")})
+
+
+def interval(metric: dict) -> str:
+    low, high = metric["ci"]
+    return f"{metric['mean']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def write_card(name: str, made: dict, tokens: list[str], run: Run, measured: str) -> None:
+    settings, summary = made["settings"], run.summary
+    lines = [
+        f"| {task} | {percent(metric)} | {100 * metric['chance']:.1f} % |"
+        for task, metric in summary["accuracy_by_task"].items()
+    ]
+    lines.append(f"| all | {percent(summary['accuracy'])} | |")
+    text = CARD.format(
+        name=name, student=made["student"]["name"], teacher=made["traces"]["teacher"]["name"],
+        traces=made["traces"]["n"], preset=made["preset"], steps=settings["steps"], batch=settings["batch_size"],
+        lr=settings["learning_rate"], seed=settings["seed"], command=made["command"], measured=measured,
+        latents=f"Latent tokens: {' '.join(tokens)}." if tokens else "No latent tokens.",
+        n=summary["n_samples"], table="\n".join(lines), focus=interval(summary["focus_score"]),
+        chance=summary["focus_score"]["chance"]["mean"], kl=interval(summary["kl"]["sample"]),
+        floor=interval(summary["kl"]["sample_floor"]),
+    )  # fmt: skip
+    (WEIGHTS / name / "README.md").write_text(text)
+
+
+@click.command(help=__doc__)
+@click.argument("name")
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--limit", default=1200, show_default=True)
+@click.option("--work", type=click.Path(path_type=Path), default=Path("runs/tiny/cards"), show_default=True)
+def main(name: str, run: Path, limit: int, work: Path) -> None:
+    halved(run / "model", WEIGHTS / name)
+    made = json.loads((run / "train.json").read_text())
+    tokens = json.loads((WEIGHTS / name / "lavit.json").read_text())["latents"]["tokens"]
+    measured = f"gapcheck analyze tiny:{name} --teacher tiny:teacher --data scenes --limit {limit} --max-new-tokens 16"
+    request = Request(
+        model=f"tiny:{name}", teacher="tiny:teacher", limit=limit, batch_size=48, out=work / name,
+        settings=Settings(text="teacher", max_new_tokens=16), command=measured,
+    )  # fmt: skip
+    write_card(name, made, tokens, analyze(request, opener=opener), measured)
+
+
+if __name__ == "__main__":
+    main()
