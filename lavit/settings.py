@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -66,11 +67,12 @@ class TrainSettings:
         positive = ("steps", "batch_size", "accumulation", "learning_rate")
         at_least_0 = ("n_latents", "gate_warmup", "weight_decay", "warmup_ratio", "max_grad_norm", "seed", "lora_rank",
                       "min_pixels", "max_pixels", "semantic_weight", "trajectory_weight")  # fmt: skip
-        for names, low, what in ((positive, 0, "more than 0"), (at_least_0, -1, "at least 0")):
-            for name in names:
-                value = getattr(self, name)
-                if not value > low or (low == -1 and value < 0):
-                    raise UsageError(f"{name} {value}: expected {what}")
+        if not (0 <= self.adam_beta1 < 1 and 0 <= self.adam_beta2 < 1):
+            raise UsageError(f"adam_beta1 {self.adam_beta1}, adam_beta2 {self.adam_beta2}: expected 0 to below 1")
+        for name in (*positive, *at_least_0):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0 or (name in positive and value == 0):
+                raise UsageError(f"{name} {value}: expected {'more than' if name in positive else 'at least'} 0")
         if self.batch_size % self.accumulation:
             raise UsageError(
                 f"batch_size {self.batch_size} with accumulation {self.accumulation}: expected a multiple (batch_size "

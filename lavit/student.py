@@ -14,7 +14,7 @@ from lavit import losses
 from lavit.gating import Gate
 from lavit.heads import ProjectionHead
 from lavit.latents import LatentSpec, injected, latent_inputs, token_ids
-from perception_gap.capture import AttentionCapture, find_decoder
+from perception_gap.capture import AttentionCapture, choose_layers, find_decoder
 from perception_gap.errors import UsageError
 from perception_gap.families.base import Encoded, predicting
 
@@ -70,6 +70,7 @@ class LavitStudent(nn.Module):
             if teacher_width is None:
                 raise UsageError("semantic reconstruction needs traces with V_sem; these have none")
             self.head = ProjectionHead(base.config.get_text_config().hidden_size, teacher_width)
+        choose_layers(objective.gaze_layers, find_decoder(base))  # said before any step
         self.freeze(freeze_vision)
 
     def freeze(self, vision: bool) -> None:

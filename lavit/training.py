@@ -8,11 +8,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PrinterCallback, ProgressCallback, TrainingArguments, set_seed
+from transformers.integrations import get_available_reporting_integrations
 
 from lavit import checkpoint, data
 from lavit.latents import SYSTEM_PROMPT, LatentSpec, LatentTokens, add_tokens
@@ -233,7 +235,18 @@ def arguments(request: TrainRequest) -> TrainingArguments:
     }  # fmt: skip
     if s.checkpointing:
         options |= {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
-    return TrainingArguments(**options | (request.arguments or {}))
+    options |= request.arguments or {}
+    wanted, there = options["report_to"], get_available_reporting_integrations()
+    if wanted not in ("none", *there):
+        raise UsageError(
+            f"--report-to {wanted!r}: expected none or what is installed ({', '.join(there) or 'nothing'})"
+        )
+    if options.get("deepspeed") and find_spec("deepspeed") is None:
+        raise UsageError("--deepspeed: needs the package (pip install deepspeed); or use --fsdp")
+    try:
+        return TrainingArguments(**options)
+    except (ValueError, TypeError) as error:  # a scheduler, precision or sharding that this machine or library lacks
+        raise UsageError(f"transformers refuses these settings: {' '.join(str(error).split())[:300]}") from None
 
 
 def show_progress(trainer: LavitTrainer, progress: bool) -> None:

@@ -45,12 +45,14 @@ def pool(measurements: Sequence[dict]) -> dict:
         if "skipped" in entry or "failed" in entry:
             return entry
     seconds = [value for entry in measurements for value in entry["seconds"]]
+    cpu_seconds = [value for entry in measurements for value in entry["cpu_seconds"]]
     return {
         **measurements[0],
         "seconds": statistics.median(seconds),
         "seconds_min": min(seconds),
         "seconds_max": max(seconds),
-        "cpu_seconds": statistics.median(value for entry in measurements for value in entry["cpu_seconds"]),
+        "cpu_seconds": statistics.median(cpu_seconds),
+        "cpu_seconds_min": min(cpu_seconds),
         "peak_bytes": statistics.median(entry["peak_bytes"] for entry in measurements),
     }
 

@@ -59,10 +59,10 @@ def bars(pooled: dict[Cell, dict[str, dict]]) -> list[str]:
         time, memory = ratio(full, sft, "seconds"), ratio(full, sft, "peak_bytes")
         if time is None or memory is None:
             continue
-        fastest, cpu = ratio(full, sft, "seconds_min"), ratio(full, sft, "cpu_seconds")
+        others = [times(ratio(full, sft, name)) for name in ("seconds_min", "cpu_seconds", "cpu_seconds_min")]
         said.append(
             f"{tokens} image tokens, batch {batch}, checkpointing {'on' if checkpointing else 'off'}: "
-            f"time {time:.2f} × (fastest steps {times(fastest)}, CPU seconds {times(cpu)}; bar {TIME_BAR}): "
+            f"time {time:.2f} × (fastest steps {others[0]}; CPU seconds {others[1]}, fewest {others[2]}; bar {TIME_BAR}): "
             f"{verdict(time, TIME_BAR)}; memory {memory:.2f} × (bar {MEMORY_BAR}): {verdict(memory, MEMORY_BAR)}"
         )
     return said

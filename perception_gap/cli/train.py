@@ -52,9 +52,7 @@ def command(
 
     extra: dict[str, Any] = {"report_to": report_to, "dataloader_num_workers": workers}
     if fsdp is not None:
-        import json
-
-        extra |= json.loads(fsdp.read_text())
+        extra |= read_json(fsdp)
     if deepspeed is not None:
         extra["deepspeed"] = str(deepspeed)
     model = train(
@@ -65,6 +63,19 @@ def command(
         )
     )  # fmt: skip
     click.echo(f"model {model}")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Options from a file; UsageError unless it holds a JSON object."""
+    import json
+
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise click.UsageError(f"--fsdp {path}: is no JSON ({error}); start from lavit/configs/fsdp.json") from None
+    if not isinstance(found, dict):
+        raise click.UsageError(f"--fsdp {path}: expected a JSON object, like lavit/configs/fsdp.json")
+    return found
 
 
 def print_settings(preset: str, settings: Any, scale: str) -> None:
