@@ -62,7 +62,7 @@ def bars(pooled: dict[Cell, dict[str, dict]]) -> list[str]:
         others = [times(ratio(full, sft, name)) for name in ("seconds_min", "cpu_seconds", "cpu_seconds_min")]
         said.append(
             f"{tokens} image tokens, batch {batch}, checkpointing {'on' if checkpointing else 'off'}: "
-            f"time {time:.2f} × (fastest steps {others[0]}; CPU seconds {others[1]}, fewest {others[2]}; bar {TIME_BAR}): "
+            f"time {time:.2f} × (fastest {others[0]}; CPU seconds {others[1]}, fewest {others[2]}; bar {TIME_BAR}): "
             f"{verdict(time, TIME_BAR)}; memory {memory:.2f} × (bar {MEMORY_BAR}): {verdict(memory, MEMORY_BAR)}"
         )
     return said
