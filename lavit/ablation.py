@@ -11,16 +11,16 @@ from typing import Any
 import pandas as pd
 
 from lavit import results
-from lavit.checkpoint import facts_of
+from lavit.checkpoint import facts_of, has_latents
 from lavit.evaluation import Evaluation
-from lavit.settings import settings_of
+from lavit.settings import PRESETS, settings_of
 from lavit.tables import tables
 from lavit.training import TrainRequest, train
 from perception_gap.errors import UsageError
 from perception_gap.store import write_text
 
 UNTRAINED = "student"  # the row of the model that all trainings start from
-BASELINES = ("naive-sft", "latents-only", "shuffled-gaze")  # what the others are compared with
+BASELINES = ("naive-sft", "latents-only", "shuffled-gaze", "ours")  # what the others are compared with
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,33 @@ def parse_runs(presets: Sequence[str], seeds: Sequence[int]) -> tuple[tuple[str,
     return tuple(found)
 
 
+def finished(out: Path) -> list[tuple[str, int]]:
+    """The presets and seeds that a folder holds already."""
+    found = []
+    for path in sorted(out.glob("*-s*/train/model/lavit.json")):
+        name, _, seed = path.parents[2].name.rpartition("-s")
+        if name in PRESETS and seed.isdigit():
+            found.append((name, int(seed)))
+    return sorted(found, key=lambda run: (list(PRESETS).index(run[0]), run[1]))
+
+
 def ablate(request: AblationRequest, *, say: Callable[[str], None] = print) -> pd.DataFrame:
-    """Train and measure what OUT does not hold yet; writes results.csv, comparisons.csv, tables.md."""
+    """Train and measure what OUT does not hold yet; writes results.csv, comparisons.csv, tables.md.
+
+    They cover every finished run of OUT, those of earlier calls included. Returns the first.
+    """
     teacher = request.evaluation.run(request.teacher, request.out / "teacher")
     frames: dict[tuple[str, int], pd.DataFrame] = {}
     rows: list[dict] = []
-    for preset, seed in [(UNTRAINED, 0), *request.runs]:
+    runs = list(dict.fromkeys([(UNTRAINED, 0), *finished(request.out), *request.runs]))
+    for preset, seed in runs:
         folder = request.out / f"{preset}-s{seed}"
         say(f"{preset}, seed {seed}: {folder}")
         model = request.student if preset == UNTRAINED else str(one_training(request, preset, seed, folder))
         run = request.evaluation.run(model, folder / "eval", teacher)
         frames[preset, seed] = frame = results.sample_values(run, teacher)
         rows += results.tidy(preset, seed, frame, results.METRICS)
-        if preset != UNTRAINED and (facts_of(model) or {}).get("latents", {}).get("tokens"):
+        if preset != UNTRAINED and has_latents(facts_of(model)):
             for mode, hidden in request.evaluation.hidden(model, folder, frame).items():
                 rows += results.tidy(preset, seed, hidden, results.HIDDEN_METRICS, f"_{mode}")
         results.write(request.out / "results.csv", pd.DataFrame(rows, columns=list(results.COLUMNS)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -108,7 +108,7 @@ def spec_of(facts: dict) -> LatentSpec:
     return LatentSpec(**(facts["latents"] | {"tokens": tuple(facts["latents"]["tokens"])}))
 
 
-def has_latents(facts: dict | None) -> bool:
+def has_latents(facts: dict | None) -> TypeGuard[dict]:
     """False for a plain model, and for one that was trained without latent tokens."""
     return bool(facts and facts["latents"]["tokens"])
 

@@ -52,15 +52,20 @@ class Evaluation:
         return analyze(request, opener=opener)
 
     def hidden(self, model: str, folder: Path, shown: pd.DataFrame) -> dict[str, pd.DataFrame]:
-        """mode → the samples with the latents hidden in that way, with `changed`: whether the answer differs.
+        """mode → the samples with the latents hidden in that way, beside the same samples as they are.
 
-        shown: the samples of the model as it is, by id.
+        shown: the samples of the model as it is, by id. Columns `changed`, whether the answer differs (NaN where
+        either failed), and `cost`, how much less right it is.
         """
         found = {}
         for mode in HIDDEN:
-            run = self.run(model, folder / f"eval-{mode}", latents=mode, limit=self.hidden_limit)
+            limit = self.hidden_limit and min(self.hidden_limit, len(shown))
+            run = self.run(model, folder / f"eval-{mode}", latents=mode, limit=limit)
             frame = results.by_id(run)
-            frame["changed"] = (frame["answer"] != shown.loc[frame.index, "answer"]).astype(float)
+            same = shown.loc[frame.index]
+            both = (frame["status"] == "ok") & (same["status"] == "ok")
+            frame["changed"] = (frame["answer"] != same["answer"]).astype(float).where(both)
+            frame["cost"] = same["correct"] - frame["correct"]
             found[mode] = frame
         return found
 
@@ -74,7 +79,7 @@ def hiding_table(shown: pd.DataFrame, hidden: dict[str, pd.DataFrame]) -> list[l
 
     lines = [["as it is", written(shown["correct"], shown["cluster"]), "", "", f"{len(shown):,}"]]
     for mode, frame in hidden.items():
-        both = frame["correct"] - shown.loc[frame.index, "correct"]
+        both = -frame["cost"]
         lines.append([
             mode, written(frame["correct"], frame["cluster"]), written(frame["changed"], frame["cluster"]),
             written(both, frame["cluster"], "+"), f"{int(np.isfinite(both).sum()):,}",

@@ -32,7 +32,11 @@ METRICS: dict[tuple[str, str], str] = {
     ("last latent", "entropy"): "last_latent_entropy",
     ("last latent", "target_kl"): "last_latent_target_kl",
 }
-HIDDEN_METRICS = {("answer", "accuracy"): "correct", ("answer", "changed"): "changed"}
+HIDDEN_METRICS = {
+    ("answer", "accuracy"): "correct",
+    ("answer", "changed"): "changed",
+    ("answer", "cost"): "cost",
+}
 
 
 def by_id(run: Run) -> pd.DataFrame:

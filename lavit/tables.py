@@ -27,7 +27,7 @@ LATENT: tuple[Column, ...] = (
 HIDDEN: tuple[Column, ...] = tuple(
     (f"{what}, {mode}", "answer", f"{metric}_{mode}", True)
     for mode in ("none", "mask", "template", "blind")
-    for what, metric in (("accuracy", "accuracy"), ("changed", "changed"))
+    for what, metric in (("cost", "cost"), ("changed", "changed"))
 )
 
 
@@ -104,7 +104,7 @@ def tables(results: pd.DataFrame, compared: pd.DataFrame, baselines: Sequence[st
         "## Accuracy by task, % (mean over seeds; each seed)", by_task(results),
         "## Answer KL by task, nats", by_task(results, metric="kl", percent=False),
         "## Latent rows against the teacher's map and against the trained target", by_run(results, LATENT),
-        "## Latents hidden from the answer, %", by_run(results, HIDDEN),
+        "## Latents hidden from the answer: accuracy lost, paired, and answers changed; %", by_run(results, HIDDEN),
     ]  # fmt: skip
     tasks = [t for t in dict.fromkeys(results["task"]) if t != "all"]
     for base in baselines:

@@ -77,7 +77,7 @@ def build(request: TrainRequest, width: int | None) -> tuple[LoadedModel, LavitS
     if loaded.family.has_pixel_limits:  # the size of other families' images is fixed: the paper's means nothing there
         loaded.family.set_pixel_limits(settings.min_pixels or None, settings.max_pixels or None)
     facts = checkpoint.facts_of(request.student)
-    if facts is None or not facts["latents"]["tokens"]:
+    if not checkpoint.has_latents(facts):
         add_tokens(loaded.model, loaded.processor.tokenizer, spec, settings.seed)
     elif (there := checkpoint.spec_of(facts)).all_tokens != spec.all_tokens or there.kind != spec.kind:
         raise UsageError(

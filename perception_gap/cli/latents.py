@@ -26,12 +26,11 @@ def command(model: str, out: Path, **options) -> None:
     """
     from tabulate import tabulate
 
-    from lavit.checkpoint import facts_of
+    from lavit.checkpoint import facts_of, has_latents
     from lavit.evaluation import Evaluation, hiding_table
     from lavit.results import by_id
 
-    facts = facts_of(model)
-    if facts is None or not facts["latents"]["tokens"]:
+    if not has_latents(facts_of(model)):
         raise click.UsageError(f"{model}: has no latent tokens; give a model that gapcheck train made with latents")
     evaluation = Evaluation(command=" ".join(["gapcheck", *sys.argv[1:]]), **options)
     shown = by_id(evaluation.run(model, out / "eval"))
