@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,15 @@ import pandas as pd
 
 from lavit import results
 from lavit.checkpoint import facts_of, has_latents
+from lavit.checks import check_enough, check_images
 from lavit.evaluation import Evaluation
+from lavit.request import TrainRequest
 from lavit.settings import PRESETS, settings_of
 from lavit.tables import tables
-from lavit.training import TrainRequest, train
+from lavit.traces import Traces
+from lavit.training import train
 from perception_gap.errors import UsageError
+from perception_gap.loading import has_pixel_limits
 from perception_gap.store import write_text
 
 UNTRAINED = "student"  # the row of the model that all trainings start from
@@ -33,6 +37,7 @@ class AblationRequest:
     out: Path
     runs: tuple[tuple[str, int], ...]
     evaluation: Evaluation
+    device: str = "auto"
     scale: str = "full"
     changes: dict[str, Any] = field(default_factory=dict)
     cache: Path | None = None
@@ -67,7 +72,9 @@ def ablate(request: AblationRequest, *, say: Callable[[str], None] = print) -> p
 
     They cover every finished run of OUT, those of earlier calls included. Returns the first.
     """
-    teacher = request.evaluation.run(request.teacher, request.out / "teacher")
+    check(request)
+    evaluation = replace(request.evaluation, load=load_options(request))
+    teacher = evaluation.run(request.teacher, request.out / "teacher")
     frames: dict[tuple[str, int], pd.DataFrame] = {}
     rows: list[dict] = []
     runs = list(dict.fromkeys([(UNTRAINED, 0), *finished(request.out), *request.runs]))
@@ -75,11 +82,11 @@ def ablate(request: AblationRequest, *, say: Callable[[str], None] = print) -> p
         folder = request.out / f"{preset}-s{seed}"
         say(f"{preset}, seed {seed}: {folder}")
         model = request.student if preset == UNTRAINED else str(one_training(request, preset, seed, folder))
-        run = request.evaluation.run(model, folder / "eval", teacher)
+        run = evaluation.run(model, folder / "eval", teacher)
         frames[preset, seed] = frame = results.sample_values(run, teacher)
         rows += results.tidy(preset, seed, frame, results.METRICS)
         if preset != UNTRAINED and has_latents(facts_of(model)):
-            for mode, hidden in request.evaluation.hidden(model, folder, frame).items():
+            for mode, hidden in evaluation.hidden(model, folder, frame).items():
                 rows += results.tidy(preset, seed, hidden, results.HIDDEN_METRICS, f"_{mode}")
         results.write(request.out / "results.csv", pd.DataFrame(rows, columns=list(results.COLUMNS)))
     tasks = sorted(teacher.samples["task"].unique())
@@ -90,6 +97,32 @@ def ablate(request: AblationRequest, *, say: Callable[[str], None] = print) -> p
     return every
 
 
+def check(request: AblationRequest) -> None:
+    """UsageError, before any work, for what the first training would refuse after the teacher's pass."""
+    if "seed" in request.changes:
+        raise UsageError("--set seed=..: the seeds of a matrix are those of --seeds")
+    traces = Traces.open(request.traces)
+    for preset, seed in request.runs:
+        check_enough(traces, settings_of(preset, request.scale, request.changes | {"seed": seed}))
+    check_images(traces)
+
+
+def load_options(request: AblationRequest) -> dict[str, Any]:
+    """The device, and the image size of training for every model of the matrix, the untrained and the teacher included.
+
+    Their own sizes would compare models that see more with models that see less. The smallest of the presets' limits
+    where they differ (`released`).
+    """
+    options: dict[str, Any] = {} if request.device == "auto" else {"device": request.device}
+    if not (has_pixel_limits(request.student) and has_pixel_limits(request.teacher)):
+        return options
+    chosen = [settings_of(preset, request.scale, request.changes) for preset, _ in request.runs]
+    for name in ("min_pixels", "max_pixels"):
+        given = [getattr(settings, name) for settings in chosen if getattr(settings, name)]
+        options |= {name: min(given)} if given else {}
+    return options
+
+
 def one_training(request: AblationRequest, preset: str, seed: int, folder: Path) -> Path:
     """The checkpoint of one preset and seed, trained now or before."""
     settings = settings_of(preset, request.scale, request.changes | {"seed": seed})
@@ -97,7 +130,7 @@ def one_training(request: AblationRequest, preset: str, seed: int, folder: Path)
         return train(
             TrainRequest(
                 student=request.student, traces=request.traces, out=folder / "train", preset=preset,
-                settings=settings, scale=request.scale, device=request.evaluation.device, cache=request.cache,
+                settings=settings, scale=request.scale, device=request.device, cache=request.cache,
                 command=request.evaluation.command,
             )
         )  # fmt: skip

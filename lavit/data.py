@@ -68,8 +68,12 @@ class TraceDataset(Dataset[Example]):
         return Example(trace.sample.id, self.latents.extend(encoded), ids, target, self.semantics(index).v_sem)
 
 
-def target_on(encoded: Encoded, gaze: Any, sample_id: str) -> np.ndarray:
-    """A trace's target on the student's image tokens, float32 [N], sum 1 even where the student's processor crops."""
+def target_on(encoded: Encoded, gaze: Target, sample_id: str) -> np.ndarray | None:
+    """A trace's target on the student's image tokens, float32 [N], sum 1 even where the student's processor crops.
+
+    None where it crops away all of it (the sample then counts as missing its gaze); GapcheckError for a trace whose
+    images are not those of the prompt.
+    """
     try:
         values = resample(gaze, encoded.geometry[0])
     except ValueError as error:
@@ -77,7 +81,7 @@ def target_on(encoded: Encoded, gaze: Any, sample_id: str) -> np.ndarray:
             f"sample {sample_id}: the trace's gaze does not fit the student's image tokens ({error}); extract the "
             "traces again from the same pictures"
         ) from None
-    return (values / values.sum()).astype(np.float32)
+    return (values / values.sum()).astype(np.float32) if values.sum() > 0 else None
 
 
 def prompt_of(family: Family, trace: Trace, instruction: str, system: str | None) -> Encoded:

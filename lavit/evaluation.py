@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ class Evaluation:
     """The samples that models are measured on, and how they are asked (see `gapcheck analyze`).
 
     hidden_limit: how many of them are asked again with the latents hidden (None: all), four times over.
+    load: options of `perception_gap.load` for every model, such as one image size for all.
     """
 
     data: str = "scenes"
@@ -33,7 +35,7 @@ class Evaluation:
     instruction: str = ""
     max_new_tokens: int = 32
     batch_size: int = 48
-    device: str = "auto"
+    load: dict[str, Any] = field(default_factory=dict)
     command: str = ""
 
     def run(
@@ -42,8 +44,7 @@ class Evaluation:
         """One run in OUT; what is there is not done again. The teacher's answer is the text both are compared on."""
         settings = Settings(
             text="own" if teacher is None else "teacher", max_new_tokens=self.max_new_tokens,
-            instruction=self.instruction, latents=latents,
-            load={} if self.device == "auto" else {"device": self.device},
+            instruction=self.instruction, latents=latents, load=self.load,
         )  # fmt: skip
         request = Request(
             model=model, teacher=None if teacher is None else str(teacher.path), data=self.data, out=out,

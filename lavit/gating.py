@@ -14,8 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from perception_gap.capture import attention_implementation, causal_without_mask, check_readable, find_decoder
-from perception_gap.errors import UsageError
+from perception_gap.capture import (
+    attention_implementation,
+    causal_without_mask,
+    check_readable,
+    choose_layers,
+    find_decoder,
+)
+from perception_gap.errors import UnsupportedModelError, UsageError
 from perception_gap.interface import Call, amenders, install, uninstall
 from perception_gap.rows import attention_weights, mask_of_rows, positions
 
@@ -66,7 +72,10 @@ class Gate:
             raise ValueError(f"gamma {gamma}: expected 0 to 1")
         decoder = find_decoder(model)
         self._implementation = attention_implementation(decoder, model)
-        self._modules: weakref.WeakSet[nn.Module] = weakref.WeakSet(decoder.layers.modules())
+        self._layer_of: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary(
+            {module: i for i in choose_layers("all", decoder) for module in decoder.layers[i].modules()}
+        )
+        self._model_class, self._met = type(model).__name__, set[int]()
         self._rows, self._keys, self._log = rows, keys, math.log(gamma) if gamma else -math.inf
         self._plans: dict[tuple[int, int, torch.device], _Plan | None] = {}
 
@@ -80,20 +89,35 @@ class Gate:
 
     def __enter__(self) -> Gate:
         install(self._implementation)
-        for module in self._modules:
+        for module in self._layer_of:
             amenders.setdefault(module, []).append(self)
         return self
 
     def __exit__(self, *exception) -> None:
-        for module in list(self._modules):
+        for module in list(self._layer_of):
             amenders[module].remove(self)
             if not amenders[module]:
                 del amenders[module]
         uninstall(self._implementation)
+        if exception[0] is None:
+            self.check()
+
+    def check(self) -> None:
+        """After a forward: UnsupportedModelError unless every layer with attention has passed through the gate."""
+        missing = sorted(set(self._layer_of.values()) - self._met)
+        if missing:
+            raise UnsupportedModelError(
+                f"{self._model_class}: layers {missing} did not pass through transformers' attention interface, so the "
+                'gate did nothing there; use a model whose layers do (attn="sdpa")'
+            )
 
     def amend(self, call: Call, output: Tensor) -> Tensor:
         """Amender of the attention interface: the layer's output [B, S, H, D] with its gated rows computed anew."""
-        if self._log == 0.0 or call.module not in self._modules:
+        layer = self._layer_of.get(call.module)
+        if layer is None:
+            return output
+        self._met.add(layer)
+        if self._log == 0.0:
             return output
         plan = self._plan(call)
         if plan is None:

@@ -60,7 +60,9 @@ def target_kl(run: Run, teacher: Run, sample_id: str) -> float:
     if rows is None or theirs is None or not np.isfinite(theirs).all():
         return float("nan")
     wanted = target(theirs, teacher.geometry(sample_id))
-    return float("nan") if wanted is None else kl_divergence(resample(wanted, run.geometry(sample_id)), rows[-1])
+    if wanted is None:
+        return float("nan")
+    return kl_divergence(resample(wanted, run.geometry(sample_id)), rows[-1])  # NaN for a target cropped away
 
 
 def tidy(preset: str, seed: int, frame: pd.DataFrame, metrics: dict, suffix: str = "") -> list[dict]:

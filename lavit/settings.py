@@ -62,8 +62,20 @@ class TrainSettings:
                 raise UsageError(
                     f"{name} {getattr(self, name)!r}: expected one of {', '.join(SIGNALS[:2])} (gaze: boxes)"
                 )
-        if self.gate not in ("cosine", "hard", "constant"):
-            raise UsageError(f"gate {self.gate!r}: expected one of cosine, hard, constant")
+        choices = {"gate": ("cosine", "hard", "constant"), "supervise": ("last", "all"),
+                   "latent_kind": ("token", "continuous"), "answers": ("teacher", "reference")}  # fmt: skip
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise UsageError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(known)}")
+        if not 0 <= self.gate_epsilon <= 1:
+            raise UsageError(f"gate_epsilon {self.gate_epsilon}: expected 0 to 1")
+        if not self.n_latents and (self.semantic_weight > 0 or self.trajectory_weight > 0):
+            raise UsageError(
+                "n_latents 0 with semantic_weight or trajectory_weight above 0: both terms live on the latents; "
+                "expected at least one latent, or both weights 0 (preset naive-sft)"
+            )
+        if self.lora_rank and not self.freeze_vision:
+            raise UsageError("lora_rank with freeze_vision=false: adapters stand in the language model alone; drop one")
         positive = ("steps", "batch_size", "accumulation", "learning_rate")
         at_least_0 = ("n_latents", "gate_warmup", "weight_decay", "warmup_ratio", "max_grad_norm", "seed", "lora_rank",
                       "min_pixels", "max_pixels", "semantic_weight", "trajectory_weight")  # fmt: skip

@@ -124,10 +124,13 @@ class LavitStudent(nn.Module):
         if self.objective.trajectory_weight > 0 and self.latent_ids:
             gaze = AttentionCapture.attached(self.base, supervised, image, self.objective.gaze_layers)
             beside["attention_rows"] = gaze
-        if gamma < 1:
-            beside["attention_gate"] = Gate.attached(self.base, batch["gated"], image, gamma)
+        gate = Gate.attached(self.base, batch["gated"], image, gamma) if gamma < 1 else None
+        if gate is not None:
+            beside["attention_gate"] = gate
         with self._continuous(batch, inputs):
             output = self.base(**inputs, **beside, use_cache=False, logits_to_keep=keep)
+        if gate is not None:
+            gate.check()
         chosen = predicts[:, keep]
         targets = batch["inputs"]["input_ids"][predicted]
         sample = chosen.nonzero(as_tuple=True)[0]

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,12 @@ class LavitTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As Trainer, with the terms of the step beside its loss; the main process also writes them to log.jsonl."""
+        norm = logs.get("grad_norm")
+        if norm is not None and not math.isfinite(norm):  # said before a checkpoint could hold the broken weights
+            raise GapcheckError(
+                f"step {self.state.global_step}: the gradient is not finite; lower the learning rate "
+                "(--set learning_rate=..); the last checkpoint stays valid"
+            )
         if "loss" in logs and self._sums:
             names = sorted(self._sums)
             sums = self.accelerator.reduce(torch.stack([self._sums[n].float() for n in names]), reduction="sum")
@@ -116,20 +124,12 @@ class LavitTrainer(Trainer):
     def _save_checkpoint(self, model, trial) -> None:
         """Written aside and renamed when whole, so that a full disk leaves the checkpoint before it valid."""
         out, name = Path(str(self.args.output_dir)), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        self._writing = out / "writing"
+        writing = self._writing = out / "writing"
         try:
-            super()._save_checkpoint(model, trial)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            full = isinstance(error, OSError | SafetensorError) or "writ" in str(error)
-            if not full:  # torch.save reports a full disk as a RuntimeError too
-                raise
-            shutil.rmtree(self._writing, ignore_errors=True)
-            raise GapcheckError(
-                f"checkpoint {out / name} cannot be written ({str(error).splitlines()[0]}); the one before it stays "
-                "valid: make room and repeat the command"
-            ) from None
+            with self.whole_or_nothing(writing):
+                super()._save_checkpoint(model, trial)
         finally:
-            writing, self._writing = self._writing, None
+            self._writing = None
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             shutil.rmtree(out / name, ignore_errors=True)
@@ -138,6 +138,21 @@ class LavitTrainer(Trainer):
             for old in checkpoints(out)[: -max(1, self.args.save_total_limit or 1)]:
                 shutil.rmtree(old)
         self.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def whole_or_nothing(self, folder: Path) -> Iterator[None]:
+        """GapcheckError where a folder cannot be written (a full disk); what was written of it goes."""
+        try:
+            yield
+        except (OSError, SafetensorError, RuntimeError) as error:
+            # torch.save reports a full disk as a RuntimeError.
+            if not isinstance(error, OSError | SafetensorError) and "writ" not in str(error):
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+            raise GapcheckError(
+                f"checkpoint of step {self.state.global_step} cannot be written to {folder} "
+                f"({str(error).splitlines()[0]}); the one before it stays valid: make room and repeat the command"
+            ) from None
 
     _writing: Path | None = None
 

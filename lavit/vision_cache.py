@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +16,29 @@ from tqdm import tqdm
 
 from lavit.data import prompt_of
 from lavit.traces import Traces
+from perception_gap.analysis import versions
 from perception_gap.capture import find_decoder
 from perception_gap.errors import UnsupportedModelError
 from perception_gap.families.base import Encoded
 from perception_gap.forward import vision
 from perception_gap.loading import LoadedModel
 
-PIXELS = ("pixel_values", "image_features")
-
 
 class VisionCache:
-    """Encoded prompts whose pixels are replaced by `image_features`, float32 [N, D], as the model computes them."""
+    """Encoded prompts whose pixels are replaced by `image_features`, float32 [N, D], as the model computes them.
+
+    The features stay on disk; two processes that build the same cache do not meet, the first to finish wins.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.features = np.load(folder / "features.npy", mmap_mode="r")
         with (folder / "prompts.pkl").open("rb") as file:
-            self.prompts: list[tuple[Encoded, int]] = pickle.load(file)
+            width, self.prompts = pickle.load(file)
+        self.features = np.memmap(folder / "features.f32", np.float32, "r").reshape(-1, width)
 
     def __getitem__(self, index: int) -> Encoded:
         encoded, start = self.prompts[index]
         rows = self.features[start : start + int(encoded.image.sum())]
-        inputs = encoded.inputs | {"image_features": torch.from_numpy(np.array(rows))}
-        return Encoded(inputs, encoded.image, encoded.question, encoded.geometry)
+        return replace(encoded, inputs=encoded.inputs | {"image_features": torch.from_numpy(np.array(rows))})
 
     @classmethod
     def build(
@@ -45,29 +48,35 @@ class VisionCache:
 
         UnsupportedModelError for a model whose vision side gives more than one vector a token (Qwen3-VL's deepstack).
         """
-        key = cache_key(loaded, traces, instruction, system)
-        folder = work / key
-        if (folder / "done").exists():
-            return cls(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        prompts: list[tuple[Encoded, int]] = []
-        found: list[np.ndarray] = []
-        start = 0
-        for i in tqdm(range(0, len(traces), batch), desc="vision features", unit="batch"):
-            chunk = [prompt_of(loaded.family, traces[j], instruction, system)
-                     for j in range(i, min(i + batch, len(traces)))]  # fmt: skip
-            features = vision_features(loaded, Encoded.join(chunk, 0))
-            found.append(features.float().cpu().numpy())
-            for encoded in chunk:
-                kept = {n: v for n, v in encoded.inputs.items() if n not in PIXELS}
-                prompts.append((Encoded(kept, encoded.image, encoded.question, encoded.geometry), start))
-                start += int(encoded.image.sum())
-        np.save(folder / "features.npy", np.concatenate(found))
-        with (folder / "prompts.pkl").open("wb") as file:
-            pickle.dump(prompts, file)
-        (folder / f"done.{os.getpid()}").touch()
-        os.replace(folder / f"done.{os.getpid()}", folder / "done")
+        folder = work / cache_key(loaded, traces, instruction, system)
+        if not folder.exists():
+            aside = work / f"{folder.name}.{os.getpid()}.tmp"
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            _fill(aside, loaded, traces, instruction, system, batch)
+            try:
+                os.rename(aside, folder)
+            except OSError:  # another process was first
+                shutil.rmtree(aside)
         return cls(folder)
+
+
+def _fill(folder: Path, loaded: LoadedModel, traces: Traces, instruction: str, system: str | None, batch: int) -> None:
+    prompts: list[tuple[Encoded, int]] = []
+    start = width = 0
+    with (folder / "features.f32").open("wb") as file:
+        for i in tqdm(range(0, len(traces), batch), desc="vision features", unit="batch"):
+            some = range(i, min(i + batch, len(traces)))
+            chunk = [prompt_of(loaded.family, traces[j], instruction, system) for j in some]
+            features = vision_features(loaded, Encoded.join(chunk, 0)).float().cpu().numpy()
+            width = features.shape[1]
+            file.write(features.tobytes())
+            for encoded in chunk:
+                kept = {name: value for name, value in encoded.inputs.items() if name != "pixel_values"}
+                prompts.append((replace(encoded, inputs=kept), start))
+                start += int(encoded.image.sum())
+    with (folder / "prompts.pkl").open("wb") as file:
+        pickle.dump((width, prompts), file)
 
 
 def vision_features(loaded: LoadedModel, encoded: Encoded) -> torch.Tensor:
@@ -94,5 +103,6 @@ def cache_key(loaded: LoadedModel, traces: Traces, instruction: str, system: str
         trace = traces[i]
         digest.update(json.dumps([trace.image_hash, trace.sample.question, trace.sample.options]).encode())
     image_processor = str(loaded.processor.image_processor.to_dict())
-    digest.update(json.dumps([image_processor, loaded.processor.chat_template, instruction, system]).encode())
+    tokenizer = [len(loaded.processor.tokenizer), loaded.processor.chat_template]
+    digest.update(json.dumps([image_processor, tokenizer, instruction, system, versions()]).encode())
     return digest.hexdigest()[:16]

@@ -39,7 +39,8 @@ class Settings:
     """What decides a row, beside the model, the sample and the teacher's text.
 
     text: which text the shared capture reads: "own" (none: the model's own answer only), "teacher" or "reference".
-    latents: "force", "none" or "mask", what becomes of the latent tokens of a model that has them.
+    latents: what becomes of the latent tokens of a model that has them: "force", "none", "mask", "template" or
+        "blind" (see `lavit.latents`).
     """
 
     rows: str = "answer"

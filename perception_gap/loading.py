@@ -164,6 +164,11 @@ def find_file(name: str, filename: str, revision: str | None = None) -> Path | N
     return Path(cached) if cached else None
 
 
+def has_pixel_limits(name: str) -> bool:
+    """Whether min_pixels and max_pixels mean something to a model; UsageError for one that `load` would not open."""
+    return check_supported(_config(_locate(name, None), name, False)).has_pixel_limits
+
+
 @dataclass(frozen=True)
 class _Found:
     source: str  # a folder or a hub id

@@ -23,7 +23,7 @@ import click
 @click.option("--data", default="scenes", show_default=True, help="Samples to measure on, held out.")
 @click.option("--limit", type=click.IntRange(min=1), help="How many of them.")
 @click.option("--hidden-limit", type=click.IntRange(min=1), help="How many of them also with the latents hidden.")
-@click.option("--instruction", default="", help="A line after every question.")
+@click.option("--instruction", help="A line after every question [default: that of the traces].")
 @click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
 @click.option("--batch-size", default=48, show_default=True, type=click.IntRange(min=1), help="Of the evaluation.")
 @click.option("--device", default="auto", show_default=True)
@@ -42,9 +42,12 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
         listed = [int(seed) for seed in seeds.split(",")]
     except ValueError:
         raise click.UsageError(f"--seeds {seeds!r}: expected whole numbers such as 0,1,2") from None
+    if options["instruction"] is None:
+        from lavit.traces import Traces
+
+        options["instruction"] = Traces.open(options["traces"]).info["settings"].get("instruction") or ""
     asked = {
-        n: options.pop(n)
-        for n in ("data", "limit", "hidden_limit", "instruction", "max_new_tokens", "batch_size", "device")
+        n: options.pop(n) for n in ("data", "limit", "hidden_limit", "instruction", "max_new_tokens", "batch_size")
     }
     request = AblationRequest(
         runs=parse_runs(presets.split(","), listed), changes=parse_changes(changes), cache=cache_vision,

@@ -32,7 +32,9 @@ def command(model: str, out: Path, **options) -> None:
 
     if not has_latents(facts_of(model)):
         raise click.UsageError(f"{model}: has no latent tokens; give a model that gapcheck train made with latents")
-    evaluation = Evaluation(command=" ".join(["gapcheck", *sys.argv[1:]]), **options)
+    device = options.pop("device")
+    load = {} if device == "auto" else {"device": device}
+    evaluation = Evaluation(load=load, command=" ".join(["gapcheck", *sys.argv[1:]]), **options)
     shown = by_id(evaluation.run(model, out / "eval"))
     lines = hiding_table(shown, evaluation.hidden(model, out, shown))
     click.echo(tabulate(lines, ["latents", "accuracy", "answers changed", "change of accuracy", "n"], "simple"))

@@ -48,7 +48,8 @@ def command(
         return
     if traces is None or out is None:
         raise click.UsageError("--traces and --out: both are needed to train")
-    from lavit.training import TrainRequest, train
+    from lavit.request import TrainRequest
+    from lavit.training import train
 
     extra: dict[str, Any] = {"report_to": report_to, "dataloader_num_workers": workers}
     if fsdp is not None:
@@ -73,8 +74,11 @@ def read_json(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text())
     except ValueError as error:
         raise click.UsageError(f"--fsdp {path}: is no JSON ({error}); start from lavit/configs/fsdp.json") from None
-    if not isinstance(found, dict):
-        raise click.UsageError(f"--fsdp {path}: expected a JSON object, like lavit/configs/fsdp.json")
+    if not isinstance(found, dict) or found.keys() - {"fsdp", "fsdp_config"}:
+        raise click.UsageError(
+            f"--fsdp {path}: expected a JSON object with fsdp and fsdp_config alone, like lavit/configs/fsdp.json; "
+            "everything else is a setting (--set)"
+        )
     return found
 
 

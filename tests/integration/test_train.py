@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
@@ -193,6 +194,17 @@ def test_lora_ends_in_a_plain_model_and_leaves_old_embeddings_alone(traces, tmp_
     assert not any("visual" in n or "norm" in n for n in changed)
 
 
+def test_a_lora_training_goes_on_from_its_checkpoint(traces, tmp_path):
+    lora = ("--set", "lora_rank=4", "--save-steps", 2)
+    out = train(traces, tmp_path / "run", *lora, steps=4)
+    before = weights(out)
+    for later in ("model", "checkpoint-4"):
+        shutil.rmtree(out / later)
+    train(traces, out, *lora, steps=4)
+    for name, value in weights(out).items():
+        torch.testing.assert_close(value, before[name], atol=1e-6, rtol=0, msg=name)
+
+
 def test_continuous_latents_train_and_answer(traces, tmp_path):
     continuous = ("--set", "latent_kind=continuous", "--set", "closing_token=</v-trace>")
     out = train(traces, tmp_path / "run", *continuous, steps=2)
@@ -252,6 +264,23 @@ def test_wrong_input_is_one_line_that_says_what_to_do(whole, traces, tmp_path):
     assert "n_latent" in refuse(*start, *out, "--set", "n_latent=4")
     assert "whole number" in refuse(*start, *out, "--set", "steps=many")
     assert "steps 0" in refuse(*start, *out, "--set", "steps=0")
+    assert "16 kept, fewer than the 64" in refuse(*start, *out, "--scale", "tiny")
+    assert "both terms live on the latents" in refuse(*start, *out, "--set", "n_latents=0")
+    assert "fsdp_config alone" in refuse(*start, *out, "--fsdp", "lavit/configs/zero3.json")
+    assert "seeds of a matrix" in refuse(
+        "ablate",
+        "--student",
+        "tiny:student",
+        "--teacher",
+        "tiny:teacher",
+        "--traces",
+        traces,
+        "--presets",
+        "paper",
+        *out,
+        "--set",
+        "seed=3",
+    )
     assert "multiple" in refuse(*start, *out, "--set", "batch_size=5", "--set", "accumulation=2")
     assert "no such folder" in refuse("train", "tiny:student", "--traces", tmp_path / "gone", *out)
     assert "--traces and --out" in refuse("train", "tiny:student")
@@ -300,6 +329,10 @@ def test_traces_that_do_not_fit_are_named(whole, traces, tmp_path):
 
     def elsewhere(frame: pd.DataFrame) -> None:
         frame["gaze_images"] = [[3] * len(v) for v in frame["gaze_images"]]
+
+    redrawn = shutil.copytree(traces, tmp_path / "redrawn")
+    Image.open(picture := next(redrawn.glob("data/*/images/*.png"))).rotate(180).save(picture)
+    assert "1 images have changed" in refuse("train", "tiny:student", "--traces", redrawn, *out)
 
     moved = edited(traces, tmp_path / "moved", elsewhere)
     assert "does not fit" in refuse("train", "tiny:student", "--traces", moved, "--fresh", *out, status=1)
