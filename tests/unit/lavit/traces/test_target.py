@@ -156,11 +156,7 @@ def test_resampling_equals_counting_pixels(seed):
             expected += weight * (seen / ((x1 - x0) * (y1 - y0))) * count / count.sum()
     wanted = Target(np.full(k, -1), weights, boxes / lattice, images)
     student = TokenGeometry(tokens / lattice, owners)
-    if expected.sum() == 0:
-        with pytest.raises(ValueError, match="nothing of the target"):
-            resample(wanted, student)
-    else:
-        assert resample(wanted, student) == pytest.approx(expected, abs=1e-12)
+    assert resample(wanted, student) == pytest.approx(expected, abs=1e-12)
 
 
 def test_what_the_student_does_not_see_is_lost_and_never_moved():
@@ -170,8 +166,7 @@ def test_what_the_student_does_not_see_is_lost_and_never_moved():
     twice = TokenGeometry.concatenate([left, left])
     assert resample(middle, twice) == pytest.approx([0.25, 0, 0.25, 0], abs=1e-12)
     right = Target(np.array([0]), np.array([1.0]), np.array([[0.5, 0, 1, 1]]), np.zeros(1, int))
-    with pytest.raises(ValueError, match="nothing of the target"):
-        resample(right, left)
+    assert resample(right, left).tolist() == [0.0, 0.0]
 
 
 def test_an_image_that_the_student_was_not_given_is_refused():
