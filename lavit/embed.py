@@ -69,7 +69,9 @@ def write_card(name: str, made: dict, tokens: list[str], run: Run, measured: str
     text = CARD.format(
         name=name, student=made["student"]["name"], teacher=made["traces"]["teacher"]["name"],
         traces=made["traces"]["n"], preset=made["preset"], steps=settings["steps"], batch=settings["batch_size"],
-        lr=settings["learning_rate"], seed=settings["seed"], command=made["command"], measured=measured,
+        lr=settings["learning_rate"], seed=settings["seed"], measured=measured,
+        command=f"gapcheck train {made['student']['name']} --traces {made['traces']['path']} --preset {made['preset']} "
+        f"--scale {made['scale']} --set seed={settings['seed']} --out RUN",
         latents=f"Latent tokens: {' '.join(tokens)}." if tokens else "No latent tokens.",
         n=summary["n_samples"], table="\n".join(lines), focus=interval(summary["focus_score"]),
         chance=summary["focus_score"]["chance"]["mean"], kl=interval(summary["kl"]["sample"]),
