@@ -186,7 +186,7 @@ def gated_forward(model: Any, case: Case, value: float, **options: Any) -> tuple
     modules = list(find_decoder(model).layers.modules())
     with gate:
         for module in modules:
-            interface.amenders[module].append(spy)
+            interface.amenders.setdefault(module, []).append(spy)
         output = model(**case.inputs, **options)
         for module in modules:
             interface.amenders[module].remove(spy)
@@ -614,7 +614,19 @@ def test_a_gate_leaves_other_models_alone():
     mine, other, case = decoder(), decoder("llama-no-groups"), text_case()
     plain = other(**case.inputs).logits
     with Gate(mine, case.rows, case.keys, 1e-6):
+        mine(**case.inputs)
         assert torch.equal(other(**case.inputs).logits, plain)
+
+
+@torch.no_grad()
+def test_a_gate_that_no_layer_passed_through_says_so():
+    mine, other, case = decoder(), decoder("llama-no-groups"), text_case()
+    gate = Gate(mine, case.rows, case.keys, 0.5)
+    with (
+        pytest.raises(UnsupportedModelError, match=r"layers \[0, 1, 2\] did not pass .* the gate did nothing there"),
+        gate,
+    ):
+        other(**case.inputs)
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
@@ -653,10 +665,10 @@ def test_forwards_that_do_not_fit_the_masks_are_refused():
     model, case = decoder(use_cache=True), text_case(lengths=(12,))
     gate = Gate(model, case.rows, case.keys, 0.5)
     shorter = {name: tensor[:, :7] for name, tensor in case.inputs.items()}
-    with gate, pytest.raises(ValueError, match="1 × 7 positions over 7 keys inside a gate of 1 × 12"):
+    with pytest.raises(ValueError, match="1 × 7 positions over 7 keys inside a gate of 1 × 12"), gate:
         model(**shorter)
-    with gate, pytest.raises(ValueError, match=r"2 × 12 positions over 12 keys inside a gate of 1 × 12.*one beam"):
+    with pytest.raises(ValueError, match=r"2 × 12 positions over 12 keys inside a gate of 1 × 12.*one beam"), gate:
         model.generate(**case.inputs, num_beams=2, max_new_tokens=2, do_sample=False)
     cache = model(**shorter).past_key_values
-    with gate, pytest.raises(ValueError, match=r"1 × 5 positions over 12 keys.*the whole prompt at once"):
+    with pytest.raises(ValueError, match=r"1 × 5 positions over 12 keys.*the whole prompt at once"), gate:
         model(input_ids=case.inputs["input_ids"][:, 7:], past_key_values=cache)
