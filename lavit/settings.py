@@ -164,7 +164,9 @@ PRESETS: dict[str, Preset] = {
         "negative control: V_sem of another sample", {"semantics_from": "as shuffled-gaze"}, semantics_from="shuffled"
     ),
     "box-gaze": _preset("the oracle: the reference boxes as gaze", {"gaze_from": "ours: oracle"}, gaze_from="boxes"),
-    "ours": _preset("the paper's with a closing token: what the ablations differ from by one thing; no better than it on the tiny pair"),
+    "ours": _preset(
+        "the paper's with a closing token: what the ablations differ from by one thing; no better on the tiny pair"
+    ),
 }  # fmt: skip
 
 # What a model of a million parameters needs: optimiser and steps, and the image size that it was built for.
