@@ -98,7 +98,9 @@ def generate(loaded: LoadedModel, encoded: Encoded, max_new_tokens: int) -> list
         )  # fmt: skip
     new = produced[:, encoded.inputs["input_ids"].shape[1] :].tolist()
     ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-    special = set(loaded.processor.tokenizer.all_special_ids)
+    tokenizer = loaded.processor.tokenizer
+    # Latent tokens that were added the plain way are special without being among `all_special_ids`.
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | {*tokenizer.all_special_ids}
     answers = []
     for row in new:
         cut = next((i for i, token in enumerate(row) if token in ends), len(row))

@@ -36,7 +36,7 @@ def test_each_loss_and_each_kind_of_checkpointing_has_a_line_and_the_bars_a_verd
     assert lines[0].startswith("image tokens")
     titles = ("plain SFT", "full loss") * 2
     assert all(title in line for title, line in zip(titles, lines[1:5], strict=True))
-    assert sum(line.startswith("16 image tokens, batch 2") and "bar 1.25" in line for line in lines) == 2
+    assert sum(line.startswith("16 image tokens, batch 2") and "bar 1.25" in line for line in lines) == 2, lines
     results = json.loads(out.read_text())["results"]
     assert [(r["variant"], r["checkpointing"]) for r in results] == [
         ("sft", False), ("full", False), ("sft", True), ("full", True),
