@@ -57,18 +57,21 @@ def bars(pooled: dict[Cell, dict[str, dict]]) -> list[str]:
     for (tokens, batch, checkpointing), found in pooled.items():
         sft, full = found.get("sft", {}), found.get("full", {})
         time, memory = ratio(full, sft, "seconds"), ratio(full, sft, "peak_bytes")
-        if time is None or memory is None:
+        if time is None:
             continue
+        room = f"{memory:.2f} ×" if memory is not None else "undefined, the base took none"
         others = [times(ratio(full, sft, name)) for name in ("seconds_min", "cpu_seconds", "cpu_seconds_min")]
         said.append(
             f"{tokens} image tokens, batch {batch}, checkpointing {'on' if checkpointing else 'off'}: "
             f"time {time:.2f} × (fastest {others[0]}; CPU seconds {others[1]}, fewest {others[2]}; bar {TIME_BAR}): "
-            f"{verdict(time, TIME_BAR)}; memory {memory:.2f} × (bar {MEMORY_BAR}): {verdict(memory, MEMORY_BAR)}"
+            f"{verdict(time, TIME_BAR)}; memory {room} (bar {MEMORY_BAR}): {verdict(memory, MEMORY_BAR)}"
         )
     return said
 
 
-def verdict(value: float, bar: float) -> str:
+def verdict(value: float | None, bar: float) -> str:
+    if value is None:
+        return "cannot be said"
     return "holds" if value <= bar else "DOES NOT HOLD"
 
 
