@@ -15,7 +15,8 @@ from lavit.latents import LatentTokens
 from lavit.traces import Target, Trace, Traces, resample
 from perception_gap.datasets import open_image
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.families.base import Encoded, Family
+from perception_gap.families.base import Family
+from perception_gap.families.encoded import Encoded
 from perception_gap.sample import prompt_text
 
 ANSWERS = ("teacher", "reference")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from perception_gap.errors import UsageError
-from perception_gap.families.base import Encoded
+from perception_gap.families.encoded import Encoded
 
 KINDS = ("token", "continuous")
 MODES = ("force", "none", "mask", "template", "blind")

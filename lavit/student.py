@@ -16,7 +16,7 @@ from lavit.heads import ProjectionHead
 from lavit.latents import LatentSpec, injected, latent_inputs, token_ids
 from perception_gap.capture import AttentionCapture, choose_layers, find_decoder
 from perception_gap.errors import UsageError
-from perception_gap.families.base import Encoded, predicting
+from perception_gap.families.encoded import Encoded, predicting
 
 SUPERVISED = ("last", "all")
 

@@ -19,7 +19,7 @@ from lavit.traces import Traces
 from perception_gap.analysis import versions
 from perception_gap.capture import find_decoder
 from perception_gap.errors import UnsupportedModelError
-from perception_gap.families.base import Encoded
+from perception_gap.families.encoded import Encoded
 from perception_gap.forward import vision
 from perception_gap.loading import LoadedModel
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from perception_gap.capture import AttentionCapture
 from perception_gap.categories import Word, token_spans, tokens_of_words, words
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.families.base import Encoded, predicting
+from perception_gap.families.encoded import Encoded, predicting
 from perception_gap.loading import LoadedModel
 
 ROWS = ("answer", "question", "latent", "response")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perception_gap.families.base import Encoded
+    from perception_gap.families.encoded import Encoded
     from perception_gap.loading import LoadedModel
 
 _ROPE = {"rope_type": "default", "rope_theta": 1e6}

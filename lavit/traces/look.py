@@ -16,7 +16,7 @@ from torch import Tensor
 from perception_gap import forward
 from perception_gap.capture import AttentionCapture
 from perception_gap.errors import GapcheckError
-from perception_gap.families.base import predicting
+from perception_gap.families.encoded import predicting
 from perception_gap.geometry import TokenGeometry
 from perception_gap.loading import LoadedModel
 from perception_gap.sample import Sample, prompt_text

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from perception_gap.errors import UnsupportedModelError
-from perception_gap.families.base import Encoded, Family, locate_text, predicting
+from perception_gap.families.base import Family, locate_text
+from perception_gap.families.encoded import Encoded, predicting
 from perception_gap.families.llava import Llava
 from perception_gap.families.llava_next import LlavaNext
 from perception_gap.families.qwen import Qwen
