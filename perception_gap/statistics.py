@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -54,7 +54,7 @@ def mean_ci(
     """Mean of values [n] with a cluster bootstrap interval; clusters may differ in size."""
     array, cluster = _columns(values, clusters)
     keep = ~np.isnan(array)
-    array, (cluster, n_clusters) = array[keep], _codes(cluster, keep)
+    array, (cluster, n_clusters) = array[keep], cluster_codes(cluster[keep])
     if not len(array):
         return Estimate(math.nan, math.nan, math.nan, 0)
     sums = np.stack([np.bincount(cluster, array, n_clusters), np.bincount(cluster, minlength=n_clusters)], axis=1)
@@ -64,6 +64,30 @@ def mean_ci(
 
     low, high = _interval(_bootstrap(mean, n_clusters, resamples, seed), level)
     return Estimate(float(array.mean()), low, high, len(array))
+
+
+def proportion_ci(
+    verdicts: ArrayLike,
+    clusters: ArrayLike | None = None,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    independent: Literal["wilson", "bootstrap"] = "wilson",
+) -> Estimate:
+    """Share of true verdicts [n], 0..1: cluster bootstrap where clusters repeat, `independent` where none does.
+
+    verdicts: as in `as_verdicts`. At 0 and at 1 no resample differs, and the interval is Wilson's over the
+    clusters, each one trial (one cluster too): wider than over the rows, as one cluster may be one fact.
+    """
+    array, cluster = _columns(as_verdicts(verdicts), clusters)
+    keep = ~np.isnan(array)
+    n, right, n_clusters = int(keep.sum()), int(array[keep].sum()), cluster_codes(cluster[keep])[1]
+    if right in (0, n):
+        bounds = wilson(n_clusters if right else 0, n_clusters, level)
+        return Estimate(bounds.mean, bounds.low, bounds.high, n)
+    if n_clusters == n and independent == "wilson":
+        return wilson(right, n, level)
+    return mean_ci(array, cluster, level, resamples, seed)
 
 
 def difference_ci(
@@ -203,6 +227,24 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     return Estimate(successes / n, float(interval.low), float(interval.high), int(n))
 
 
+def as_verdicts(values: ArrayLike) -> np.ndarray:
+    """Verdicts as float64 [n]: 1, 0, or NaN where missing (None, NaN, pandas.NA); anything else raises."""
+    column = np.asarray(values, dtype=object)
+    array = np.where(pd.isna(column), math.nan, column).astype(np.float64)
+    wrong = array[~np.isin(array, (0, 1)) & ~np.isnan(array)]
+    if wrong.size:
+        raise ValueError(f"verdicts {np.unique(wrong)[:5].tolist()}: expected True or False, or NaN where undefined")
+    return array
+
+
+def cluster_codes(labels: ArrayLike) -> tuple[np.ndarray, int]:
+    """Labels [n] as 0..k − 1 in order of appearance, and k; a missing label becomes a code of its own."""
+    codes, names = pd.factorize(np.asarray(labels))
+    alone = codes < 0
+    codes[alone] = len(names) + np.arange(alone.sum())
+    return codes, len(names) + int(alone.sum())
+
+
 def _columns(values: ArrayLike, *others: ArrayLike | None) -> list[np.ndarray]:
     """values as float64 [n] and the other columns as arrays [n]; None becomes one number per row."""
     array = np.asarray(values, dtype=np.float64)
@@ -210,14 +252,6 @@ def _columns(values: ArrayLike, *others: ArrayLike | None) -> list[np.ndarray]:
     if any(column.shape != (array.size,) for column in columns):
         raise ValueError(f"columns of shapes {[c.shape for c in columns]}: expected one value per row in each, [n]")
     return columns
-
-
-def _codes(labels: np.ndarray, keep: np.ndarray) -> tuple[np.ndarray, int]:
-    """Labels of the kept rows as 0..k − 1, and k; a missing label becomes a code of its own."""
-    codes, names = pd.factorize(labels[keep])
-    alone = codes < 0
-    codes[alone] = len(names) + np.arange(alone.sum())
-    return codes, len(names) + int(alone.sum())
 
 
 class _Rows(NamedTuple):
@@ -247,7 +281,9 @@ def _labelled(values: ArrayLike, labels: ArrayLike, clusters: ArrayLike | None, 
     keep = ~np.isnan(array) & ~np.isnan(label)
     if not np.isin(label[keep], (0, 1)).all():
         raise ValueError(f"labels {np.unique(label[keep])[:5].tolist()}: expected booleans")
-    return _Rows(array[keep], label[keep].astype(np.int64), *_codes(cluster, keep), *_codes(stratum, keep))
+    return _Rows(
+        array[keep], label[keep].astype(np.int64), *cluster_codes(cluster[keep]), *cluster_codes(stratum[keep])
+    )
 
 
 def _bootstrap(

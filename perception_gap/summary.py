@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -161,12 +162,8 @@ def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int
         return statistics.mean_ci(np.asarray(values, dtype=float), np.asarray(clusters), seed=seed).as_dict()
 
     def proportion(verdicts: pd.Series, clusters: pd.Series) -> dict:
-        found = estimate(verdicts, clusters)
-        if found["mean"] in (0.0, 1.0):  # no variance to resample: Wilson's interval over the clusters
-            n = clusters.nunique()
-            bounds = statistics.wilson(n if found["mean"] else 0, n)
-            found["ci"] = [bounds.low, bounds.high]
-        return found
+        # The bootstrap where no cluster repeats too, as in the summaries already written.
+        return statistics.proportion_ci(verdicts, clusters, seed=seed, independent="bootstrap").as_dict()
 
     valid = samples[samples["status"] == "ok"]
     correct = samples["correct"].eq(True)  # a failed sample is no right answer, and stays in the denominator
@@ -175,14 +172,6 @@ def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int
         task: proportion(correct[group.index], group["cluster"]) | {"chance": CHANCE.get(str(task)) if drawn else None}
         for task, group in samples.groupby("task")
     }
-
-    def spread(column: str) -> dict:
-        values = valid[column].dropna()
-        cv = metrics.coefficient_of_variation(values)
-        return estimate(valid[column], valid["cluster"]) | {
-            "std": float(values.std(ddof=0)) if len(values) else None,
-            "cv": None if np.isnan(cv) else cv,
-        }
 
     words = tokens[tokens["text"] == "shared"].merge(samples[["sample_id", "cluster"]], on="sample_id", how="left")
 
@@ -212,14 +201,26 @@ def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int
         "focus_score": estimate(valid["focus_score"], valid["cluster"]) | focus_and_truth(valid, seed),
         "pointing_game": estimate(valid["pointing_game"], valid["cluster"]),
         "text_image_mass": estimate(valid["text_image_mass"], valid["cluster"]),
-        "entropy": spread("entropy") | {"relative": estimate(valid["relative_entropy"], valid["cluster"])},
-        "salient_regions": spread("salient_regions")
+        "entropy": spread(valid["entropy"], valid["cluster"], seed)
+        | {"relative": estimate(valid["relative_entropy"], valid["cluster"])},
+        "salient_regions": spread(valid["salient_regions"], valid["cluster"], seed)
         | {"fraction": estimate(valid["salient_fraction"], valid["cluster"])},
         "kl": by_category("kl", "kl_floor") | of_samples("kl", "kl_floor"),
         "js": by_category("js", "js_floor") | of_samples("js", "js_floor"),
         "top_k_overlap": by_category("top_k_overlap", "top_k_floor") | of_samples("top_k_overlap", "top_k_floor"),
         "cosine_distance": by_category("cosine_distance", "cosine_floor"),
     } | ({"latent": latent} if valid["latent_entropy"].notna().any() else {})
+
+
+def spread(values: pd.Series, clusters: pd.Series, seed: int) -> dict[str, Any]:
+    """{mean, ci, n} of one value a sample, and its std (over the samples, ddof 0) and cv, as table 2 of the paper."""
+    known = values.dropna()
+    cv = metrics.coefficient_of_variation(known)
+    found = statistics.mean_ci(values.to_numpy(float), clusters.to_numpy(), seed=seed).as_dict()
+    return found | {
+        "std": float(known.std(ddof=0)) if len(known) else None,
+        "cv": None if np.isnan(cv) else cv,
+    }
 
 
 def focus_and_truth(valid: pd.DataFrame, seed: int) -> dict:
