@@ -169,6 +169,15 @@ def has_pixel_limits(name: str) -> bool:
     return check_supported(_config(_locate(name, None), name, False)).has_pixel_limits
 
 
+def pixel_limits(name: str, revision: str | None = None, trust_remote_code: bool = False) -> tuple[int, int] | None:
+    """(smallest, largest) image area that a model's processor resizes to; None for one of a fixed image size."""
+    found = _locate(name, revision)
+    config = _config(found, name, trust_remote_code)
+    if not check_supported(config).has_pixel_limits:
+        return None
+    return family_for(config, _processor(found, name, trust_remote_code, config)).pixel_limits
+
+
 @dataclass(frozen=True)
 class _Found:
     source: str  # a folder or a hub id

@@ -20,6 +20,8 @@ COMMANDS = {
     "train": ("perception_gap.cli.train", "Train a student to look where its teacher looks."),
     "ablate": ("perception_gap.cli.ablate", "Train and measure a matrix of presets and seeds."),
     "latents": ("perception_gap.cli.latents", "Does a LaViT model use its latent tokens? Hide them and see."),
+    "published": ("perception_gap.cli.published", "Figures that papers printed, and what of them recomputes."),
+    "bench": ("perception_gap.cli.bench", "Benchmark suites through lmms-eval: accuracy, comparisons, gaze."),
     "demo": ("perception_gap.cli.demo", "The embedded teacher and student on drawn scenes, start to finish."),
     "scenes": ("perception_gap.cli.scenes", "Draw scenes with known boxes: images and a JSON Lines file."),
     "doctor": ("perception_gap.cli.doctor", "Versions, devices, and what is missing for which command."),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +24,42 @@ def open_image(path: Path) -> Image.Image:
 
     GapcheckError, in one line with the path, for a file that is missing, truncated or no image.
     """
-    # lmms-eval switches this on for the whole process, and half a picture would then pass for a whole one.
     if path.exists() and not path.is_file():
         raise GapcheckError(f"image {path}: is no regular file; expected an image file")
-    lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
-        with Image.open(path) as picture:
+        return _decoded(path, str(path))
+    except FileNotFoundError:
+        raise GapcheckError(f"image {path}: no such file; check the path or pass --image-root") from None
+
+
+def decode_image(data: bytes, name: str) -> Image.Image:
+    """`open_image` of an encoded picture in memory, which errors call `name`."""
+    return _decoded(io.BytesIO(data), name)
+
+
+def _decoded(source: Path | io.BytesIO, name: str) -> Image.Image:
+    try:
+        with whole_images(), Image.open(source) as picture:
             picture.load()
             return _eight_bit(ImageOps.exif_transpose(picture)).convert("RGB")
     except FileNotFoundError:
-        raise GapcheckError(f"image {path}: no such file; check the path or pass --image-root") from None
+        raise
     # Pillow's decoders raise all of these on damaged files (SyntaxError for broken PNG chunks).
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        reason = str(error).split("\n")[0].replace(f" {str(path)!r}", "") or type(error).__name__
-        raise GapcheckError(f"image {path}: cannot be decoded ({reason}); replace the file") from None
+        reason = str(error).split("\n")[0] or type(error).__name__
+        reason = re.sub(r" ('[^']*'|<[^>]*>)$", "", reason)  # the file, which the message names already
+        raise GapcheckError(f"image {name}: cannot be decoded ({reason}); replace the file") from None
+
+
+@contextmanager
+def whole_images() -> Iterator[None]:
+    """While open, Pillow refuses truncated files.
+
+    lmms-eval lets them pass for the whole process, and half a picture then counts as a whole one.
+    """
+    lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        yield
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient
 

@@ -108,6 +108,11 @@ class Family:
         """
         raise UsageError(f"min_pixels and max_pixels mean nothing to {self.name}: its image size is fixed; drop them")
 
+    @property
+    def pixel_limits(self) -> tuple[int, int]:
+        """(smallest, largest) area of a resized image in pixels, of a family that `has_pixel_limits`."""
+        raise NotImplementedError
+
     def geometry(self, inputs: dict[str, Tensor], sizes: Sequence[Sequence[Size]]) -> list[TokenGeometry]:
         """One TokenGeometry per sample; sizes: (height, width) of its original images, in prompt order."""
         result, index = [], 0

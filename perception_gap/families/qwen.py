@@ -28,9 +28,13 @@ class Qwen(Family):
         return TokenGeometry.concatenate([raster] * frames)
 
     def set_pixel_limits(self, min_pixels: int | None, max_pixels: int | None) -> None:
-        processor = self.processor.image_processor
-        low = processor.size["shortest_edge"] if min_pixels is None else min_pixels
-        high = processor.size["longest_edge"] if max_pixels is None else max_pixels
+        low, high = self.pixel_limits
+        low, high = low if min_pixels is None else min_pixels, high if max_pixels is None else max_pixels
         if not 0 < low <= high:
             raise UsageError(f"min_pixels {low} and max_pixels {high}: expected 0 < min_pixels <= max_pixels")
-        processor.size = {"shortest_edge": low, "longest_edge": high}
+        self.processor.image_processor.size = {"shortest_edge": low, "longest_edge": high}
+
+    @property
+    def pixel_limits(self) -> tuple[int, int]:
+        size = self.processor.image_processor.size
+        return size["shortest_edge"], size["longest_edge"]

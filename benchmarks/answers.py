@@ -1,0 +1,163 @@
+"""Answers of a model, and where they are kept: written as they come, found again by everything that decides them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from lmms_eval.api.instance import GenerationResult, Instance, unwrap_generation_output
+from PIL import Image
+
+from perception_gap.errors import GapcheckError
+from perception_gap.store import Parts
+
+SCHEMA_VERSION = 1
+# What lmms-eval's own backends answer when a request failed: no answer, and never one to keep.
+_FAILED = ("[LMMS_EVAL_REQUEST_FAILED", "[LMMS_EVAL_BUDGET_EXCEEDED")
+
+_TEXT, _WHOLE, _NUMBER = pa.string(), pa.int64(), pa.float64()
+ANSWER_SCHEMA = pa.schema({
+    "key": _TEXT, "answer": _TEXT, "seconds": _NUMBER, "n_tokens": _WHOLE, "n_prompt_tokens": _WHOLE,
+    "n_image_tokens": _WHOLE, "heights": pa.list_(_WHOLE), "widths": pa.list_(_WHOLE), "grid_rows": _WHOLE,
+    "grid_cols": _WHOLE, "token_boxes": pa.list_(_NUMBER), "token_images": pa.list_(_WHOLE),
+    "text_image_mass": _NUMBER,
+})  # fmt: skip
+
+
+@dataclass
+class Answer(GenerationResult):
+    """What a model of ours gives for one request; lmms-eval reads `text` and `token_counts`.
+
+    error: why there is no answer, None where there is one. fields: columns of ANSWER_SCHEMA that the model knows.
+    arrays: what goes beside them, such as the attention map (`own`, float32 [N], raw).
+    """
+
+    error: str | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One user turn with its pictures before its text, the form of all tasks of the paper.
+
+    system: the system prompt, None where the messages have none.
+    """
+
+    images: tuple[Image.Image, ...]
+    text: str
+    system: str | None = None
+
+
+def prompt_of(messages: Sequence[dict]) -> Prompt:
+    """GapcheckError for what a Prompt cannot hold: several turns, text before a picture, video, audio."""
+    system = None
+    turns = list(messages)
+    if turns and turns[0]["role"] == "system":
+        system = "".join(part["text"] for part in _parts(turns.pop(0)))
+    if len(turns) != 1 or turns[0]["role"] != "user":
+        raise GapcheckError(f"{len(turns)} turns: gapcheck's models answer one user turn")
+    parts = _parts(turns[0])
+    kinds = [part["type"] for part in parts]
+    n = kinds.count("image")
+    if set(kinds) - {"image", "text"}:
+        raise GapcheckError(f"{sorted(set(kinds) - {'image', 'text'})[0]} input: gapcheck's models see pictures alone")
+    if kinds[:n] != ["image"] * n:
+        raise GapcheckError("text before a picture: gapcheck's models take all pictures first")
+    images = [part["url"] for part in parts[:n]]
+    if not all(isinstance(image, Image.Image) for image in images):
+        raise GapcheckError(f"a picture given as {type(images[0]).__name__}: expected a decoded one")
+    return Prompt(tuple(images), "".join(part["text"] for part in parts[n:]), system)
+
+
+def shown(messages: Sequence[dict]) -> str:
+    """The messages as one text, `<image>` for each picture."""
+    parts = [part for message in messages for part in _parts(message)]
+    return "".join(part["text"] if part["type"] == "text" else f"<{part['type']}>" for part in parts)
+
+
+def images_hash(messages: Sequence[dict]) -> str:
+    """sha256 over mode, size and pixels of every picture, and over whatever else the messages refer to."""
+    digest = hashlib.sha256()
+    for message in messages:
+        for part in _parts(message):
+            if part["type"] == "image" and isinstance(part["url"], Image.Image):
+                picture = part["url"]
+                digest.update(f"{picture.mode} {picture.size}".encode() + picture.tobytes())
+            elif part["type"] != "text":
+                digest.update(str(part.get("url")).encode())
+    return digest.hexdigest()
+
+
+def _parts(message: dict) -> list[dict]:
+    content = message["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+
+
+Ask = Callable[[list[Instance]], Sequence[Any]]
+
+
+class AnswerStore:
+    """Answers by key, a hash of the model's identity, the messages, the pictures and the generation settings.
+
+    identity: everything about the model that decides an answer (weights, precision, libraries, latents, resolution).
+    Several processes may write to one folder; each knows what it wrote and what was there when it opened it.
+    """
+
+    def __init__(
+        self, folder: Path, identity: Sequence[Any], *, made: str = "answers.json", fresh: bool = False
+    ) -> None:
+        self.identity = list(identity)
+        self.parts = Parts(folder, schema=ANSWER_SCHEMA, made=made, fresh=fresh)
+        self.rows = {row["key"]: row for row, _ in self.parts.read(list(self.parts.done()), kinds=())}
+
+    def key(self, messages: Sequence[dict], generation: dict[str, Any]) -> str:
+        said = [[message["role"], shown([message])] for message in messages]
+        decided = [SCHEMA_VERSION, self.identity, said, images_hash(messages), generation]
+        return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+    def through(self, keys: Sequence[str], instances: Sequence[Instance], ask: Ask) -> dict[str, str]:
+        """Ask for what is not there yet, as one batch, and keep it. Returns key → reason of those that failed.
+
+        A failed request is not kept: the next run asks again.
+        """
+        todo = {key: instance for key, instance in zip(keys, instances, strict=True) if key not in self.rows}
+        if not todo:
+            return {}
+        rows: list[dict[str, Any]] = []
+        arrays: dict[str, np.ndarray] = {}
+        failed: dict[str, str] = {}
+        for key, output in zip(todo, ask(list(todo.values())), strict=True):
+            answer = _answer(output)
+            if answer.error is not None:
+                failed[key] = answer.error
+                continue
+            counts = answer.token_counts
+            row = {
+                "key": key, "answer": answer.text, "n_tokens": counts.output_tokens if counts else None,
+                "n_prompt_tokens": counts.input_tokens if counts else None,
+            } | answer.fields  # fmt: skip
+            rows.append({name: row.get(name) for name in ANSWER_SCHEMA.names})
+            arrays |= {f"{key}/{kind}": array for kind, array in answer.arrays.items()}
+        if rows:
+            self.parts.write(rows, arrays)
+            self.rows |= {row["key"]: row for row in rows}
+        return failed
+
+
+def _answer(output: Any) -> Answer:
+    """What any lmms-eval backend returned, as an Answer."""
+    if isinstance(output, Answer):
+        return output
+    text, counts = unwrap_generation_output(output)
+    if text.startswith(_FAILED):
+        return Answer("", error=f"the backend gave no answer: {' '.join(text.split())[:200]}")
+    if not text.strip():
+        return Answer("", error="the backend returned no text, as it also does when a request fails; see its log")
+    return Answer(text, counts)

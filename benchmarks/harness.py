@@ -1,0 +1,242 @@
+"""`gapcheck bench`: every model over every task, in this process, one batch at a time, resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from lmms_eval.api.model import lmms
+from loguru import logger
+from tqdm import tqdm
+
+from benchmarks import models, results
+from benchmarks.answers import AnswerStore, images_hash, prompt_of, shown
+from benchmarks.models import Asked
+from benchmarks.suites import Suite, open_suites
+from benchmarks.suites.questions import Question
+from perception_gap.analysis import versions
+from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.store import write_json
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `gapcheck bench`. limit: documents a task; seed: of drawn scenes and of the bootstrap."""
+
+    models: tuple[str, ...]
+    suites: tuple[str, ...]
+    out: Path
+    data_root: Path | None = None
+    limit: int | None = None
+    seed: int = 0
+    asked: Asked = field(default_factory=Asked)
+    max_new_tokens: int | None = None
+    own_resolution: bool = False
+    baseline: str | None = None
+    fresh: bool = False
+    command: str = ""
+
+
+@dataclass
+class Record:
+    """One document as it was asked: `key` finds its answer, None where it has none, and `error` says why."""
+
+    index: int
+    question: Question
+    prompt: str = ""
+    image_hash: str = ""
+    pictures: tuple[str, ...] = ()
+    key: str | None = None
+    error: str | None = None
+
+
+def bench(request: Request, *, progress: bool = True, say: Callable[[str], None] = print) -> results.Bench | None:
+    """Ask, score, summarise; what OUT holds is not asked again. None in all processes but the first.
+
+    UsageError, before anything is asked, for an unknown task, missing data and a model that does not open.
+    """
+    _quiet()
+    state = PartialState(cpu=not torch.cuda.is_available())
+    if request.baseline is not None and request.baseline not in request.models:
+        raise UsageError(f"--baseline {request.baseline}: expected one of {', '.join(request.models)}")
+    _claim(request.out)
+    with state.main_process_first():  # scenes are drawn once
+        suites = open_suites(request.suites, request.data_root, request.out / "data", request.limit, request.seed)
+    models.check(request.models, request.asked)
+    asked, line = request.asked, None
+    if not request.own_resolution:
+        asked, line = models.common_resolution(request.models, asked)
+    folders = _folders(request)
+    if state.is_main_process:
+        if line:
+            say(line)
+        write_json(request.out / "bench.json", _describe(request, asked, suites, folders))
+    done = []
+    for name in request.models:
+        found = _one_model(name, request, asked, suites, folders[name], state, progress)
+        if found is not None:
+            done.append(found)
+    return results.finish(request.out, done, request.baseline or request.models[0], request.seed) if done else None
+
+
+def _one_model(
+    name: str,
+    request: Request,
+    asked: Asked,
+    suites: Sequence[Suite],
+    folder: Path,
+    state: PartialState,
+    progress: bool,
+) -> results.ModelResult | None:
+    model = models.open_model(name, asked)
+    info = {"schema_version": SCHEMA_VERSION, "model": models.facts(name, model), "asked": asdict(asked),
+            "versions": versions(), "command": request.command}  # fmt: skip
+    identity = models.identity(name, model)
+    with state.main_process_first():
+        store = AnswerStore(folder, identity, made="run.json", fresh=request.fresh and state.is_main_process)
+        if state.is_main_process:
+            write_json(folder / "run.json", info)
+            (folder / "summary.json").unlink(missing_ok=True)  # an unfinished run must not show an older summary
+    asked_all: dict[str, list[Record]] = {}
+    for suite in suites:
+        records = _one_suite(model, name, suite, store, request, state, progress)
+        gathered: list[Record] = gather_object(records)
+        asked_all[suite.name] = sorted(gathered, key=lambda record: record.index)
+    del model
+    models.forget()
+    if not state.is_main_process:
+        return None
+    store = AnswerStore(folder, identity, made="run.json")  # with what the other processes wrote
+    return results.finish_model(name, folder, store, suites, asked_all, info, request.seed)
+
+
+def _one_suite(
+    model: lmms, name: str, suite: Suite, store: AnswerStore, request: Request, state: PartialState, progress: bool
+) -> list[Record]:
+    """This process's share of a task, asked batch by batch; each batch is kept before the next begins."""
+    n = min(len(suite), request.limit or len(suite))
+    mine = range(state.process_index, n, state.num_processes)
+    model.task_dict = {suite.name: {suite.split: suite.docs}}
+    records: list[Record] = []
+    size = request.asked.batch_size
+    hidden = not progress or not state.is_main_process
+    with tqdm(total=len(mine), desc=f"{name} {suite.name}", unit="question", disable=hidden) as bar:
+        for start in range(0, len(mine), size):
+            batch = [_record(suite, index, store, request) for index in mine[start : start + size]]
+            ready = [record for record in batch if record.key is not None]
+            requests = [suite.request(record.index, simple=model.is_simple) for record in ready]
+            for instance in requests:
+                _generation(instance.args, request)
+            failed = store.through([str(r.key) for r in ready], requests, model.generate_until)
+            for record in ready:
+                reason = failed.get(str(record.key))
+                if reason is not None:
+                    record.key, record.error = None, reason
+            records += batch
+            bar.update(len(batch))
+    return records
+
+
+def _record(suite: Suite, index: int, store: AnswerStore, request: Request) -> Record:
+    """The document's prompt and key, or why it cannot be asked."""
+    question = suite.question(index)
+    try:
+        messages = suite.messages(index)
+    except GapcheckError as error:
+        return Record(index, question, error=str(error))
+    hashed = images_hash(messages)
+    pictures: tuple[str, ...] = ()
+    if request.asked.gaze:
+        try:
+            pictures = _keep_pictures(request.out / "images", hashed, prompt_of(messages).images)
+        except GapcheckError as error:
+            return Record(index, question, shown(messages), hashed, error=str(error))
+    generation = _generation(suite.request(index).args, request)
+    return Record(index, question, shown(messages), hashed, pictures, store.key(messages, generation))
+
+
+def _generation(arguments: tuple, request: Request) -> dict[str, Any]:
+    """The generation settings in a request's arguments, after --max-new-tokens."""
+    generation = next(argument for argument in arguments if isinstance(argument, dict))
+    if request.max_new_tokens is not None:
+        generation["max_new_tokens"] = request.max_new_tokens
+    return generation
+
+
+def _keep_pictures(folder: Path, name: str, images: Sequence[Any]) -> tuple[str, ...]:
+    """The pictures beside the maps, for overlays; relative to OUT."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for i, image in enumerate(images):
+        path = folder / f"{name[:16]}-{i}.png"
+        if not path.exists():
+            aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+            image.save(aside, "PNG", compress_level=1)
+            os.replace(aside, path)
+        names.append(f"{folder.name}/{path.name}")
+    return tuple(names)
+
+
+def _claim(out: Path) -> None:
+    """UsageError for a folder that holds something else, or cannot be written."""
+    try:
+        foreign = sorted(p.name for p in out.iterdir() if p.name != "data") if out.is_dir() else []
+        if foreign and not (out / "bench.json").is_file():
+            raise UsageError(f"--out {out}: holds other files ({foreign[0]}); choose a new folder")
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written ({error.strerror}); choose another folder") from None
+    try:
+        made = json.loads((out / "bench.json").read_text()) if (out / "bench.json").is_file() else {}
+        version = made.get("schema_version", SCHEMA_VERSION)
+    except (ValueError, AttributeError):
+        raise UsageError(f"{out / 'bench.json'}: is not valid JSON; choose a new --out") from None
+    if version != SCHEMA_VERSION:
+        raise UsageError(f"--out {out}: written in bench schema {version}, this gapcheck writes {SCHEMA_VERSION}")
+
+
+def _folders(request: Request) -> dict[str, Path]:
+    """One folder a model, named after it; the latents' treatment is part of the name."""
+    found: dict[str, Path] = {}
+    for name in request.models:
+        slug = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-")
+        if request.asked.latents != "force" and models.has_latents(name, request.asked):
+            slug += f"-{request.asked.latents}"
+        taken = {path.name for path in found.values()}
+        found[name] = request.out / (slug if slug not in taken else f"{slug}-{len(found)}")
+    return found
+
+
+def _describe(request: Request, asked: Asked, suites: Sequence[Suite], folders: dict[str, Path]) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": request.command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "models": {name: folder.name for name, folder in folders.items()},
+        "tasks": {suite.name: len(suite) for suite in suites},
+        "limit": request.limit,
+        "seed": request.seed,
+        "asked": asdict(asked),
+        "data_root": None if request.data_root is None else str(request.data_root),
+        "versions": versions(),
+    }
+
+
+def _quiet() -> None:
+    """Warnings only, and on stderr: lmms-eval logs to stdout, and `datasets` draws bars of its own."""
+    logger.remove()
+    logger.add(sys.stderr, level="ERROR", format="{level}: {message}")
+    datasets.disable_progress_bars()

@@ -1,0 +1,140 @@
+"""What `gapcheck bench` asks: models of ours, or any backend of lmms-eval, opened one at a time."""
+
+from __future__ import annotations
+
+import difflib
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from lmms_eval.api.model import lmms
+
+from benchmarks.plugin import Lavit
+from perception_gap import loading
+from perception_gap.analysis import model_facts
+from perception_gap.errors import UsageError
+
+BACKEND = "lmms-eval:"
+_SECRET = ("key", "token", "secret", "password")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How every model is asked. load: options of `perception_gap.load`."""
+
+    latents: str = "force"
+    system: str | None = None
+    batch_size: int = 8
+    gaze: bool = False
+    layers: str = "all"
+    load: dict[str, Any] = field(default_factory=dict)
+
+
+def check(names: Sequence[str], asked: Asked) -> None:
+    """UsageError for a model that would not open, before any is asked; weights are not read."""
+    if len(set(names)) != len(names):
+        raise UsageError(f"models {', '.join(names)}: expected each once")
+    latent = []
+    for name in names:
+        if name.startswith(BACKEND):
+            _backend(name)
+            if asked.gaze:
+                raise UsageError(f"--gaze: {name} shows no attention; leave it out, or give --gaze to models that do")
+            continue
+        loading.check(name, asked.load.get("revision"), asked.load.get("trust_remote_code", False))
+        latent.append(has_latents(name, asked))
+    if asked.latents != "force" and not any(latent):
+        raise UsageError(f"--latents {asked.latents}: none of {', '.join(names)} has latent tokens; leave it out")
+
+
+def has_latents(name: str, asked: Asked) -> bool:
+    """Whether a model inserts latent tokens; a foreign backend is not asked."""
+    from lavit import checkpoint
+
+    own = not name.startswith(BACKEND)
+    return own and checkpoint.has_latents(checkpoint.facts_of(name, asked.load.get("revision")))
+
+
+def common_resolution(names: Sequence[str], asked: Asked) -> tuple[Asked, str | None]:
+    """One pixel limit for all: that of the first model that has limits, unless one was given; and a line that says so.
+
+    Models that resize to a fixed size keep it. None where all agree already.
+    """
+    limits = {}
+    for name in names:
+        if not name.startswith(BACKEND):
+            found = loading.pixel_limits(name, asked.load.get("revision"), asked.load.get("trust_remote_code", False))
+            if found is not None:
+                limits[name] = found
+    given = {k: asked.load[k] for k in ("min_pixels", "max_pixels") if k in asked.load}
+    wanted = {(given.get("min_pixels", low), given.get("max_pixels", high)) for low, high in limits.values()}
+    if len(wanted) < 2:
+        return asked, None
+    first = next(iter(limits))
+    low, high = limits[first]
+    low, high = given.get("min_pixels", low), given.get("max_pixels", high)
+    line = (
+        f"image size: {low} to {high} pixels for all, as {first} has it, since the models differ "
+        "(--own-resolution leaves each its own)"
+    )
+    return replace(asked, load=asked.load | {"min_pixels": low, "max_pixels": high}), line
+
+
+def open_model(name: str, asked: Asked) -> lmms:
+    """The model as an lmms-eval backend, silent."""
+    if name.startswith(BACKEND):
+        return _open_backend(name, asked.batch_size)
+    latents = asked.latents if has_latents(name, asked) else "force"
+    limits = loading.has_pixel_limits(name)
+    load = {k: v for k, v in asked.load.items() if limits or k not in ("min_pixels", "max_pixels")}
+    model = Lavit(
+        name, batch_size=asked.batch_size, system=asked.system, gaze=asked.gaze, layers=asked.layers, latents=latents,
+        **load,
+    )  # fmt: skip
+    model.progress = False
+    return model
+
+
+def identity(name: str, model: lmms) -> list[Any]:
+    """Everything about a model that decides an answer; of a foreign backend no more than its name is known."""
+    return model.identity() if isinstance(model, Lavit) else [name]
+
+
+def facts(name: str, model: lmms) -> dict[str, Any]:
+    return model_facts(model.loaded) if isinstance(model, Lavit) else {"name": name, "revision": None}
+
+
+def forget() -> None:
+    """Free what the last model held."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _backend(name: str) -> tuple[str, str]:
+    """(backend, arguments) of `lmms-eval:NAME,key=value,..`; UsageError for an unknown one, and for secrets."""
+    from lmms_eval.models import list_available_models
+
+    backend, _, arguments = name.removeprefix(BACKEND).partition(",")
+    known = list_available_models(include_aliases=True)
+    if backend not in known:
+        near = difflib.get_close_matches(backend, known, n=3) or ["openai", "vllm", "litellm"]
+        raise UsageError(f"model {name!r}: lmms-eval has no backend {backend!r}; did you mean {', '.join(near)}?")
+    for argument in arguments.split(","):
+        key = argument.partition("=")[0].lower()
+        if any(secret in key.split("_") for secret in _SECRET):
+            raise UsageError(f"model argument {key!r}: would be written into the run; set OPENAI_API_KEY (or the like)")
+    return backend, arguments
+
+
+def _open_backend(name: str, batch_size: int) -> lmms:
+    from lmms_eval.models import get_model
+
+    backend, arguments = _backend(name)
+    try:
+        return get_model(backend).create_from_arg_string(arguments, {"batch_size": batch_size})
+    except Exception as error:  # other people's constructors: a missing key, package or server
+        text = " ".join(str(error).split())[:300]
+        raise UsageError(f"model {name!r} does not open: {type(error).__name__}: {text}") from error

@@ -1,0 +1,207 @@
+"""From answers to a finished benchmark: rows with both verdicts, maps and their metrics, accuracies, comparisons.
+
+OUT/bench.json  summary.json  comparisons.csv  disagreements.csv
+OUT/MODEL/run.json  samples.parquet  summary.json  [maps.safetensors]  parts/
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks import comparison
+from benchmarks.answers import AnswerStore
+from benchmarks.suites import Suite
+from perception_gap.datasets.scenes import CHANCE
+from perception_gap.statistics import mean_ci
+from perception_gap.store import ArrayFile, write_json, write_table, write_text
+from perception_gap.summary import normalised, one_map, spread
+
+if TYPE_CHECKING:
+    from benchmarks.harness import Record
+
+MAP_METRICS = ("focus_score", "focus_lift", "pointing_game", "entropy", "relative_entropy", "salient_regions")
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """One model's rows (samples.parquet) and summary; `name` as on the command line."""
+
+    name: str
+    samples: pd.DataFrame
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A finished benchmark. comparisons: `comparison.compare` of every model with the baseline, with its `model`."""
+
+    out: Path
+    models: list[ModelResult]
+    baseline: str
+    comparisons: pd.DataFrame
+    disagreements: pd.DataFrame
+
+    @property
+    def n_failed(self) -> int:
+        return sum(int((m.samples["status"] != "ok").sum()) for m in self.models)
+
+    @property
+    def n_valid(self) -> int:
+        return sum(int((m.samples["status"] == "ok").sum()) for m in self.models)
+
+
+def finish_model(
+    name: str, folder: Path, store: AnswerStore, suites: Sequence[Suite], asked: Mapping[str, list[Record]],
+    info: dict[str, Any], seed: int,
+) -> ModelResult:  # fmt: skip
+    """Score every answer with both scorers, write rows and maps, the summary last."""
+    tables, summaries = [], {}
+    gaze = bool(info["asked"]["gaze"])
+    maps = ArrayFile(folder / "maps.safetensors") if gaze else None
+    for suite in suites:
+        records = asked[suite.name]
+        rows = [_row(suite, record, store) for record in records]
+        _unique_ids(rows)
+        scored = suite.verdicts([row["answer"] or "" for row in rows])
+        for row, record, (values, error) in zip(rows, records, scored, strict=True):
+            _judge(row, record, suite, values, error)
+        if maps is not None:
+            _read_maps(rows, store, maps)
+        table = pd.DataFrame(rows)
+        tables.append(table)
+        metrics = suite.aggregate([values for values, _ in scored if values is not None])
+        summaries[suite.name] = summarise(suite, table, metrics, seed, gaze)
+    samples = pd.concat(tables, ignore_index=True).drop(columns=["key"])
+    write_table(folder / "samples.parquet", samples)
+    if maps is not None:
+        maps.close()
+    failed = int((samples["status"] != "ok").sum())
+    summary = {"model": name, "n_samples": len(samples), "n_failed": failed, "tasks": summaries}
+    write_json(folder / "summary.json", summary)
+    return ModelResult(name, samples, summary)
+
+
+def _row(suite: Suite, record: Record, store: AnswerStore) -> dict[str, Any]:
+    question, boxes = record.question, record.question.boxes
+    stored = store.rows.get(record.key or "", dict.fromkeys(store.parts.schema.names))
+    return dict(stored) | {
+        "key": record.key, "sample_id": question.id, "task": suite.name, "doc_id": record.index,
+        "category": question.category, "pair": question.pair,
+        # Questions about one picture are not independent; without a picture a row stands alone.
+        "cluster": question.pair or record.image_hash[:16] or None, "image_hash": record.image_hash,
+        "images": list(record.pictures), "question": question.text, "prompt": record.prompt,
+        "references": list(question.references), "options": list(question.options),
+        "boxes": [float(v) for box in boxes for v in box], "box_images": [0] * len(boxes),
+        "status": "failed" if record.key is None else "ok", "error": record.error,
+    }  # fmt: skip
+
+
+def _unique_ids(rows: list[dict[str, Any]]) -> None:
+    """Ids that a data set gives twice get the document's number behind them."""
+    ids = pd.Series([row["sample_id"] for row in rows])
+    for row, twice in zip(rows, ids.duplicated(keep=False), strict=True):
+        if twice:
+            row["sample_id"] = f"{row['sample_id']}#{row['doc_id']}"
+
+
+def _judge(row: dict[str, Any], record: Record, suite: Suite, values: dict | None, error: str | None) -> None:
+    """Both verdicts of a row. A failed row is wrong in both; what a scorer cannot say is None.
+
+    correct: lmms-eval's, the one that published figures rest on; a score between 0 and 1 counts from 0.5.
+    """
+    score = suite.verdict(values)
+    ok = row["status"] == "ok"
+    row["lmms_score"] = score if ok else 0.0
+    row["lmms_error"] = error
+    row["correct"] = (None if score is None else score >= 0.5) if ok else False
+    row["strict_correct"] = record.question.strict(row["answer"]) if ok else False
+
+
+def _read_maps(rows: list[dict[str, Any]], store: AnswerStore, maps: ArrayFile) -> None:
+    by_key: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        row |= dict.fromkeys(MAP_METRICS, math.nan)
+        if row["key"] is not None:
+            by_key.setdefault(row["key"], []).append(row)
+    for stored, arrays in store.parts.read(list(by_key)):
+        for row in by_key[stored["key"]]:
+            found = one_map(row, arrays["own"])
+            row |= {name: found[name] for name in MAP_METRICS}
+            maps.add(f"{row['task']}/{row['sample_id']}/own", normalised(arrays["own"]))
+
+
+def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, seed: int, gaze: bool) -> dict[str, Any]:
+    """One task of one model; every estimate {mean, ci, n}, fractions 0–1, undefined null."""
+    ok = table[table["status"] == "ok"]
+    clusters = table["cluster"].to_numpy()
+
+    def share(column: str) -> dict[str, Any]:
+        return comparison.accuracy(table[column].to_numpy(), clusters, seed=seed).as_dict()
+
+    def mean(column: str) -> dict[str, Any]:
+        return mean_ci(ok[column].to_numpy(float), ok["cluster"].to_numpy(), seed=seed).as_dict()
+
+    defined = table["correct"].notna() & table["strict_correct"].notna()
+    limit = suite.task.config.generation_kwargs.get("max_new_tokens")
+    found: dict[str, Any] = {
+        "n": len(table),
+        "n_failed": len(table) - len(ok),
+        "n_unscored": int(ok["correct"].isna().sum()),
+        "n_empty": int((ok["answer"].str.strip() == "").sum()),
+        "n_cut": int((ok["n_tokens"] >= limit).sum()) if limit else 0,
+        "accuracy": share("correct"),
+        "strict_accuracy": share("strict_correct"),
+        "n_disagree": int((table["correct"] != table["strict_correct"])[defined].sum()),
+        "chance": _chance(suite, table),
+        "lmms_eval": metrics,
+        "image_tokens": mean("n_image_tokens"),
+        "answer_tokens": mean("n_tokens"),
+        "seconds": mean("seconds"),
+    }
+    if table["pair"].notna().any():
+        pairs = comparison.per_cluster_all(table["correct"].to_numpy(), table["pair"].to_numpy(), size=2)
+        found["pair_accuracy"] = comparison.accuracy(pairs.to_numpy(), seed=seed).as_dict()
+    if gaze:
+        found["gaze"] = {name: spread(ok[name], ok["cluster"], seed) for name in MAP_METRICS}
+    return found
+
+
+def _chance(suite: Suite, table: pd.DataFrame) -> float | None:
+    """What blind guessing over the options scores; None for a task with a free answer."""
+    if suite.name.startswith("scenes_"):
+        return CHANCE[suite.name.removeprefix("scenes_")]
+    counts = table["options"].str.len()
+    return float((1 / counts).mean()) if len(counts) and (counts > 1).all() else None
+
+
+def finish(out: Path, done: Sequence[ModelResult], baseline: str, seed: int) -> Bench:
+    """What only all models together say: comparisons with the baseline, and where the two scorers disagree."""
+    frame = pd.concat([m.samples.assign(model=m.name) for m in done], ignore_index=True)
+    others = [m.name for m in done if m.name != baseline]
+    compared = [comparison.compare(frame, baseline, name, seed=seed).assign(model=name) for name in others]
+    comparisons = pd.concat(compared, ignore_index=True) if compared else pd.DataFrame()
+    defined = frame["correct"].notna() & frame["strict_correct"].notna()
+    columns = ["model", "task", "sample_id", "references", "answer", "correct", "strict_correct"]
+    disagreements = frame.loc[defined & (frame["correct"] != frame["strict_correct"]), columns]
+    write_text(out / "comparisons.csv", comparisons.to_csv(index=False))
+    write_text(out / "disagreements.csv", disagreements.to_csv(index=False))
+    summary = {
+        "baseline": baseline,
+        "models": {m.name: m.summary for m in done},
+        "comparisons": [_plain(row) for row in comparisons.to_dict("records")],
+    }
+    write_json(out / "summary.json", summary)
+    return Bench(out, list(done), baseline, comparisons, disagreements)
+
+
+def _plain(row: dict[Any, Any]) -> dict[str, Any]:
+    """For JSON: numpy's numbers as Python's, NaN as null."""
+    plain = {str(k): v.item() if isinstance(v, np.generic) else v for k, v in row.items()}
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in plain.items()}

@@ -1,0 +1,81 @@
+"""`gapcheck bench`: models over benchmark suites through lmms-eval's definitions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from perception_gap.cli.model_options import model_options, pop_load
+
+SHOWN = 10  # disagreements of the two scorers on the terminal; all are in disagreements.csv
+
+
+@click.command(epilog="Example: gapcheck bench tiny:teacher tiny:student --suite scenes --limit 40 --out runs/bench")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option(
+    "--suite", "suites", default="scenes", show_default=True, metavar="paper|scenes|vstar|TASK,..",
+    help="Suites, groups and tasks of lmms-eval, comma-separated.",
+)  # fmt: skip
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder with the data sets, instead of the hub.")
+@click.option("--limit", type=click.IntRange(min=1), help="First N questions of each task (scenes: 200 by default).")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/bench"), show_default=True)
+@click.option("--baseline", metavar="MODEL", help="The model that others are compared with [default: the first].")
+@click.option("--gaze", is_flag=True, help="Also read the attention map of every answer.")
+@click.option("--layers", default="all", show_default=True, help="Of the maps: all, lastN, or indices.")
+@click.option(
+    "--latents", default="force", show_default=True,
+    type=click.Choice(["force", "none", "mask", "template", "blind"]), help="Latent tokens of LaViT models.",
+)  # fmt: skip
+@click.option("--system", help="System prompt.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), help="Instead of each task's own limit.")
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1))
+@click.option("--own-resolution", is_flag=True, help="Leave each model its own image size.")
+@model_options
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes and bootstrap.")
+@click.option("--fresh", is_flag=True, help="Forget what the output folder holds.")
+@click.option("--strict", is_flag=True, help="Exit 1 if any question failed.")
+def command(models: tuple[str, ...], suites: str, strict: bool, **options) -> None:
+    """Ask every MODEL the questions of benchmark suites, and compare them on the same samples.
+
+    MODEL is a hub id, a folder, tiny:NAME, or lmms-eval:BACKEND,key=value,.. for any backend of lmms-eval
+    (lmms-eval:openai,model_version=gpt-4o). The same command resumes a killed run; under torchrun the questions are
+    shared out. Exit status: 0 if any answer is valid, 1 if none (or with --strict if any failed), 2 for wrong usage.
+    """
+    load = pop_load(options)
+    from benchmarks.harness import Asked, Request, bench
+
+    asked = Asked(load=load, **{k: options.pop(k) for k in ("latents", "system", "batch_size", "gaze", "layers")})
+    command_line = " ".join(["gapcheck", *sys.argv[1:]])
+    request = Request(models, tuple(suites.split(",")), asked=asked, command=command_line, **options)
+    done = bench(request, say=click.echo)
+    sys.exit(0 if done is None else show(done, strict=strict))
+
+
+def show(done, *, strict: bool) -> int:
+    """Tables, disagreements, failures; the exit status."""
+    from benchmarks import tables
+
+    parts = [tables.accuracies(done), tables.costs(done), tables.gaze(done), tables.beside(done)]
+    if len(done.models) > 1:
+        parts += [tables.comparisons(done), "\n".join(tables.power(done))]
+    text = "\n\n".join(part for part in parts if part)
+    click.echo(f"\n{text}\n")
+    (done.out / "tables.md").write_text(text + "\n", encoding="utf-8")
+    if n := len(done.disagreements):
+        click.echo(f"{n} answers that lmms-eval and the strict reader judge differently (disagreements.csv):")
+        for row in done.disagreements.head(SHOWN).itertuples():
+            verdict = "right" if row.correct else "wrong"
+            answer = " ".join(str(row.answer).split())[:60]
+            click.echo(f"  {row.task} {row.sample_id}: {answer!r} for {row.references[0]!r} is {verdict} to lmms-eval")
+    for m in done.models:
+        for (task, reason), group in m.samples[m.samples["status"] != "ok"].groupby(["task", "error"]):
+            click.echo(
+                f"{m.name} {task}: {len(group)} failed × {reason} (first: {group['sample_id'].iloc[0]})", err=True
+            )
+        for (task, reason), group in m.samples[m.samples["lmms_error"].notna()].groupby(["task", "lmms_error"]):
+            click.echo(f"{m.name} {task}: {len(group)} unscored × {reason}", err=True)
+    total = done.n_valid + done.n_failed
+    click.echo(f"bench {done.out}: {done.n_valid} of {total} answers valid, {done.n_failed} failed")
+    return 1 if not done.n_valid or (strict and done.n_failed) else 0
