@@ -152,8 +152,9 @@ def _one_suite(
 
 def _record(suite: Suite, index: int, store: AnswerStore, request: Request) -> Record:
     """The document's prompt and key, or why it cannot be asked."""
-    question = suite.question(index)
+    question = Question(str(index), "", ())
     try:
+        question = suite.question(index)
         messages = suite.messages(index)
     except GapcheckError as error:
         return Record(index, question, error=str(error))

@@ -1,6 +1,6 @@
 """gapcheck's models for lmms-eval: `gapcheck_hf` is whatever `perception_gap.load` opens, `lavit` adds latent tokens.
 
-Found through the entry point group `lmms_eval.models` (`benchmarks.manifests`), so lmms-eval's own command line knows them:
+Found through the entry point group `lmms_eval.models` (`benchmarks.manifests`), so lmms-eval's command line has them:
 `python -m lmms_eval --model lavit --model_args pretrained=FOLDER,latents=mask --tasks mmvp`.
 """
 
