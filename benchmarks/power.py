@@ -104,3 +104,24 @@ def worth(n: int, points: float = 5, *, discordance: float) -> str:
         f"{100 * discordance:g} % the exact McNemar test finds such a difference with a power of {100 * chance:.0f} %; "
         f"with {100 * POWER:.0f} %, {least}"
     )
+
+
+def main() -> None:
+    """What a 5-point difference is worth on the suites of the paper, as a Markdown table."""
+    from tabulate import tabulate
+
+    from benchmarks.published import for_task
+    from benchmarks.suites.catalog import PAPER
+
+    rows = []
+    for task in PAPER:
+        n = next(figure.n for figure in for_task(task) if figure.n)
+        chances = [f"{100 * power(n, 0.05, share):.0f} %" for share in (0.2, 0.3)]
+        smallest = [f"{100 * detectable(n, share):.1f}" for share in (0.2, 0.3)]
+        rows.append([task, n, f"{5 * n / 100:g}", chances[0], smallest[0], chances[1], smallest[1]])
+    head = ["task", "questions", "5 points are", "power at 20 % discordant", "80 % power from", "at 30 %", "80 % from"]
+    print(tabulate(rows, headers=head, tablefmt="github", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()

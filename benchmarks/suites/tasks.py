@@ -17,9 +17,10 @@ from lmms_eval.api.reasoning import parse_reasoning_tags_config, strip_reasoning
 from lmms_eval.api.task import ConfigurableMessagesTask, ConfigurableTask
 
 from benchmarks.suites.catalog import SCENES, choose, definition
-from benchmarks.suites.docs import Docs, open_docs, split_of, undecoded
+from benchmarks.suites.docs import Docs, open_docs, undecoded
 from benchmarks.suites.questions import Question, read
 from benchmarks.suites.scenes.task import scene_docs
+from benchmarks.suites.sources import split_of
 from perception_gap.datasets.images import whole_images
 from perception_gap.errors import GapcheckError, UsageError
 
