@@ -103,7 +103,7 @@ def _one_model(
 ) -> results.ModelResult | None:
     model = models.open_model(name, asked)
     info = {"schema_version": SCHEMA_VERSION, "model": models.facts(name, model), "asked": asdict(asked),
-            "versions": versions(), "command": request.command}  # fmt: skip
+            "max_new_tokens": request.max_new_tokens, "versions": versions(), "command": request.command}  # fmt: skip
     identity = models.identity(name, model)
     with state.main_process_first():
         store = AnswerStore(folder, identity, made="run.json", fresh=request.fresh and state.is_main_process)

@@ -77,7 +77,8 @@ def finish_model(
         table = pd.DataFrame(rows)
         tables.append(table)
         metrics = suite.aggregate([values for values, _ in scored if values is not None])
-        summaries[suite.name] = summarise(suite, table, metrics, seed, gaze)
+        limit = info["max_new_tokens"] or suite.task.config.generation_kwargs.get("max_new_tokens")
+        summaries[suite.name] = summarise(suite, table, metrics, limit, seed, gaze)
     samples = pd.concat(tables, ignore_index=True).drop(columns=["key"])
     write_table(folder / "samples.parquet", samples)
     if maps is not None:
@@ -137,8 +138,13 @@ def _read_maps(rows: list[dict[str, Any]], store: AnswerStore, maps: ArrayFile) 
             maps.add(f"{row['task']}/{row['sample_id']}/own", normalised(arrays["own"]))
 
 
-def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, seed: int, gaze: bool) -> dict[str, Any]:
-    """One task of one model; every estimate {mean, ci, n}, fractions 0–1, undefined null."""
+def summarise(
+    suite: Suite, table: pd.DataFrame, metrics: dict, limit: int | None, seed: int, gaze: bool
+) -> dict[str, Any]:
+    """One task of one model; every estimate {mean, ci, n}, fractions 0–1, undefined null.
+
+    metrics: lmms-eval's own figures. limit: the most tokens an answer could have.
+    """
     ok = table[table["status"] == "ok"]
     clusters = table["cluster"].to_numpy()
 
@@ -149,7 +155,6 @@ def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, seed: int, gaze:
         return mean_ci(ok[column].to_numpy(float), ok["cluster"].to_numpy(), seed=seed).as_dict()
 
     defined = table["correct"].notna() & table["strict_correct"].notna()
-    limit = suite.task.config.generation_kwargs.get("max_new_tokens")
     found: dict[str, Any] = {
         "n": len(table),
         "n_failed": len(table) - len(ok),

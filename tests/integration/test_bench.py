@@ -127,6 +127,8 @@ def test_other_settings_ask_again_and_the_old_answers_stay(scenes, tmp_path):
     rows = samples(out)
     assert (rows["n_tokens"] <= 2).all()
     assert len(rows) == 8
+    found = json.loads((out / "summary.json").read_text())["models"]["tiny:teacher"]["tasks"]["scenes_pairs"]
+    assert found["n_cut"] == (rows["n_tokens"] == 2).sum() > 0
 
 
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "llava_next"])
