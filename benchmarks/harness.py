@@ -30,6 +30,10 @@ from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.store import write_json
 
 SCHEMA_VERSION = 1
+# What OUT may hold before its bench.json: drawn scenes, and what a full disk or a kill left of bench.json itself.
+_BEFORE = re.compile(r"data|bench\.json\.\d+\.tmp")
+# What OUT holds beside the models' folders.
+_TAKEN = {"data", "images", "bench.json", "summary.json", "comparisons.csv", "disagreements.csv", "tables.md"}
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,7 @@ def _one_suite(
                 if reason is not None:
                     record.key, record.error = None, reason
             records += batch
+            suite.docs.forget()
             bar.update(len(batch))
     return records
 
@@ -194,7 +199,7 @@ def _keep_pictures(folder: Path, name: str, images: Sequence[Any]) -> tuple[str,
 def _claim(out: Path) -> None:
     """UsageError for a folder that holds something else, or cannot be written."""
     try:
-        foreign = sorted(p.name for p in out.iterdir() if p.name != "data") if out.is_dir() else []
+        foreign = sorted(p.name for p in out.iterdir() if not _BEFORE.fullmatch(p.name)) if out.is_dir() else []
         if foreign and not (out / "bench.json").is_file():
             raise UsageError(f"--out {out}: holds other files ({foreign[0]}); choose a new folder")
         out.mkdir(parents=True, exist_ok=True)
@@ -210,14 +215,17 @@ def _claim(out: Path) -> None:
 
 
 def _folders(request: Request) -> dict[str, Path]:
-    """One folder a model, named after it; the latents' treatment is part of the name."""
+    """One folder a model, named after it (the end of a long name); the latents' treatment is part of the name."""
     found: dict[str, Path] = {}
+    taken = set(_TAKEN)
     for name in request.models:
-        slug = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-")
+        # A name of dots alone is the folder itself or the one above.
+        slug = re.sub(r"[^A-Za-z0-9._]+", "-", name)[-120:].strip("-.") or "model"
         if request.asked.latents != "force" and models.has_latents(name, request.asked):
             slug += f"-{request.asked.latents}"
-        taken = {path.name for path in found.values()}
-        found[name] = request.out / (slug if slug not in taken else f"{slug}-{len(found)}")
+        free = next(one for one in (slug, *(f"{slug}-{i}" for i in range(1, len(taken) + 2))) if one not in taken)
+        taken.add(free)
+        found[name] = request.out / free
     return found
 
 

@@ -22,6 +22,15 @@ BLINK = {
     ),
     "Spatial_Relation": ("Is the car beneath the cat?", ["yes", "no"], 1),
     "Visual_Similarity": ("Which image is most similar to the reference?", ["the second image", "the third image"], 3),
+    "Art_Style": ("Which image shares the style of the reference?", ["the second image", "the third image"], 3),
+    "Counting": ("How many blue floats are there?", ["0", "3", "2", "1"], 1),
+    "Forensic_Detection": ("Which is the real photo?", [f"the {n} image" for n in ("first", "second", "third")], 4),
+    "Functional_Correspondence": ("Which point corresponds?", ["Point A", "Point B", "Point C", "Point D"], 2),
+    "Jigsaw": ("Which image is the missing part?", ["the second image", "the third image"], 3),
+    "Multi-view_Reasoning": ("Is the camera moving left or right?", ["left", "right"], 2),
+    "Object_Localization": ("Which box is more accurate?", ["Box A", "Box B"], 1),
+    "Semantic_Correspondence": ("Which point corresponds?", ["Point A", "Point B", "Point C", "Point D"], 2),
+    "Visual_Correspondence": ("Which point corresponds?", ["Point A", "Point B", "Point C", "Point D"], 2),
 }
 
 
@@ -38,7 +47,7 @@ def encoded(seed: int, kind: str = "PNG") -> dict:
 
 
 def write_paper(root: Path, n: int = 4) -> Path:
-    """All data sets of the paper's table 1 and HR-Bench 4K, `n` questions each, as `--data-root` takes them."""
+    """Data sets of the paper's table 1, all of BLINK, HR-Bench 4K, `n` questions each, as `--data-root` takes them."""
     mmvp(root / "MMVP", n)
     vstar(root / "lmms-lab-encoder" / "vstar-bench", n)
     for subset in BLINK:

@@ -63,8 +63,10 @@ def definition(task: str) -> dict[str, Any]:
         raise UsageError(f"task {task!r} is a Python class of its own: run it with lmms-eval and --model gapcheck_hf")
     try:
         return _index()._get_config(task)
-    except (ImportError, AttributeError, OSError) as error:  # some tasks need packages of their own
-        raise UsageError(f"task {task!r}: its definition does not load ({error}); install what it needs") from error
+    # The definitions are other people's code: some miss packages, keys or data as soon as they are imported.
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UsageError(f"task {task!r}: its definition does not load ({reason}); give it what it needs") from error
 
 
 def _members(name: str) -> list[str]:
@@ -77,6 +79,9 @@ def _members(name: str) -> list[str]:
     members = index[name]["task"]
     if members == -1:
         members = _index()._get_config(name)["task"]
+    absent = [member for member in members if isinstance(member, str) and member not in index]
+    if absent:
+        raise UsageError(f"group {name!r} names tasks that this lmms-eval does not have: {', '.join(absent)}")
     if not all(isinstance(member, str) for member in members):
         raise UsageError(f"group {name!r} changes the settings of its tasks: name the tasks instead")
     return [task for member in members for task in _members(member)]

@@ -11,6 +11,8 @@ from benchmarks.suites.sources import one_line, table_of
 from perception_gap.datasets import decode_image, open_image
 from perception_gap.errors import GapcheckError, UsageError
 
+_KEPT = 16  # decoded documents; a batch is asked for twice, for its prompts and by the model
+
 
 class Docs:
     """A task's documents with strictly decoded pictures; `table` has the same rows with the pictures encoded.
@@ -28,10 +30,14 @@ class Docs:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if index not in self._last:
-            if len(self._last) >= 64:  # a batch is asked for twice: for its prompts and by the model
-                self._last.clear()
+            if len(self._last) >= _KEPT:
+                self.forget()
             self._last[index] = self._decoded(index)
         return self._last[index]
+
+    def forget(self) -> None:
+        """Let go of decoded pictures; those of an 8K benchmark take 100 MB each."""
+        self._last.clear()
 
     def _decoded(self, index: int) -> dict[str, Any]:
         doc = dict(self.table[index])
@@ -85,9 +91,9 @@ def open_docs(task: str, config: dict[str, Any], data_root: Path | None) -> Docs
 
 
 def undecoded(table: Dataset) -> Dataset:
-    """The same table, pictures as {"bytes", "path"}."""
+    """The same table, pictures as {"bytes", "path"}, as in a Parquet file that `datasets` did not write."""
     for name, kind in table.features.items():
-        if isinstance(kind, Image):
+        if isinstance(kind, Image) or (isinstance(kind, dict) and set(kind) == {"bytes", "path"}):
             table = table.cast_column(name, Image(decode=False))
         elif _holds_pictures(kind):
             table = table.cast_column(name, List(Image(decode=False)))

@@ -40,16 +40,18 @@ class Question:
             right = {_index(reference, self.options) for reference in self.references}
             return None if None in right else chosen_option(answer, self.options) in right
         if self.n_options:
+            letters = string.ascii_uppercase[: self.n_options]
+            if not all(len(reference) == 1 and reference in letters for reference in self.references):
+                return None  # "hidden", as in a test split, or a letter beyond the options
             return option_letter(answer, self.n_options) in self.references
         return any(matches(answer, reference) for reference in self.references)
 
 
 def _index(reference: str, options: tuple[str, ...]) -> int | None:
     """Which option a reference means: a letter by its place, anything else as an answer would be read."""
-    place = string.ascii_uppercase.find(reference.strip("() "))
-    return (
-        place if len(reference.strip("() ")) == 1 and 0 <= place < len(options) else chosen_option(reference, options)
-    )
+    letter = reference.strip("() ")
+    place = string.ascii_uppercase.find(letter) if len(letter) == 1 else -1
+    return place if 0 <= place < len(options) else chosen_option(reference, options)
 
 
 def read(task: str, doc: Doc, index: int, target: Any) -> Question:
@@ -79,12 +81,16 @@ def _blink(doc: Doc, index: int, target: Any) -> Question:
     text = doc.get("question") or doc["prompt"]
     # Two equal texts (in jigsaw-like tasks, or "image" twice) leave the letters alone to tell them apart.
     texts = options if len(set(options)) == len(options) else ()
-    return Question(str(doc.get("idx", index)), text, (letter,), texts, len(options), category=doc.get("sub_task"))
+    return Question(
+        str(doc.get("idx", index)), text, (letter,), texts, len(options) or None, category=doc.get("sub_task")
+    )
 
 
 def _mmstar(doc: Doc, index: int, target: Any) -> Question:
     head, _, tail = str(doc["question"]).partition("Options:")
-    options = tuple(text.rstrip(", ") for text in _marked(tail, r"(?:^|(?<=[\s,]))([A-D])\s*[:.)]"))
+    first = re.match(r"\s*(\(?)A\s*([:.)])", tail)  # its spelling is that of the others
+    mark = rf"(?<![^\s,]){re.escape(first[1])}([A-D])\s*{re.escape(first[2])}" if first else None
+    options = tuple(text.rstrip(", ") for text in _marked(tail, mark)) if mark else ()
     letter = str(doc["answer"]).strip().upper()
     known = options if len(set(options)) == len(options) > string.ascii_uppercase.find(letter) else ()
     identity, category = str(doc.get("index", index)), doc.get("category")
@@ -109,7 +115,9 @@ def _any(doc: Doc, index: int, target: Any) -> Question:
     identity = next((str(doc[k]) for k in ("id", "question_id", "idx", "index") if doc.get(k) is not None), str(index))
     text = next((doc[k] for k in ("question", "prompt", "text", "query") if isinstance(doc.get(k), str)), "")
     options: list = next((doc[k] for k in ("choices", "options") if isinstance(doc.get(k), list)), [])
-    references = tuple(str(t) for t in (target if isinstance(target, list) else [target]))
+    targets = [t for t in (target if isinstance(target, list) else [target]) if t is not None]
+    # Beside options a number may be a place or a text: undefined.
+    references = () if options and any(isinstance(t, int) for t in targets) else tuple(map(str, targets))
     if options and all(isinstance(option, str) for option in options):
         return Question(identity, text, references, tuple(options), len(options))
     lettered = any(re.fullmatch(r"\(?[A-Za-z]\)?\.?", reference.strip()) for reference in references)
@@ -123,12 +131,13 @@ _READERS: dict[str, Callable[[Doc, int, Any], Question]] = {
 
 
 def _marked(text: str, mark: str) -> tuple[str, ...]:
-    """Texts behind the marks of consecutive letters: "(a) open (b) closed" → ("open", "closed"); () without a first."""
-    found: list[str] = []
-    pieces = re.split(mark, text)
-    for letter, piece in zip(pieces[1::2], pieces[2::2], strict=True):
-        if letter.upper() == string.ascii_uppercase[len(found)]:
-            found.append(piece.strip())
-        elif found:  # the same mark within an option's text
-            found[-1] += f" ({letter}) {piece.strip()}"
-    return tuple(found)
+    """Texts behind the marks of consecutive letters: "(a) open (b) closed" → ("open", "closed"); () without a first.
+
+    A mark out of turn belongs to the text of the option that it stands in.
+    """
+    marks: list[re.Match] = []
+    for match in re.finditer(mark, text):
+        if match[1].upper() == string.ascii_uppercase[len(marks) : len(marks) + 1]:
+            marks.append(match)
+    starts = [match.start() for match in marks[1:]]
+    return tuple(text[m.end() : end].strip() for m, end in zip(marks, [*starts, None], strict=False))

@@ -86,7 +86,7 @@ def _refusal(repo: str, endpoint: str) -> str | None:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """While open, `datasets` looks into its cache alone."""
+    """While open, `datasets` looks into its cache alone, and does not tell the hub that it opens local files."""
     online, datasets.config.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE, True
     try:
         yield
@@ -128,7 +128,7 @@ def _find(task: str, config: dict[str, Any], places: Sequence[Path]) -> Dataset 
         for pattern in _patterns(config):
             files = sorted(folder.glob(pattern))
             if files:
-                return _parquet(task, config, files)
+                return _parquet(task, config, folder, files)
     return None
 
 
@@ -141,8 +141,8 @@ def _patterns(config: dict[str, Any]) -> list[str]:
     return [f"data/{split}-*.parquet", f"{split}-*.parquet", f"data/{split}.parquet", f"{split}.parquet"]
 
 
-def _parquet(task: str, config: dict[str, Any], files: Sequence[Path]) -> Dataset:
-    again = f"fetch it again with `{fetch(config, files[0].parent)}`"
+def _parquet(task: str, config: dict[str, Any], folder: Path, files: Sequence[Path]) -> Dataset:
+    again = f"fetch it again with `{fetch(config, folder)}`"
     counts = {int(shard[1]) if (shard := _SHARD.search(file.name)) else None for file in files}
     if counts != {None} and counts != {len(files)}:
         raise UsageError(f"task {task}: {files[0].parent} has {len(files)} of the files {_like(files[0])}; {again}")
@@ -151,9 +151,12 @@ def _parquet(task: str, config: dict[str, Any], files: Sequence[Path]) -> Datase
         # were: the name brings in what no copying can set.
         stats = [(file.stat().st_size, file.stat().st_ctime_ns) for file in files]
         name = f"files-{hashlib.sha256(repr(stats).encode()).hexdigest()[:16]}"
-        return datasets.load_dataset("parquet", name=name, data_files=[str(f) for f in files], split="train")
+        with _offline():
+            return datasets.load_dataset("parquet", name=name, data_files=[str(f) for f in files], split="train")
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise UsageError(f"task {task}: {files[0]} cannot be read ({one_line(error.__cause__ or error)}); {again}") from error
+        raise UsageError(
+            f"task {task}: {files[0]} cannot be read ({one_line(error.__cause__ or error)}); {again}"
+        ) from error
 
 
 def _like(file: Path) -> str:

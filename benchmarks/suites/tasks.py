@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +28,8 @@ from perception_gap.datasets.images import whole_images
 from perception_gap.errors import GapcheckError, UsageError
 
 SCENES_DEFAULT = 200  # scenes of a task without --limit
-# Metrics that lmms-eval gives in percent; all others of the paper's suites are fractions.
-_PERCENT = "vstar"
+# Metrics that lmms-eval gives in percent (the `_acc_score` of V*'s reasoning tasks are fractions, like all others).
+_PERCENT = re.compile(r"vstar_\w+_acc")
 # What the default of lmms-eval's command line takes out of an answer before it is scored.
 _REASONING = [["<think>", "</think>"], ["<analysis>", "</analysis>"]]
 # What a verdict is called in the values that lmms-eval's scorers give for one sample.
@@ -77,8 +80,18 @@ class Suite:
             ) from error
 
     def question(self, index: int) -> Question:
+        """What a verdict needs of one document; GapcheckError when its columns are not those of the task."""
         doc = self.docs.table[index]
-        return read(self.name, doc, index, self.task.doc_to_target(doc))
+        target = self.task.config.doc_to_target
+        if isinstance(target, str) and target.isidentifier() and target not in doc:  # lmms-eval: the answer itself
+            raise GapcheckError(f"{self.name}: its data have no column {target!r}, only {', '.join(doc)}")
+        try:
+            return read(self.name, doc, index, self.task.doc_to_target(doc))
+        except KeyError as error:
+            raise GapcheckError(f"{self.name}: its data have no column {error}, only {', '.join(doc)}") from error
+        except Exception as error:  # see `messages`
+            reason = f"{type(error).__name__}: {error}"
+            raise GapcheckError(f"{self.name}: the question cannot be read ({reason}) from {', '.join(doc)}") from error
 
     def verdicts(self, answers: Sequence[str]) -> list[tuple[dict[str, Any] | None, str | None]]:
         """(lmms-eval's metric values, None) of the first documents' answers, or (None, the reason) where it raised.
@@ -101,7 +114,8 @@ class Suite:
                 response = strip_reasoning_tags(response, tags)
             doc = self.docs[i] if self.task.config.process_results_use_image else self.docs.table[i]
             try:
-                found.append((scorer(self.task, doc, [response]), None))
+                with _no_judge_without_key() if self.name.startswith("hrbench") else nullcontext():
+                    found.append((scorer(self.task, doc, [response]), None))
             except Exception as error:  # see `messages`
                 found.append((None, f"lmms-eval's scorer of {self.name} raised {type(error).__name__}: {error}"))
         return found
@@ -133,8 +147,31 @@ class Suite:
                 value = float(function(given, **options)) if given else None
             except Exception:  # see `messages`; some aggregations give no number
                 value = None
-            found[name] = value / 100 if value is not None and name.startswith(_PERCENT) else value
+            found[name] = value / 100 if value is not None and _PERCENT.fullmatch(name) else value
         return found
+
+
+@contextmanager
+def _no_judge_without_key() -> Iterator[None]:
+    """While open and without OPENAI_API_KEY, HR-Bench's scorer raises for an answer in which it finds no option.
+
+    It would post the answer to api.openai.com, ten times for up to 30 s each, with a key that is none.
+    """
+    from lmms_eval.tasks.hrbench.hrbench_evals import HRBenchEval
+
+    ask = HRBenchEval.get_chat_response
+
+    def read_only(self: HRBenchEval, data: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if not self.can_infer(data["prediction"], dict(data["options"])):
+            raise GapcheckError("no option in the answer, and no OPENAI_API_KEY for the judge that reads it then")
+        return ask(self, data, *args, **kwargs)
+
+    if not os.getenv("OPENAI_API_KEY"):
+        HRBenchEval.get_chat_response = read_only
+    try:
+        yield
+    finally:
+        HRBenchEval.get_chat_response = ask
 
 
 def open_suites(
