@@ -20,7 +20,8 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from benchmarks.power import detectable
-from perception_gap.statistics import Estimate, as_verdicts, cluster_codes, mean_ci, proportion_ci, wilson
+from perception_gap.proportions import as_verdicts, proportion_ci, wilson
+from perception_gap.statistics import Estimate, cluster_codes, mean_ci
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

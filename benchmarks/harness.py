@@ -135,6 +135,7 @@ def _one_suite(
     mine = range(state.process_index, n, state.num_processes)
     model.task_dict = {suite.name: {suite.split: suite.docs}}
     records: list[Record] = []
+    ask = models.asking(model)
     size = request.asked.batch_size
     hidden = not progress or not state.is_main_process
     with tqdm(total=len(mine), desc=f"{name} {suite.name}", unit="question", disable=hidden) as bar:
@@ -144,7 +145,7 @@ def _one_suite(
             requests = [suite.request(record.index, simple=model.is_simple) for record in ready]
             for instance in requests:
                 _generation(instance.args, request)
-            failed = store.through([str(r.key) for r in ready], requests, model.generate_until)
+            failed = store.through([str(r.key) for r in ready], requests, ask)
             for record in ready:
                 reason = failed.get(str(record.key))
                 if reason is not None:

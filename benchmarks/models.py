@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import difflib
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 
+from benchmarks.answers import Answer
 from benchmarks.plugin import Lavit
 from perception_gap import loading
 from perception_gap.analysis import model_facts
-from perception_gap.errors import UsageError
+from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.families import Family
 
 BACKEND = "lmms-eval:"
 _SECRET = ("key", "token", "secret", "password")
@@ -36,6 +39,8 @@ def check(names: Sequence[str], asked: Asked) -> None:
     """UsageError for a model that would not open, before any is asked; weights are not read."""
     if len(set(names)) != len(names):
         raise UsageError(f"models {', '.join(names)}: expected each once")
+    if asked.layers != "all" and not asked.gaze:
+        raise UsageError(f"--layers {asked.layers}: belongs to --gaze, which is not given; add it or leave this out")
     latent = []
     for name in names:
         if name.startswith(BACKEND):
@@ -43,7 +48,7 @@ def check(names: Sequence[str], asked: Asked) -> None:
             if asked.gaze:
                 raise UsageError(f"--gaze: {name} shows no attention; leave it out, or give --gaze to models that do")
             continue
-        loading.check(name, asked.load.get("revision"), asked.load.get("trust_remote_code", False))
+        _family(name, asked)
         latent.append(has_latents(name, asked))
     if asked.latents != "force" and not any(latent):
         raise UsageError(f"--latents {asked.latents}: none of {', '.join(names)} has latent tokens; leave it out")
@@ -65,7 +70,7 @@ def common_resolution(names: Sequence[str], asked: Asked) -> tuple[Asked, str | 
     limits = {}
     for name in names:
         if not name.startswith(BACKEND):
-            found = loading.pixel_limits(name, asked.load.get("revision"), asked.load.get("trust_remote_code", False))
+            found = _family(name, asked).pixel_limits
             if found is not None:
                 limits[name] = found
     given = {k: asked.load[k] for k in ("min_pixels", "max_pixels") if k in asked.load}
@@ -82,12 +87,16 @@ def common_resolution(names: Sequence[str], asked: Asked) -> tuple[Asked, str | 
     return replace(asked, load=asked.load | {"min_pixels": low, "max_pixels": high}), line
 
 
+def _family(name: str, asked: Asked) -> Family:
+    return loading.check(name, asked.load.get("revision"), asked.load.get("trust_remote_code", False))
+
+
 def open_model(name: str, asked: Asked) -> lmms:
     """The model as an lmms-eval backend, silent."""
     if name.startswith(BACKEND):
         return _open_backend(name, asked.batch_size)
     latents = asked.latents if has_latents(name, asked) else "force"
-    limits = loading.has_pixel_limits(name)
+    limits = _family(name, asked).pixel_limits is not None
     load = {k: v for k, v in asked.load.items() if limits or k not in ("min_pixels", "max_pixels")}
     model = Lavit(
         name, batch_size=asked.batch_size, system=asked.system, gaze=asked.gaze, layers=asked.layers, latents=latents,
@@ -95,6 +104,22 @@ def open_model(name: str, asked: Asked) -> lmms:
     )  # fmt: skip
     model.progress = False
     return model
+
+
+def asking(model: lmms) -> Callable[[list[Instance]], Sequence[Any]]:
+    """`generate_until`; a foreign backend that raises is asked one by one, and what raises again has no answer."""
+    return model.generate_until if isinstance(model, Lavit) else lambda requests: _one_by_one(model, requests)
+
+
+def _one_by_one(model: lmms, requests: list[Instance]) -> Sequence[Any]:
+    try:
+        return model.generate_until(requests)
+    except GapcheckError:
+        raise
+    except Exception as error:  # other people's code: a missing package, a log that lacks the task, a bad reply
+        if len(requests) == 1:
+            return [Answer("", error=f"the backend raised {_said(error)}")]
+    return [answer for request in requests for answer in _one_by_one(model, [request])]
 
 
 def identity(name: str, model: lmms) -> list[Any]:
@@ -116,15 +141,19 @@ def forget() -> None:
 def _backend(name: str) -> tuple[str, str]:
     """(backend, arguments) of `lmms-eval:NAME,key=value,..`; UsageError for an unknown one, and for secrets."""
     from lmms_eval.models import list_available_models
+    from lmms_eval.utils import simple_parse_args_string
 
     backend, _, arguments = name.removeprefix(BACKEND).partition(",")
     known = list_available_models(include_aliases=True)
     if backend not in known:
         near = difflib.get_close_matches(backend, known, n=3) or ["openai", "vllm", "litellm"]
         raise UsageError(f"model {name!r}: lmms-eval has no backend {backend!r}; did you mean {', '.join(near)}?")
-    for argument in arguments.split(","):
-        key = argument.partition("=")[0].lower()
-        if any(secret in key.split("_") for secret in _SECRET):
+    try:
+        given = simple_parse_args_string(arguments)
+    except ValueError:
+        raise UsageError(f"model {name!r}: arguments {arguments!r}: expected key=value,key=value") from None
+    for key in given:
+        if any(secret in key.lower().split("_") for secret in _SECRET):
             raise UsageError(f"model argument {key!r}: would be written into the run; set OPENAI_API_KEY (or the like)")
     return backend, arguments
 
@@ -136,5 +165,9 @@ def _open_backend(name: str, batch_size: int) -> lmms:
     try:
         return get_model(backend).create_from_arg_string(arguments, {"batch_size": batch_size})
     except Exception as error:  # other people's constructors: a missing key, package or server
-        text = " ".join(str(error).split())[:300]
-        raise UsageError(f"model {name!r} does not open: {type(error).__name__}: {text}") from error
+        raise UsageError(f"model {name!r} does not open: {_said(error)}; see its arguments, package, keys") from error
+
+
+def _said(error: Exception) -> str:
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, GapcheckError) else f"{type(error).__name__}: {text}"

@@ -19,8 +19,8 @@ from lavit.settings import PRESETS, settings_of
 from lavit.tables import tables
 from lavit.traces import Traces
 from lavit.training import train
+from perception_gap import loading
 from perception_gap.errors import UsageError
-from perception_gap.loading import has_pixel_limits
 from perception_gap.store import write_text
 
 UNTRAINED = "student"  # the row of the model that all trainings start from
@@ -114,7 +114,7 @@ def load_options(request: AblationRequest) -> dict[str, Any]:
     where they differ (`released`).
     """
     options: dict[str, Any] = {} if request.device == "auto" else {"device": request.device}
-    if not (has_pixel_limits(request.student) and has_pixel_limits(request.teacher)):
+    if None in [loading.check(name).pixel_limits for name in (request.student, request.teacher)]:
         return options
     chosen = [settings_of(preset, request.scale, request.changes) for preset, _ in request.runs]
     for name in ("min_pixels", "max_pixels"):

@@ -48,7 +48,7 @@ def build(request: TrainRequest, width: int | None) -> tuple[LoadedModel, LavitS
     settings, spec = request.settings, spec_for(request.settings)
     set_seed(settings.seed)
     loaded = load(request.student, device=request.device, dtype="float32")
-    if loaded.family.has_pixel_limits:  # the size of other families' images is fixed: the paper's means nothing there
+    if loaded.family.pixel_limits is not None:  # to a family of a fixed image size the paper's limits mean nothing
         loaded.family.set_pixel_limits(settings.min_pixels or None, settings.max_pixels or None)
     facts = checkpoint.facts_of(request.student)
     if not checkpoint.has_latents(facts):

@@ -145,12 +145,12 @@ def load(
     )
 
 
-def check(name: str, revision: str | None = None, trust_remote_code: bool = False) -> None:
-    """UsageError for what `load` would refuse before it reads any weights: name, family, processor."""
+def check(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Family:
+    """A model's family; UsageError for what `load` would refuse before it reads weights: name, family, processor."""
     found = _locate(name, revision)
     config = _config(found, name, trust_remote_code)
     check_supported(config)
-    _processor(found, name, trust_remote_code, config)
+    return family_for(config, _processor(found, name, trust_remote_code, config))
 
 
 def find_file(name: str, filename: str, revision: str | None = None) -> Path | None:
@@ -162,20 +162,6 @@ def find_file(name: str, filename: str, revision: str | None = None) -> Path | N
     cached = cached_file(found.source, filename, _raise_exceptions_for_missing_entries=False,
                          _raise_exceptions_for_connection_errors=False, **found.options)  # fmt: skip
     return Path(cached) if cached else None
-
-
-def has_pixel_limits(name: str) -> bool:
-    """Whether min_pixels and max_pixels mean something to a model; UsageError for one that `load` would not open."""
-    return check_supported(_config(_locate(name, None), name, False)).has_pixel_limits
-
-
-def pixel_limits(name: str, revision: str | None = None, trust_remote_code: bool = False) -> tuple[int, int] | None:
-    """(smallest, largest) image area that a model's processor resizes to; None for one of a fixed image size."""
-    found = _locate(name, revision)
-    config = _config(found, name, trust_remote_code)
-    if not check_supported(config).has_pixel_limits:
-        return None
-    return family_for(config, _processor(found, name, trust_remote_code, config)).pixel_limits
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
-from scipy.stats import binomtest, rankdata
+from scipy.stats import rankdata
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -64,30 +64,6 @@ def mean_ci(
 
     low, high = _interval(_bootstrap(mean, n_clusters, resamples, seed), level)
     return Estimate(float(array.mean()), low, high, len(array))
-
-
-def proportion_ci(
-    verdicts: ArrayLike,
-    clusters: ArrayLike | None = None,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-    independent: Literal["wilson", "bootstrap"] = "wilson",
-) -> Estimate:
-    """Share of true verdicts [n], 0..1: cluster bootstrap where clusters repeat, `independent` where none does.
-
-    verdicts: as in `as_verdicts`. At 0 and at 1 no resample differs, and the interval is Wilson's over the
-    clusters, each one trial (one cluster too): wider than over the rows, as one cluster may be one fact.
-    """
-    array, cluster = _columns(as_verdicts(verdicts), clusters)
-    keep = ~np.isnan(array)
-    n, right, n_clusters = int(keep.sum()), int(array[keep].sum()), cluster_codes(cluster[keep])[1]
-    if right in (0, n):
-        bounds = wilson(n_clusters if right else 0, n_clusters, level)
-        return Estimate(bounds.mean, bounds.low, bounds.high, n)
-    if n_clusters == n and independent == "wilson":
-        return wilson(right, n, level)
-    return mean_ci(array, cluster, level, resamples, seed)
 
 
 def difference_ci(
@@ -217,24 +193,6 @@ def accuracy_by_threshold(
             "n": above.sum(axis=0),
         }
     )
-
-
-def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
-    """Proportion with Wilson's score interval, for independent trials; NaN for n = 0."""
-    if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    interval = binomtest(int(successes), int(n)).proportion_ci(confidence_level=level, method="wilson")
-    return Estimate(successes / n, float(interval.low), float(interval.high), int(n))
-
-
-def as_verdicts(values: ArrayLike) -> np.ndarray:
-    """Verdicts as float64 [n]: 1, 0, or NaN where missing (None, NaN, pandas.NA); anything else raises."""
-    column = np.asarray(values, dtype=object)
-    array = np.where(pd.isna(column), math.nan, column).astype(np.float64)
-    wrong = array[~np.isin(array, (0, 1)) & ~np.isnan(array)]
-    if wrong.size:
-        raise ValueError(f"verdicts {np.unique(wrong)[:5].tolist()}: expected True or False, or NaN where undefined")
-    return array
 
 
 def cluster_codes(labels: ArrayLike) -> tuple[np.ndarray, int]:

@@ -11,6 +11,7 @@ import pandas as pd
 from perception_gap import metrics, statistics
 from perception_gap.datasets.scenes import CHANCE
 from perception_gap.divergence import Comparison
+from perception_gap.proportions import proportion_ci
 from perception_gap.sample import Sample
 from perception_gap.statistics import Estimate
 from perception_gap.store import ROW_SCHEMA, ArrayFile, Parts, Run, geometry_of, write_json, write_table
@@ -163,7 +164,7 @@ def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int
 
     def proportion(verdicts: pd.Series, clusters: pd.Series) -> dict:
         # The bootstrap where no cluster repeats too, as in the summaries already written.
-        return statistics.proportion_ci(verdicts, clusters, seed=seed, independent="bootstrap").as_dict()
+        return proportion_ci(verdicts, clusters, seed=seed, independent="bootstrap").as_dict()
 
     valid = samples[samples["status"] == "ok"]
     correct = samples["correct"].eq(True)  # a failed sample is no right answer, and stays in the denominator

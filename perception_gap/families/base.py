@@ -59,7 +59,6 @@ class Family:
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
-    has_pixel_limits: ClassVar[bool] = False  # whether min_pixels and max_pixels mean something to its processor
 
     def __init__(self, config: Any, processor: Any) -> None:
         self.config = config
@@ -109,9 +108,9 @@ class Family:
         raise UsageError(f"min_pixels and max_pixels mean nothing to {self.name}: its image size is fixed; drop them")
 
     @property
-    def pixel_limits(self) -> tuple[int, int]:
-        """(smallest, largest) area of a resized image in pixels, of a family that `has_pixel_limits`."""
-        raise NotImplementedError
+    def pixel_limits(self) -> tuple[int, int] | None:
+        """(smallest, largest) area of a resized image in pixels; None where the image size is fixed."""
+        return None
 
     def geometry(self, inputs: dict[str, Tensor], sizes: Sequence[Sequence[Size]]) -> list[TokenGeometry]:
         """One TokenGeometry per sample; sizes: (height, width) of its original images, in prompt order."""

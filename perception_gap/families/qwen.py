@@ -19,7 +19,6 @@ class Qwen(Family):
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-    has_pixel_limits: ClassVar[bool] = True
 
     def image_geometry(self, inputs: dict[str, Tensor], index: int, size: Size, image: int) -> TokenGeometry:
         merge = self.processor.image_processor.merge_size

@@ -18,7 +18,8 @@ from benchmarks.comparison import (
     per_cluster_all,
 )
 from benchmarks.power import detectable
-from perception_gap.statistics import mean_ci, proportion_ci, wilson
+from perception_gap.proportions import proportion_ci, wilson
+from perception_gap.statistics import mean_ci
 
 # Sums of at most a few thousand float64 numbers.
 EXACT = 1e-12

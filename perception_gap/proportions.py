@@ -1,0 +1,58 @@
+"""Shares of right answers with intervals: Wilson's for independent ones, a cluster bootstrap where they are not."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from perception_gap.statistics import Estimate, cluster_codes, mean_ci
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+def proportion_ci(
+    verdicts: ArrayLike,
+    clusters: ArrayLike | None = None,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    independent: Literal["wilson", "bootstrap"] = "wilson",
+) -> Estimate:
+    """Share of true verdicts [n], 0..1: cluster bootstrap where clusters repeat, `independent` where none does.
+
+    verdicts: as in `as_verdicts`. At 0 and at 1 no resample differs, and the interval is Wilson's over the
+    clusters, each one trial (one cluster too): wider than over the rows, as one cluster may be one fact.
+    """
+    array = as_verdicts(verdicts)
+    cluster = np.arange(len(array)) if clusters is None else np.asarray(clusters)
+    keep = ~np.isnan(array)
+    n, right, n_clusters = int(keep.sum()), int(array[keep].sum()), cluster_codes(cluster[keep])[1]
+    if right in (0, n):
+        bounds = wilson(n_clusters if right else 0, n_clusters, level)
+        return Estimate(bounds.mean, bounds.low, bounds.high, n)
+    if n_clusters == n and independent == "wilson":
+        return wilson(right, n, level)
+    return mean_ci(array, cluster, level, resamples, seed)
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
+    """Proportion with Wilson's score interval, for independent trials; NaN for n = 0."""
+    if n == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    interval = binomtest(int(successes), int(n)).proportion_ci(confidence_level=level, method="wilson")
+    return Estimate(successes / n, float(interval.low), float(interval.high), int(n))
+
+
+def as_verdicts(values: ArrayLike) -> np.ndarray:
+    """Verdicts as float64 [n]: 1, 0, or NaN where missing (None, NaN, pandas.NA); anything else raises."""
+    column = np.asarray(values, dtype=object)
+    array = np.where(pd.isna(column), math.nan, column).astype(np.float64)
+    wrong = array[~np.isin(array, (0, 1)) & ~np.isnan(array)]
+    if wrong.size:
+        raise ValueError(f"verdicts {np.unique(wrong)[:5].tolist()}: expected True or False, or NaN where undefined")
+    return array
