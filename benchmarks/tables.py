@@ -66,7 +66,7 @@ def gaze(bench: Bench) -> str:
                 continue
             g = found["gaze"]
             rows.append([
-                m.name, task, interval(found["accuracy"]), interval(g["focus_score"]),
+                m.name, task, _scored(found), interval(g["focus_score"]),
                 _spread(g["entropy"], 2), _spread(g["salient_regions"], 1),
             ])  # fmt: skip
     head = ["model", "task", "accuracy %", "focus %", "entropy, nats", "salient regions"]
@@ -107,8 +107,14 @@ def interval(found: dict[str, Any]) -> str:
     return text if found["ci"] is None else text + " [{:.1f}, {:.1f}]".format(*(100 * v for v in found["ci"]))
 
 
+def _scored(found: dict[str, Any]) -> str:
+    """The accuracy, and of how many questions where lmms-eval's scorer left some without a verdict."""
+    accuracy, n = found["accuracy"], found["accuracy"]["n"]
+    return interval(accuracy) + ("" if n == found["n"] else f" (n {n})")
+
+
 def _cell(found: dict[str, Any]) -> str:
-    text, strict = interval(found["accuracy"]), found["strict_accuracy"]["mean"]
+    text, strict = _scored(found), found["strict_accuracy"]["mean"]
     differs = strict is not None and strict != found["accuracy"]["mean"]
     return text + (f"; strict {100 * strict:.1f}" if differs else "")
 
