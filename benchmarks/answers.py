@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,16 +85,17 @@ def shown(messages: Sequence[dict]) -> str:
 
 
 def images_hash(messages: Sequence[dict]) -> str:
-    """sha256 over mode, size and pixels of every picture, and over whatever else the messages refer to."""
-    digest = hashlib.sha256()
+    """sha256 over mode, size and pixels of every picture, and over whatever else they refer to; "" for text alone."""
+    digest, empty = hashlib.sha256(), True
     for message in messages:
         for part in _parts(message):
+            empty = empty and part["type"] == "text"
             if part["type"] == "image" and isinstance(part["url"], Image.Image):
                 picture = part["url"]
                 digest.update(f"{picture.mode} {picture.size}".encode() + picture.tobytes())
             elif part["type"] != "text":
                 digest.update(str(part.get("url")).encode())
-    return digest.hexdigest()
+    return "" if empty else digest.hexdigest()
 
 
 def _parts(message: dict) -> list[dict]:
@@ -133,20 +136,25 @@ class AnswerStore:
         rows: list[dict[str, Any]] = []
         arrays: dict[str, np.ndarray] = {}
         failed: dict[str, str] = {}
-        for key, output in zip(todo, ask(list(todo.values())), strict=True):
+        began = time.perf_counter()
+        outputs = ask(list(todo.values()))
+        seconds = (time.perf_counter() - began) / len(todo)  # of a backend that does not say it itself
+        for key, output in zip(todo, outputs, strict=True):
             answer = _answer(output)
             if answer.error is not None:
                 failed[key] = answer.error
                 continue
             counts = answer.token_counts
             row = {
-                "key": key, "answer": answer.text, "n_tokens": counts.output_tokens if counts else None,
+                "key": key, "answer": answer.text, "seconds": seconds,
+                "n_tokens": counts.output_tokens if counts else None,
                 "n_prompt_tokens": counts.input_tokens if counts else None,
             } | answer.fields  # fmt: skip
             rows.append({name: row.get(name) for name in ANSWER_SCHEMA.names})
             arrays |= {f"{key}/{kind}": array for kind, array in answer.arrays.items()}
         if rows:
-            self.parts.write(rows, arrays)
+            # Two processes may meet the same question first: their parts must not bear the same name.
+            self.parts.write(rows, arrays, f"{rows[0]['key']}-{os.environ.get('RANK', 0)}")
             self.rows |= {row["key"]: row for row in rows}
         return failed
 

@@ -8,7 +8,8 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tqdm import tqdm
 from benchmarks import models, results
 from benchmarks.answers import AnswerStore, images_hash, prompt_of, shown
 from benchmarks.models import Asked
+from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites import Suite, open_suites
 from benchmarks.suites.questions import Question
 from perception_gap.analysis import versions
@@ -70,10 +72,12 @@ class Record:
 def bench(request: Request, *, progress: bool = True, say: Callable[[str], None] = print) -> results.Bench | None:
     """Ask, score, summarise; what OUT holds is not asked again. None in all processes but the first.
 
-    UsageError, before anything is asked, for an unknown task, missing data and a model that does not open.
+    UsageError, before anything is asked, for an unknown task, missing data and a model of an unknown name or family.
+    Weights are read when a model's turn comes: where they do not load, the models before it are summarised first.
     """
     _quiet()
-    state = PartialState(cpu=not torch.cuda.is_available())
+    # Processes wait while the first one downloads, scores, asks a judge: longer than torch's ten minutes.
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
     if request.baseline is not None and request.baseline not in request.models:
         raise UsageError(f"--baseline {request.baseline}: expected one of {', '.join(request.models)}")
     _claim(request.out)
@@ -87,13 +91,21 @@ def bench(request: Request, *, progress: bool = True, say: Callable[[str], None]
     if state.is_main_process:
         if line:
             say(line)
+        for old in ("summary.json", "comparisons.csv", "disagreements.csv", "tables.md"):
+            (request.out / old).unlink(missing_ok=True)  # an unfinished run must not show an older result
         write_json(request.out / "bench.json", _describe(request, asked, suites, folders))
-    done = []
+    done: list[results.ModelResult] = []
+    baseline = request.baseline or request.models[0]
     for name in request.models:
-        found = _one_model(name, request, asked, suites, folders[name], state, progress)
+        try:
+            found = _one_model(name, request, asked, suites, folders[name], state, progress)
+        except GapcheckError:
+            if done:
+                results.finish(request.out, done, baseline, request.seed)
+            raise
         if found is not None:
             done.append(found)
-    return results.finish(request.out, done, request.baseline or request.models[0], request.seed) if done else None
+    return results.finish(request.out, done, baseline, request.seed) if done else None
 
 
 def _one_model(
@@ -107,13 +119,15 @@ def _one_model(
 ) -> results.ModelResult | None:
     model = models.open_model(name, asked)
     info = {"schema_version": SCHEMA_VERSION, "model": models.facts(name, model), "asked": asdict(asked),
-            "max_new_tokens": request.max_new_tokens, "versions": versions(), "command": request.command}  # fmt: skip
+            "max_new_tokens": request.max_new_tokens, "limit": request.limit, "seed": request.seed,
+            "versions": _versions(), "command": request.command}  # fmt: skip
     identity = models.identity(name, model)
     with state.main_process_first():
         store = AnswerStore(folder, identity, made="run.json", fresh=request.fresh and state.is_main_process)
         if state.is_main_process:
             write_json(folder / "run.json", info)
-            (folder / "summary.json").unlink(missing_ok=True)  # an unfinished run must not show an older summary
+            for old in ("summary.json", "samples.parquet", "maps.safetensors"):
+                (folder / old).unlink(missing_ok=True)
     asked_all: dict[str, list[Record]] = {}
     for suite in suites:
         records = _one_suite(model, name, suite, store, request, state, progress)
@@ -178,6 +192,7 @@ def _record(suite: Suite, index: int, store: AnswerStore, request: Request) -> R
 def _generation(arguments: tuple, request: Request) -> dict[str, Any]:
     """The generation settings in a request's arguments, after --max-new-tokens."""
     generation = next(argument for argument in arguments if isinstance(argument, dict))
+    generation.setdefault("max_new_tokens", DEFAULT_TOKENS)
     if request.max_new_tokens is not None:
         generation["max_new_tokens"] = request.max_new_tokens
     return generation
@@ -241,12 +256,16 @@ def _describe(request: Request, asked: Asked, suites: Sequence[Suite], folders: 
         "seed": request.seed,
         "asked": asdict(asked),
         "data_root": None if request.data_root is None else str(request.data_root),
-        "versions": versions(),
+        "versions": _versions(),
     }
 
 
+def _versions() -> dict[str, str]:
+    return versions() | {name: version(name) for name in ("lmms-eval", "datasets")}
+
+
 def _quiet() -> None:
-    """Warnings only, and on stderr: lmms-eval logs to stdout, and `datasets` draws bars of its own."""
+    """Errors only, and on stderr: lmms-eval logs to stdout, and `datasets` draws bars of its own."""
     logger.remove()
     logger.add(sys.stderr, level="ERROR", format="{level}: {message}")
     datasets.disable_progress_bars()

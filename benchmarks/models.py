@@ -45,6 +45,8 @@ def check(names: Sequence[str], asked: Asked) -> None:
     for name in names:
         if name.startswith(BACKEND):
             _backend(name)
+            if asked.system is not None:
+                raise UsageError(f"--system: does not reach {name}; leave it out, or ask that backend alone")
             if asked.gaze:
                 raise UsageError(f"--gaze: {name} shows no attention; leave it out, or give --gaze to models that do")
             continue
@@ -82,7 +84,7 @@ def common_resolution(names: Sequence[str], asked: Asked) -> tuple[Asked, str | 
     low, high = given.get("min_pixels", low), given.get("max_pixels", high)
     line = (
         f"image size: {low} to {high} pixels for all, as {first} has it, since the models differ "
-        "(--own-resolution leaves each its own)"
+        "(--own-resolution leaves each its own; foreign backends keep theirs)"
     )
     return replace(asked, load=asked.load | {"min_pixels": low, "max_pixels": high}), line
 

@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from lmms_eval.api.instance import Instance, TokenCounts
 from lmms_eval.api.model import lmms
+from loguru import logger
 from tqdm import tqdm
 
 from benchmarks.answers import Answer, AnswerStore, Prompt, prompt_of
@@ -25,6 +26,8 @@ from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.loading import LoadedModel, load
 from perception_gap.store import geometry_fields, write_json
 
+DEFAULT_TOKENS = 128  # most tokens of an answer where a task's definition says nothing (MMStar, HR-Bench)
+_DECIDING = ("gapcheck", "torch", "torchvision", "transformers", "accelerate")  # packages whose version is in the key
 _LOADING = ("dtype", "device_map", "attn", "quantization", "revision", "trust_remote_code", "min_pixels", "max_pixels")
 
 
@@ -62,6 +65,7 @@ class GapcheckHF(lmms):
             known = ", ".join(("pretrained", "batch_size", "device", "system", "store", "gaze", "layers",
                                *self._own_options(), *_LOADING))  # fmt: skip
             raise UsageError(f"model argument {unknown[0]!r}: expected one of {known}")
+        self._kernel = [options.get("attn"), options.get("quantization")]
         if device is None or device == "auto":
             device = str(self.accelerator.device) if self._world_size > 1 else "auto"
         self.loaded = self._open(pretrained, device, options)
@@ -70,9 +74,13 @@ class GapcheckHF(lmms):
         if gaze:
             choose_layers(layers, find_decoder(self.loaded.model))  # said before the first answer
         self.progress = True
-        self.store = AnswerStore(Path(store), self.identity()) if store else None
+        self.store = None
         if store:
-            write_json(Path(store) / "answers.json", {"model": model_facts(self.loaded), "versions": versions()})
+            with self.accelerator.main_process_first():
+                self.store = AnswerStore(Path(store), self.identity())
+                if self.accelerator.is_main_process:
+                    made = {"model": model_facts(self.loaded), "versions": versions()}
+                    write_json(Path(store) / "answers.json", made)
 
     def _own_options(self) -> tuple[str, ...]:
         return ()
@@ -88,8 +96,9 @@ class GapcheckHF(lmms):
         """Everything about this model that decides an answer."""
         size = getattr(self.loaded.processor.image_processor, "size", None)
         return [
-            self.loaded.revision, str(self.loaded.model.dtype), self.loaded.device.type, versions(), str(size),
+            self.loaded.revision, str(self.loaded.model.dtype), self.loaded.device.type, self._kernel, str(size),
             self.system, [self.gaze, self.layers] if self.gaze else None,
+            {name: v for name, v in versions().items() if name in _DECIDING},
         ]  # fmt: skip
 
     def clean(self) -> None:
@@ -100,7 +109,7 @@ class GapcheckHF(lmms):
         answers: dict[int, Answer] = {}
         groups: dict[int, list[int]] = {}
         for i, request in enumerate(requests):
-            groups.setdefault(int(request.args[2].get("max_new_tokens", 128)), []).append(i)
+            groups.setdefault(int(request.args[2].get("max_new_tokens", DEFAULT_TOKENS)), []).append(i)
         with tqdm(total=len(requests), desc=self.loaded.name, disable=not self.progress or self._rank > 0) as bar:
             for max_new_tokens, group in groups.items():
                 for start in range(0, len(group), self.batch_size):
@@ -108,6 +117,10 @@ class GapcheckHF(lmms):
                     found = self._kept([requests[i] for i in batch], max_new_tokens)
                     answers |= dict(zip(batch, found, strict=True))
                     bar.update(len(batch))
+        if self.progress:  # under lmms-eval, which sees an empty answer; the bench says it itself
+            for i, answer in sorted(answers.items()):
+                if answer.error is not None:
+                    logger.error(f"{requests[i].task_name} {requests[i].doc_id}: no answer: {answer.error}")
         return [answers[i] for i in range(len(requests))]
 
     def _kept(self, requests: list[Instance], max_new_tokens: int) -> list[Answer]:
@@ -150,6 +163,7 @@ class GapcheckHF(lmms):
         encoded = forward.encode(
             self.loaded, images, [p.text for p in prompts], self.system if system is None else system
         )
+        self._check_length(encoded.image.shape[1] + max_new_tokens)
         ids = forward.generate(self.loaded, encoded, max_new_tokens)
         looks = forward.gaze(self.loaded, encoded, ids, self.layers) if self.gaze else [None] * len(prompts)
         seconds = (time.perf_counter() - began) / len(prompts)
@@ -167,6 +181,13 @@ class GapcheckHF(lmms):
             counts = TokenCounts(input_tokens=int(lengths[b]), output_tokens=len(ids[b]))
             answers.append(Answer(text, counts, fields=fields, arrays={} if look is None else {"own": look.map}))
         return answers
+
+    def _check_length(self, longest: int) -> None:
+        """GapcheckError for a batch that does not fit into the model's positions: it would answer, and mean nothing."""
+        config = self.loaded.model.config.get_text_config()
+        most = getattr(config, "max_position_embeddings", None)
+        if most is not None and longest > most:
+            raise GapcheckError(f"prompt and answer take {longest} tokens, the model has {most} positions")
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         raise UsageError("loglikelihood: gapcheck's models answer in text; choose tasks of output type generate_until")

@@ -1,11 +1,12 @@
 """From answers to a finished benchmark: rows with both verdicts, maps and their metrics, accuracies, comparisons.
 
-OUT/bench.json  summary.json  comparisons.csv  disagreements.csv
+OUT/bench.json  summary.json  comparisons.csv  disagreements.csv  tables.md  [images/]
 OUT/MODEL/run.json  samples.parquet  summary.json  [maps.safetensors]  parts/
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pandas as pd
 
 from benchmarks import comparison
 from benchmarks.answers import AnswerStore
+from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites import Suite
 from perception_gap.datasets.scenes import CHANCE
 from perception_gap.statistics import mean_ci
@@ -70,14 +72,15 @@ def finish_model(
         rows = [_row(suite, record, store) for record in records]
         _unique_ids(rows)
         scored = suite.verdicts([row["answer"] or "" for row in rows])
-        for row, record, (values, error) in zip(rows, records, scored, strict=True):
-            _judge(row, record, suite, values, error)
+        scores = suite.scores([values for values, _ in scored])
+        for row, record, score, (_, error) in zip(rows, records, scores, scored, strict=True):
+            _judge(row, record, score, error)
         if maps is not None:
             _read_maps(rows, store, maps)
         table = pd.DataFrame(rows)
         tables.append(table)
         metrics = suite.aggregate([values for values, _ in scored if values is not None])
-        limit = info["max_new_tokens"] or suite.task.config.generation_kwargs.get("max_new_tokens")
+        limit = info["max_new_tokens"] or suite.task.config.generation_kwargs.get("max_new_tokens", DEFAULT_TOKENS)
         summaries[suite.name] = summarise(suite, table, metrics, limit, seed, gaze)
     samples = pd.concat(tables, ignore_index=True).drop(columns=["key"])
     write_table(folder / "samples.parquet", samples)
@@ -91,6 +94,8 @@ def finish_model(
 
 def _row(suite: Suite, record: Record, store: AnswerStore) -> dict[str, Any]:
     question, boxes = record.question, record.question.boxes
+    if record.key is not None and record.key not in store.rows:
+        record.key, record.error = None, "its answer has vanished from the run; repeat the command"
     stored = store.rows.get(record.key or "", dict.fromkeys(store.parts.schema.names))
     return dict(stored) | {
         "key": record.key, "sample_id": question.id, "task": suite.name, "doc_id": record.index,
@@ -112,15 +117,14 @@ def _unique_ids(rows: list[dict[str, Any]]) -> None:
             row["sample_id"] = f"{row['sample_id']}#{row['doc_id']}"
 
 
-def _judge(row: dict[str, Any], record: Record, suite: Suite, values: dict | None, error: str | None) -> None:
+def _judge(row: dict[str, Any], record: Record, score: float | None, error: str | None) -> None:
     """Both verdicts of a row. A failed row is wrong in both; what a scorer cannot say is None.
 
     correct: lmms-eval's, the one that published figures rest on; a score between 0 and 1 counts from 0.5.
     """
-    score = suite.verdict(values)
     ok = row["status"] == "ok"
     row["lmms_score"] = score if ok else 0.0
-    row["lmms_error"] = error
+    row["lmms_error"] = error if ok else None
     row["correct"] = (None if score is None else score >= 0.5) if ok else False
     row["strict_correct"] = record.question.strict(row["answer"]) if ok else False
 
@@ -138,9 +142,7 @@ def _read_maps(rows: list[dict[str, Any]], store: AnswerStore, maps: ArrayFile) 
             maps.add(f"{row['task']}/{row['sample_id']}/own", normalised(arrays["own"]))
 
 
-def summarise(
-    suite: Suite, table: pd.DataFrame, metrics: dict, limit: int | None, seed: int, gaze: bool
-) -> dict[str, Any]:
+def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, seed: int, gaze: bool) -> dict[str, Any]:
     """One task of one model; every estimate {mean, ci, n}, fractions 0–1, undefined null.
 
     metrics: lmms-eval's own figures. limit: the most tokens an answer could have.
@@ -157,10 +159,11 @@ def summarise(
     defined = table["correct"].notna() & table["strict_correct"].notna()
     found: dict[str, Any] = {
         "n": len(table),
+        "data_hash": _data_hash(table),
         "n_failed": len(table) - len(ok),
         "n_unscored": int(ok["correct"].isna().sum()),
         "n_empty": int((ok["answer"].str.strip() == "").sum()),
-        "n_cut": int((ok["n_tokens"] >= limit).sum()) if limit else 0,
+        "n_cut": int((ok["n_tokens"] >= limit).sum()),
         "accuracy": share("correct"),
         "strict_accuracy": share("strict_correct"),
         "n_disagree": int((table["correct"] != table["strict_correct"])[defined].sum()),
@@ -176,6 +179,12 @@ def summarise(
     if gaze:
         found["gaze"] = {name: spread(ok[name], ok["cluster"], seed) for name in MAP_METRICS}
     return found
+
+
+def _data_hash(table: pd.DataFrame) -> str:
+    """sha256 over ids, pictures, prompts and right answers, in order."""
+    columns = ["sample_id", "image_hash", "prompt", "references"]
+    return hashlib.sha256(table[columns].to_json(orient="values").encode()).hexdigest()
 
 
 def _chance(suite: Suite, table: pd.DataFrame) -> float | None:

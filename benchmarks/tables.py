@@ -33,9 +33,10 @@ def costs(bench: Bench) -> str:
         means = [ok[name].astype(float).mean() for name in ("n_image_tokens", "n_tokens", "seconds")]
         cut = sum(found["n_cut"] for found in m.summary["tasks"].values())
         empty = sum(found["n_empty"] for found in m.summary["tasks"].values())
-        failed = len(m.samples) - len(ok)
-        rows.append([m.name, *(_number(v, d) for v, d in zip(means, (1, 1, 3), strict=True)), failed, empty, cut])
-    head = ["model", "image tokens", "answer tokens", "seconds", "failed", "empty", "cut off"]
+        failed, unscored = len(m.samples) - len(ok), int(ok["correct"].isna().sum())
+        shown = [_number(v, d) for v, d in zip(means, (1, 1, 3), strict=True)]
+        rows.append([m.name, *shown, failed, unscored, empty, cut])
+    head = ["model", "image tokens", "answer tokens", "seconds", "failed", "unscored", "empty", "cut off"]
     return _table(rows, head)
 
 
@@ -88,12 +89,17 @@ def beside(bench: Bench) -> str:
 
 
 def power(bench: Bench) -> list[str]:
-    """What a difference of 5 points is worth on each suite, at the discordance seen with the last model."""
+    """What a difference of 5 points is worth on each suite, at the discordance seen with the last model compared.
+
+    Suites with fewer than 5 % of discordant answers have no line: no such difference can be in them.
+    """
     if bench.comparisons.empty:
         return []
-    last = bench.comparisons[bench.comparisons["model"] == bench.models[-1].name]
+    last = bench.comparisons[bench.comparisons["model"] == bench.comparisons["model"].iloc[-1]]
+    paired = [task for task, found in bench.models[0].summary["tasks"].items() if "pair_accuracy" in found]
     return [
         f"{row['task']}: {worth(int(row['n']), 5, discordance=round(row['discordance'], 3))}"
+        + (" (at best: as if the questions of a pair were independent)" if row["task"] in paired else "")
         for row in last.to_dict("records")
         if row["task"] != "all" and row["n"] and row["discordance"] >= 0.05
     ]

@@ -21,6 +21,7 @@ from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.families.encoded import Encoded, predicting
 from perception_gap.loading import LoadedModel
 
+_UNDEFINED = "the model produced NaN or infinite values; load it with --dtype float32 or bfloat16, or fetch it again"
 ROWS = ("answer", "question", "latent", "response")
 
 
@@ -94,7 +95,7 @@ def generate(loaded: LoadedModel, encoded: Encoded, max_new_tokens: int) -> list
     with loaded.reading(encoded):
         produced = model.generate(
             **encoded.inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, pad_token_id=pad,
-            temperature=None, top_p=None, top_k=None,
+            temperature=None, top_p=None, top_k=None, logits_processor=[refuse_undefined],
         )  # fmt: skip
     new = produced[:, encoded.inputs["input_ids"].shape[1] :].tolist()
     ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
@@ -106,6 +107,13 @@ def generate(loaded: LoadedModel, encoded: Encoded, max_new_tokens: int) -> list
         cut = next((i for i, token in enumerate(row) if token in ends), len(row))
         answers.append([token for token in row[:cut] if token not in special])
     return answers
+
+
+def refuse_undefined(ids: Tensor, scores: Tensor) -> Tensor:
+    """A logits processor: GapcheckError for NaN and +inf, whose "answer" would be whatever token comes first."""
+    if scores.isnan().any() or scores.isposinf().any():
+        raise GapcheckError(_UNDEFINED)
+    return scores
 
 
 def pad_id(loaded: LoadedModel) -> int:
@@ -153,7 +161,7 @@ def gaze(
 def _finite(values: Tensor) -> np.ndarray:
     array = values.float().cpu().numpy()
     if not np.isfinite(array).all():
-        raise GapcheckError("the model produced NaN or infinite values; load it with --dtype float32 or bfloat16")
+        raise GapcheckError(_UNDEFINED)
     return array
 
 

@@ -131,7 +131,8 @@ def load(
         options["device_map"] = device_map
     try:
         loaded: Any = AutoModelForImageTextToText.from_pretrained(found.source, output_loading_info=True, **options)
-    except (OSError, ValueError, ImportError, SafetensorError) as error:  # weights or kernels that are not there
+    # Weights or kernels that are not there, or of another shape than the configuration says.
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"model {name!r} does not load: {_one_line(error)}") from error
     model, report = loaded
     if report["missing_keys"]:  # transformers would fill them with random numbers

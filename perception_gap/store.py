@@ -130,7 +130,11 @@ class Parts:
     ) -> None:
         self.folder, self.schema = folder / "parts", schema
         try:
-            foreign = sorted(p.name for p in folder.iterdir() if p.name not in _OURS) if folder.is_dir() else []
+            foreign = (
+                sorted(p.name for p in folder.iterdir() if p.name not in _OURS and p.suffix != ".tmp")
+                if folder.is_dir()
+                else []
+            )
             if foreign and not (folder / made).exists():
                 raise UsageError(f"--out {folder}: holds other files ({foreign[0]}); choose a new folder")
             if fresh and self.folder.exists():
@@ -161,9 +165,9 @@ class Parts:
             found |= dict.fromkeys(keys, path.stem)
         return found
 
-    def write(self, rows: list[dict], arrays: dict[str, np.ndarray]) -> None:
-        """One batch; arrays are named "KEY/kind" after the row that they belong to."""
-        name = rows[0]["key"]
+    def write(self, rows: list[dict], arrays: dict[str, np.ndarray], name: str | None = None) -> None:
+        """One batch; arrays are named "KEY/kind" after the row that they belong to, the part after the first row."""
+        name = name or rows[0]["key"]
         write_arrays(self.folder / f"{name}.safetensors", arrays)
         table = pa.Table.from_pylist([{k: row.get(k) for k in self.schema.names} for row in rows], schema=self.schema)
         write_table(self.folder / f"{name}.parquet", table)

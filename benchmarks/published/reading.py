@@ -31,7 +31,7 @@ def read(path: Path) -> Paper:
     try:
         # Printed keeps the digits of a number: 32.0 and 32.00 say different things about what was rounded.
         data = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Printed)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, nested or long beyond Python's limits
         raise place.wrong(f"not TOML ({error}); see docs/published.md for the layout") from None
     except OSError as error:
         raise place.wrong(f"cannot be read ({error.strerror}); give a TOML file of published figures") from None

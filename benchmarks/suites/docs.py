@@ -23,6 +23,7 @@ class Docs:
     def __init__(self, table: Dataset) -> None:
         self.table = table
         self._pictures = [name for name, kind in table.features.items() if _holds_pictures(kind)]
+        self.text_alone = False  # whether a row without any picture is a question of text alone, not a damaged one
         self._last: dict[int, dict] = {}
 
     def __len__(self) -> int:
@@ -46,7 +47,11 @@ class Docs:
             doc[name] = [_picture(v, f"{name} {i}") for i, v in enumerate(value)] if isinstance(value, list) else (
                 None if value is None else _picture(value, name)
             )  # fmt: skip
-        if self._pictures and all(doc[name] is None or doc[name] == [] for name in self._pictures):
+        if (
+            self._pictures
+            and not self.text_alone
+            and all(doc[name] is None or doc[name] == [] for name in self._pictures)
+        ):
             raise GapcheckError(f"{', '.join(self._pictures)}: null; the row has no picture")
         return doc
 

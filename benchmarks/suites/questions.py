@@ -56,10 +56,16 @@ def _index(reference: str, options: tuple[str, ...]) -> int | None:
 
 def read(task: str, doc: Doc, index: int, target: Any) -> Question:
     """The Question of a document. `target`: what lmms-eval's definition calls the right answer."""
-    for prefix, reader in _READERS.items():
-        if task == prefix or task.startswith(f"{prefix}_"):
-            return reader(doc, index, target)
-    return _any(doc, index, target)
+    return _reader(task)(doc, index, target)
+
+
+def is_known(task: str) -> bool:
+    """Whether this module knows the task's columns; any of these tasks asks about a picture."""
+    return _reader(task) is not _any
+
+
+def _reader(task: str) -> Callable[[Doc, int, Any], Question]:
+    return next((r for prefix, r in _READERS.items() if task == prefix or task.startswith(f"{prefix}_")), _any)
 
 
 def _mmvp(doc: Doc, index: int, target: Any) -> Question:

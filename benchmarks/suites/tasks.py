@@ -21,13 +21,13 @@ from lmms_eval.api.task import ConfigurableMessagesTask, ConfigurableTask
 
 from benchmarks.suites.catalog import SCENES, choose, definition
 from benchmarks.suites.docs import Docs, open_docs, undecoded
-from benchmarks.suites.questions import Question, read
+from benchmarks.suites.questions import Question, is_known, read
 from benchmarks.suites.scenes.task import scene_docs
 from benchmarks.suites.sources import split_of
 from perception_gap.datasets.images import whole_images
 from perception_gap.errors import GapcheckError, UsageError
 
-SCENES_DEFAULT = 200  # scenes of a task without --limit
+SCENES_A_TASK = 200  # without --limit
 # Metrics that lmms-eval gives in percent (the `_acc_score` of V*'s reasoning tasks are fractions, like all others).
 _PERCENT = re.compile(r"vstar_\w+_acc")
 # What the default of lmms-eval's command line takes out of an answer before it is scored.
@@ -60,7 +60,10 @@ class Suite:
         return len(self.docs)
 
     def request(self, index: int, simple: bool = False) -> Instance:
-        """What lmms-eval would ask a model for this document; `simple`: one that takes text and pictures apart."""
+        """What lmms-eval would ask a model for this document, in the definition's default prompt.
+
+        simple: for a backend that takes text and pictures apart.
+        """
         metadata = {"task": self.name, "doc_id": index, "repeats": 1, "split": self.split}
         if simple:
             text = self.task.doc_to_text(self.docs.table[index])
@@ -82,11 +85,11 @@ class Suite:
     def question(self, index: int) -> Question:
         """What a verdict needs of one document; GapcheckError when its columns are not those of the task."""
         doc = self.docs.table[index]
-        target = self.task.config.doc_to_target
-        if isinstance(target, str) and target.isidentifier() and target not in doc:  # lmms-eval: the answer itself
-            raise GapcheckError(f"{self.name}: its data have no column {target!r}, only {', '.join(doc)}")
+        named = self.task.config.doc_to_target
+        # A column that the data lack lmms-eval takes for the answer itself (TextVQA names one and scores by another).
+        absent = isinstance(named, str) and named.isidentifier() and named not in doc
         try:
-            return read(self.name, doc, index, self.task.doc_to_target(doc))
+            return read(self.name, doc, index, None if absent else self.task.doc_to_target(doc))
         except KeyError as error:
             raise GapcheckError(f"{self.name}: its data have no column {error}, only {', '.join(doc)}") from error
         except Exception as error:  # see `messages`
@@ -126,16 +129,25 @@ class Suite:
         names = list(self.task.aggregation())
         return next((name for name in ("average", "vstar_overall_acc") if name in names), names[0])
 
-    def verdict(self, values: dict[str, Any] | None) -> float | None:
-        """One sample's verdict as 0..1, None where the metric gives no such thing for one sample."""
+    def scores(self, values: Sequence[dict[str, Any] | None]) -> list[float | None]:
+        """Each sample's score, 0..1; None where the metric gives no such thing for one sample.
+
+        None for all where any lies outside 0..1 (a scale of its own, such as a judge's 1 to 5) and where less is better
+        (an error rate).
+        """
+        found = [self._number(given) for given in values]
+        other = any(value is not None and not 0 <= value <= 1 for value in found)
+        if other or self.task.higher_is_better().get(self.metric) is False:
+            return [None] * len(found)
+        return found
+
+    def _number(self, values: dict[str, Any] | None) -> float | None:
         if not values:
             return None
         value = values.get(self.metric, next(iter(values.values())))
         if isinstance(value, dict):
             value = next((value[name] for name in _VERDICTS if name in value), None)
-        if isinstance(value, bool | int | float) and 0 <= float(value) <= 1:
-            return float(value)
-        return None
+        return float(value) if isinstance(value, bool | int | float) else None
 
     def aggregate(self, values: Sequence[dict[str, Any]]) -> dict[str, float | None]:
         """lmms-eval's own figures over the samples that it scored, as fractions where they are accuracies."""
@@ -182,7 +194,7 @@ def open_suites(
     work: where scenes are drawn. limit: how many scenes; other tasks keep all their documents.
     """
     logging.getLogger("datasets").setLevel(logging.ERROR)
-    return [_open(task, data_root, work, limit or SCENES_DEFAULT, seed) for task in choose(names)]
+    return [_open(task, data_root, work, limit or SCENES_A_TASK, seed) for task in choose(names)]
 
 
 def _open(name: str, data_root: Path | None, work: Path, n_scenes: int, seed: int) -> Suite:
@@ -191,11 +203,18 @@ def _open(name: str, data_root: Path | None, work: Path, n_scenes: int, seed: in
     kind = config.get("output_type", "generate_until")
     if kind != "generate_until":
         raise UsageError(f"task {name}: asks for {kind}; gapcheck bench runs tasks that generate text")
+    if config.get("num_fewshot"):
+        raise UsageError(f"task {name}: shows {config['num_fewshot']} examples first; gapcheck bench asks without any")
     if name in SCENES:
         scene = config["dataset_name"]
         docs = Docs(undecoded(scene_docs(scene, work / f"scenes-{scene}-{seed}", n_scenes, seed)))
     else:
         docs = open_docs(name, config, data_root)
+        docs.text_alone = not is_known(name)
     # Prepared above: lmms-eval would apply it once more.
     config |= {"task": name, "process_docs": None}
-    return Suite(name, _Task(config, docs, "gapcheck_hf"), docs, split_of(config))
+    try:
+        return Suite(name, _Task(config, docs, "gapcheck_hf"), docs, split_of(config))
+    except Exception as error:  # see `Suite.messages`: it tries the first document
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"task {name}: its definition does not fit its first document ({reason})") from error

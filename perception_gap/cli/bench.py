@@ -34,7 +34,7 @@ SHOWN = 10  # disagreements of the two scorers on the terminal; all are in disag
 @click.option("--own-resolution", is_flag=True, help="Leave each model its own image size.")
 @model_options
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes and bootstrap.")
-@click.option("--fresh", is_flag=True, help="Forget what the output folder holds.")
+@click.option("--fresh", is_flag=True, help="Forget the answers of these models.")
 @click.option("--strict", is_flag=True, help="Exit 1 if any question failed.")
 def command(models: tuple[str, ...], suites: str, strict: bool, **options) -> None:
     """Ask every MODEL the questions of benchmark suites, and compare them on the same samples.
@@ -56,13 +56,14 @@ def command(models: tuple[str, ...], suites: str, strict: bool, **options) -> No
 def show(done, *, strict: bool) -> int:
     """Tables, disagreements, failures; the exit status."""
     from benchmarks import tables
+    from perception_gap.store import write_text
 
     parts = [tables.accuracies(done), tables.costs(done), tables.gaze(done), tables.beside(done)]
     if len(done.models) > 1:
         parts += [tables.comparisons(done), "\n".join(tables.power(done))]
     text = "\n\n".join(part for part in parts if part)
     click.echo(f"\n{text}\n")
-    (done.out / "tables.md").write_text(text + "\n", encoding="utf-8")
+    write_text(done.out / "tables.md", text + "\n")
     if n := len(done.disagreements):
         click.echo(f"{n} answers that lmms-eval and the strict reader judge differently (disagreements.csv):")
         for row in done.disagreements.head(SHOWN).itertuples():

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
 
@@ -76,7 +77,7 @@ class Family:
     def render(self, n_images: int, text: str, system: str | None = None) -> str:
         """The model's own chat template with the generation prompt; images come before the text.
 
-        Raises UsageError if the processor has no chat template.
+        Raises UsageError if the processor has no chat template, or one that is broken.
         """
         if not getattr(self.processor, "chat_template", None):
             return self._render_without_template(n_images, text, system)
@@ -84,7 +85,11 @@ class Family:
         messages: list[dict] = [{"role": "user", "content": content}]
         if system is not None:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-        return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        try:
+            return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        except TemplateError as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(f"the chat template of {self.name} does not render ({reason}): fetch it again") from error
 
     def _render_without_template(self, n_images: int, text: str, system: str | None) -> str:
         raise UsageError(

@@ -19,7 +19,7 @@ import pandas as pd
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from benchmarks.suites import PAPER
 from perception_gap.loading import TINY_WEIGHTS
@@ -214,6 +214,42 @@ def test_a_model_that_says_nothing_is_wrong_and_counted(tmp_path):
     assert (found["n_empty"], found["gaze"]["entropy"]["n"], found["gaze"]["entropy"]["mean"]) == (4, 0, None)
 
 
+def damaged(folder: Path, **changes) -> Path:
+    """A copy of the student; changes: of its text configuration."""
+    shutil.copytree(TINY_WEIGHTS / "student", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"] |= changes
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_undefined_logits_are_no_answer(tmp_path):
+    folder = damaged(tmp_path / "nan")
+    weights = load_file(folder / "model.safetensors")
+    name = next(n for n in weights if n.endswith("norm.weight") and "layers" not in n and "visual" not in n)
+    save_file(weights | {name: np.full_like(weights[name], np.nan)}, folder / "model.safetensors", {"format": "pt"})
+    said = bench(tmp_path / "b", folder, "--suite", "scenes_iq", "--limit", 2, status=1)
+    assert "2 failed × the model produced NaN" in said
+
+
+def test_a_prompt_beyond_the_models_positions_is_no_answer(tmp_path):
+    folder = damaged(tmp_path / "short", max_position_embeddings=64)
+    said = bench(tmp_path / "b", folder, "--suite", "scenes_iq", "--limit", 2, status=1)
+    assert "the model has 64 positions" in said
+
+
+def test_what_was_asked_before_a_model_that_does_not_load_is_summarised_and_nothing_older_shows(tmp_path):
+    options = ("--suite", "scenes_iq", "--limit", 4)
+    bench(tmp_path / "b", "tiny:teacher", "tiny:student", *options)
+    broken = damaged(tmp_path / "broken", hidden_size=96)  # another shape than its weights
+    said = bench(tmp_path / "b", "tiny:student", broken, *options, status=2)
+    assert "does not load" in said
+    assert list(json.loads((tmp_path / "b" / "summary.json").read_text())["models"]) == ["tiny:student"]
+    bench(tmp_path / "b", broken, *options, status=2)
+    assert not (tmp_path / "b" / "summary.json").exists()
+    assert not (tmp_path / "b" / "tables.md").exists()
+
+
 def test_a_scorer_that_raises_leaves_the_strict_verdict_and_says_so(paper, tmp_path, monkeypatch):
     """HR-Bench asks a judge on the network for what it cannot read, which takes a key."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -235,6 +271,7 @@ def test_a_scorer_that_raises_leaves_the_strict_verdict_and_says_so(paper, tmp_p
         (["tiny:nobody", "--suite", "scenes_iq"], "tiny:nobody"),
         (["tiny:student", "--suite", "scenes_iq"], "expected each once"),
         (["lmms-eval:opnai", "--suite", "scenes_iq"], "did you mean openai"),
+        (["lmms-eval:openai,model_version=x", "--system", "s", "--suite", "scenes_iq"], "--system: does not reach"),
         (["lmms-eval:openai,api_key=secret", "--suite", "scenes_iq"], "set OPENAI_API_KEY"),
     ],
 )  # fmt: skip
@@ -360,6 +397,7 @@ def test_a_foreign_backend_of_lmms_eval_is_asked_through_its_own_client(paper, t
     rows = samples(tmp_path / "b", slug)
     assert set(rows["answer"]) <= {"The answer is A.", "The answer is B."}
     assert rows["n_tokens"].tolist() == [5] * 4
+    assert (rows["seconds"] > 0).all()
     assert rows["correct"].tolist() == rows["strict_correct"].tolist()
     content = Server.seen[-1]["messages"][0]["content"]
     assert [part["type"] for part in content] == ["image_url", "text"]

@@ -64,6 +64,24 @@ def test_pictures_of_equal_bytes_and_other_shapes_differ():
     assert images_hash([turn(Image.new("RGB", (4, 3)))]) != images_hash([turn(Image.new("RGB", (3, 4)))])
 
 
+def test_text_alone_has_no_picture_to_hash():
+    assert images_hash([turn("a"), turn("b")]) == ""
+
+
+def test_a_leftover_of_a_killed_first_write_does_not_block_the_folder(tmp_path):
+    (tmp_path / "answers.json.123.tmp").write_text("{")
+    assert AnswerStore(tmp_path, []).rows == {}
+
+
+def test_two_processes_that_begin_with_one_question_keep_both_parts(tmp_path, monkeypatch):
+    for rank, other in (("0", "k1"), ("1", "k2")):
+        monkeypatch.setenv("RANK", rank)
+        store = AnswerStore(tmp_path, [])
+        store.rows.clear()  # both opened the folder before either wrote
+        store.through(["k0", other], [instance(0), instance(1)], lambda _: ["a", "b"])
+    assert AnswerStore(tmp_path, []).rows.keys() == {"k0", "k1", "k2"}
+
+
 def test_what_is_kept_is_not_asked_again_and_failures_are(tmp_path):
     asked: list[list[int]] = []
 
@@ -87,6 +105,7 @@ def test_answers_of_any_backend_are_read_and_failures_of_theirs_are_no_answers(t
     store = AnswerStore(tmp_path, [])
     failed = store.through(list("abcde"), [instance(i) for i in range(5)], lambda _: outputs)
     assert store.rows["a"]["answer"] == "plain"
+    assert store.rows["a"]["seconds"] >= 0
     assert (store.rows["b"]["n_prompt_tokens"], store.rows["b"]["n_tokens"]) == (3, 2)
     assert failed.keys() == {"c", "d"}
     assert "timeout" in failed["d"]

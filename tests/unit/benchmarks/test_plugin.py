@@ -84,6 +84,16 @@ def test_unknown_model_arguments_are_refused():
         GapcheckHF("tiny:student", gaze=True, layers="last99")
 
 
+def test_the_kernel_and_what_was_asked_are_part_of_the_identity():
+    plain = GapcheckHF("tiny:student").identity()
+    others = [
+        GapcheckHF("tiny:student", **more).identity()
+        for more in ({"attn": "eager"}, {"system": "s"}, {"gaze": True}, {"max_pixels": 256**2}, {"dtype": "bfloat16"})
+    ]
+    assert len({str(identity) for identity in (plain, *others)}) == 6
+    assert GapcheckHF("tiny:student", batch_size=2).identity() == plain
+
+
 def test_clean_keeps_the_model(tmp_path):
     model = GapcheckHF("tiny:student")
     before = asked(model, tmp_path)

@@ -79,7 +79,7 @@ def test_published_figures_of_shared_tasks_stand_beside_ours_once_a_model():
 
 
 def test_costs_count_what_failed_said_nothing_or_was_cut_off():
-    assert cells(tables.costs(TWO), "a") == ["a", "64.0", "2.0", "0.500", "0", "4", "2"]
+    assert cells(tables.costs(TWO), "a") == ["a", "64.0", "2.0", "0.500", "0", "0", "4", "2"]
 
 
 def test_power_is_said_of_suites_where_answers_differ():

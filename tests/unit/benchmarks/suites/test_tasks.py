@@ -22,9 +22,28 @@ from benchmarks.suites.docs import Docs, undecoded
 from benchmarks.suites.tasks import Suite, open_suites
 from perception_gap.datasets.jsonl import read_jsonl
 from perception_gap.datasets.scenes_files import write_scenes
-from perception_gap.errors import GapcheckError
+from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.scoring import score
 from tests.benchmark_data import BLINK, encoded, write_paper
+
+
+def test_scores_on_a_scale_of_their_own_and_error_rates_are_no_verdicts(tmp_path):
+    (suite,) = open_suites(["scenes_iq"], None, tmp_path, limit=1)
+    assert suite.scores([{"accuracy": 1.0}, {"accuracy": 0.25}, None]) == [1.0, 0.25, None]
+    assert suite.scores([{"accuracy": 1.0}, {"accuracy": 4.0}]) == [None, None]
+    suite.task._higher_is_better["accuracy"] = False
+    assert suite.scores([{"accuracy": 1.0}]) == [None]
+
+
+def test_tasks_with_examples_are_refused_before_their_data_are_looked_for(tmp_path):
+    with pytest.raises(UsageError, match="task gsm8k: shows 5 examples first"):
+        open_suites(["gsm8k"], tmp_path, tmp_path)
+
+
+def verdict(suite: Suite, values: dict | None) -> float | None:
+    """One sample's score."""
+    return suite.scores([values])[0]
+
 
 LIBRARY = Path(lmms_eval.tasks.__file__).parent
 N = 4
@@ -154,8 +173,8 @@ def test_right_answers_are_right_for_both_scorers(task, data):
     assert expected is None or "".join(letters) == expected
     right = suite.verdicts(letters)
     wrong = suite.verdicts(["B" if letter == "A" else "A" for letter in letters])
-    assert [suite.verdict(values) for values, _ in right] == [1.0] * N
-    assert [suite.verdict(values) for values, _ in wrong] == [0.0] * N
+    assert [verdict(suite, values) for values, _ in right] == [1.0] * N
+    assert [verdict(suite, values) for values, _ in wrong] == [0.0] * N
     assert suite.aggregate([values for values, _ in right])[suite.metric] == 1.0
     assert suite.aggregate([values for values, _ in wrong])[suite.metric] == 0.0
     assert [suite.question(i).strict(letter) for i, letter in enumerate(letters)] == [True] * N
@@ -170,7 +189,7 @@ def test_v_stars_percent_are_a_fraction(data):
     suite = data.suites["vstar_bench_direct_attributes"]
     values = [v for v, _ in suite.verdicts(["A", "A", "A", "A"])]  # right answers: A, C, A, C
     assert suite.aggregate(values) == {"vstar_direct_attributes_acc": 0.5}
-    assert [suite.verdict(v) for v in values] == [1.0, 0.0, 1.0, 0.0]
+    assert [verdict(suite, v) for v in values] == [1.0, 0.0, 1.0, 0.0]
 
 
 def test_the_metrics_of_v_stars_reasoning_task_are_fractions_already(data, monkeypatch):
@@ -194,7 +213,7 @@ def test_mmvp_counts_pairs(data):
 def test_an_empty_answer_is_wrong_and_no_error(data):
     for task in set(FILES) - {"hrbench4k"}:
         ((values, error),) = data.suites[task].verdicts([""])
-        assert (data.suites[task].verdict(values), error) == (0.0, None), task
+        assert (verdict(data.suites[task], values), error) == (0.0, None), task
 
 
 # Scorers and documents that fail
@@ -207,8 +226,8 @@ def test_a_scorer_that_raises_fails_its_document_alone_and_at_once(data):
     assert time.perf_counter() - start < 1  # lmms-eval: five attempts, two seconds apart
     assert first[0] is None
     assert first[1].startswith("lmms-eval's scorer of mmstar raised AttributeError: ")
-    assert [(suite.verdict(values), error) for values, error in others] == [(1.0, None)] * 3
-    assert suite.verdict(None) is None
+    assert [(verdict(suite, values), error) for values, error in others] == [(1.0, None)] * 3
+    assert verdict(suite, None) is None
 
 
 def test_hr_benchs_scorer_asks_no_judge_without_a_key(data, monkeypatch):
@@ -223,12 +242,12 @@ def test_hr_benchs_scorer_asks_no_judge_without_a_key(data, monkeypatch):
     monkeypatch.setattr(HRBenchEval, "_post_request", post)
     suite = data.suites["hrbench4k"]
     (first, second) = suite.verdicts(["Red", "I cannot say."])
-    assert suite.verdict(first[0]) == 1.0
+    assert verdict(suite, first[0]) == 1.0
     assert second[0] is None
     assert "no option in the answer, and no OPENAI_API_KEY" in second[1]
     assert posted == []
     monkeypatch.setenv("OPENAI_API_KEY", "a key")  # then the benchmark's own protocol holds
-    assert [suite.verdict(values) for values, _ in suite.verdicts(["Red", "I cannot say."])] == [1.0, 1.0]
+    assert [verdict(suite, values) for values, _ in suite.verdicts(["Red", "I cannot say."])] == [1.0, 1.0]
     assert len(posted) == 1
 
 
@@ -320,7 +339,7 @@ def test_scenes_are_scored_strictly_by_both_scorers(name, tmp_path):
     for answer in ("A", "B", "yes", "no", "red", "left", samples[0].answer, samples[1].answer, ""):
         expected = [score(answer, sample.answer, sample.options) for sample in samples]
         found = suite.verdicts([answer] * N)
-        assert [suite.verdict(values) for values, _ in found] == [float(right) for right in expected]
+        assert [verdict(suite, values) for values, _ in found] == [float(right) for right in expected]
         assert [suite.question(i).strict(answer) for i in range(N)] == expected
     assert [suite.question(i).boxes for i in range(N)] == [sample.boxes for sample in samples]
 

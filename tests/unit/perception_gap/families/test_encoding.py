@@ -62,6 +62,14 @@ def test_llava_without_a_template_falls_back_to_its_training_format_and_others_r
             family.encode([[picture((64, 64))]], ["Why?"])
 
 
+def test_a_broken_template_is_one_line(tiny_checkpoint):
+    family = load(tiny_checkpoint("qwen2_5_vl")).family
+    for broken in ("{% for m in messages %}", "{{ raise_exception('no images here') }}"):
+        family.processor.chat_template = broken
+        with pytest.raises(UsageError, match="chat template of qwen2_5_vl does not render"):
+            family.render(1, "what")
+
+
 def test_a_bos_token_written_by_the_template_is_not_written_twice(tiny_checkpoint):
     loaded = load(tiny_checkpoint("llava"))
     loaded.processor.chat_template = "<s>" + loaded.processor.chat_template
