@@ -16,7 +16,7 @@ import pyarrow as pa
 from lmms_eval.api.instance import GenerationResult, Instance, unwrap_generation_output
 from PIL import Image
 
-from perception_gap.errors import GapcheckError
+from perception_gap.errors import GapcheckError, one_line
 from perception_gap.store import Parts
 
 SCHEMA_VERSION = 1
@@ -165,7 +165,7 @@ def _answer(output: Any) -> Answer:
         return output
     text, counts = unwrap_generation_output(output)
     if text.startswith(_FAILED):
-        return Answer("", error=f"the backend gave no answer: {' '.join(text.split())[:200]}")
+        return Answer("", error=f"the backend gave no answer: {one_line(text)}")
     if not text.strip():
         return Answer("", error="the backend returned no text, as it also does when a request fails; see its log")
     return Answer(text, counts)

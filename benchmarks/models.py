@@ -16,7 +16,7 @@ from benchmarks.answers import Answer
 from benchmarks.plugin import Lavit
 from perception_gap import loading
 from perception_gap.analysis import model_facts
-from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.errors import GapcheckError, UsageError, one_line
 from perception_gap.families import Family
 
 BACKEND = "lmms-eval:"
@@ -171,5 +171,5 @@ def _open_backend(name: str, batch_size: int) -> lmms:
 
 
 def _said(error: Exception) -> str:
-    text = " ".join(str(error).split())[:300]
+    text = one_line(error)
     return text if isinstance(error, GapcheckError) else f"{type(error).__name__}: {text}"

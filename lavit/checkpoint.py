@@ -21,7 +21,7 @@ from lavit.latents import LatentSpec, LatentTokens
 from lavit.student import LavitStudent
 from perception_gap import loading
 from perception_gap.analysis import Settings
-from perception_gap.errors import UsageError
+from perception_gap.errors import UsageError, one_line
 from perception_gap.loading import LoadedModel
 from perception_gap.store import write_json
 
@@ -93,7 +93,7 @@ def _released_facts(name: str, revision: str | None) -> dict | None:
     try:
         known = AutoTokenizer.from_pretrained(found.source, **found.options).get_vocab()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"model {name!r}: its tokenizer does not load: {loading._one_line(error)}") from error
+        raise UsageError(f"model {name!r}: its tokenizer does not load: {one_line(error)}") from error
     count = next(k for k in range(len(known) + 1) if RELEASED_TOKENS.format(k + 1) not in known)
     if not count:
         raise UsageError(
@@ -154,7 +154,7 @@ def load_head(name: str, revision: str | None = None) -> ProjectionHead | None:
         head.load_state_dict({key: value.float() for key, value in weights.items()})
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UsageError(
-            f"model {name!r}: its projection head does not load: {loading._one_line(error)}; fetch or train it again"
+            f"model {name!r}: its projection head does not load: {one_line(error)}; fetch or train it again"
         ) from error
     return head
 

@@ -11,3 +11,9 @@ class UsageError(GapcheckError):
 
 class UnsupportedModelError(UsageError):
     """A model whose attention or image tokens cannot be read."""
+
+
+def one_line(error: BaseException | str, most: int = 300) -> str:
+    """What somebody else's error says, on one line of at most `most` characters."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= most else text[: most - 3] + "..."

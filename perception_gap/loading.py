@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 from transformers.utils import cached_file
 
-from perception_gap.errors import UnsupportedModelError, UsageError
+from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.families import Encoded, Family, check_supported, family_for
 
 TINY = "tiny:"
@@ -133,7 +133,7 @@ def load(
         loaded: Any = AutoModelForImageTextToText.from_pretrained(found.source, output_loading_info=True, **options)
     # Weights or kernels that are not there, or of another shape than the configuration says.
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        raise UsageError(f"model {name!r} does not load: {_one_line(error)}") from error
+        raise UsageError(f"model {name!r} does not load: {one_line(error)}") from error
     model, report = loaded
     if report["missing_keys"]:  # transformers would fill them with random numbers
         some = ", ".join(sorted(report["missing_keys"])[:3])
@@ -213,14 +213,14 @@ def _config(found: _Found, name: str, trust_remote_code: bool) -> Any:
         return AutoConfig.from_pretrained(found.source, trust_remote_code=trust_remote_code, **found.options)
     except OSError as error:
         if os.path.isdir(found.source):
-            raise UsageError(f"folder {name!r}: config.json cannot be read: {_one_line(error)}") from error
+            raise UsageError(f"folder {name!r}: config.json cannot be read: {one_line(error)}") from error
         raise UsageError(
             f"model {name!r} is no folder, not in the local cache, and the hub cannot be reached: expected a folder, "
             "a cached hub id or tiny:NAME"
         ) from error
     except (ValueError, KeyError, StrictDataclassError) as error:
         raise UnsupportedModelError(
-            f"model {name!r} has a config.json that transformers does not understand: {_one_line(error)}"
+            f"model {name!r} has a config.json that transformers does not understand: {one_line(error)}"
         ) from error
 
 
@@ -229,7 +229,7 @@ def _processor(found: _Found, name: str, trust_remote_code: bool, config: Any) -
         processor = AutoProcessor.from_pretrained(found.source, trust_remote_code=trust_remote_code, **found.options)
     except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
         # Each incomplete folder fails in its own way inside transformers; the remedy is the same.
-        raise UsageError(_no_processor(name) + f" ({_one_line(error)})") from error
+        raise UsageError(_no_processor(name) + f" ({one_line(error)})") from error
     # Without an image processor AutoProcessor falls back to the tokenizer alone.
     if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
         raise UsageError(_no_processor(name))
@@ -309,8 +309,3 @@ def _folder_hash(folder: Path) -> str:
                 start = file.read(8)  # length of the JSON header: names, dtypes, shapes and offsets of all tensors
                 digest.update(file.read(struct.unpack("<Q", start)[0]) if len(start) == 8 else start)
     return f"sha256:{digest.hexdigest()[:16]}"
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:297] + "..."

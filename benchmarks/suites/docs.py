@@ -7,9 +7,9 @@ from typing import Any
 
 from datasets import Dataset, Image, List
 
-from benchmarks.suites.sources import one_line, table_of
+from benchmarks.suites.sources import table_of
 from perception_gap.datasets import decode_image, open_image
-from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.errors import GapcheckError, UsageError, one_line
 
 _KEPT = 16  # decoded documents; a batch is asked for twice, for its prompts and by the model
 

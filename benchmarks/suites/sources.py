@@ -15,7 +15,7 @@ import datasets
 from datasets import Dataset, Features, Image
 from huggingface_hub import HfApi, constants, errors
 
-from perception_gap.errors import UsageError
+from perception_gap.errors import UsageError, one_line
 
 # Files that are not named after their split; on the hub a README says so.
 _FILES = {
@@ -45,10 +45,6 @@ def split_of(config: dict[str, Any]) -> str:
 def fetch(config: dict[str, Any], folder: str | Path) -> str:
     """The command that downloads a task's data into a folder."""
     return f"hf download {config['dataset_path']} --repo-type dataset --local-dir {folder}"
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _from_hub(task: str, config: dict[str, Any]) -> Dataset:

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from perception_gap import forward, loading
-from perception_gap.errors import UnsupportedModelError, UsageError
+from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.loading import LoadedModel
 
 Ask = Callable[[list[str]], list[str]]
@@ -60,7 +60,7 @@ def _tokenizer(name: str, found: Any, trust_remote_code: bool) -> Any:
             found.source, trust_remote_code=trust_remote_code, **found.options
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise UsageError(f"--text-model {name!r}: its tokenizer does not load: {loading._one_line(error)}") from error
+        raise UsageError(f"--text-model {name!r}: its tokenizer does not load: {one_line(error)}") from error
     if not getattr(tokenizer, "chat_template", None):
         raise UsageError(f"--text-model {name!r} has no chat template: use an instruction-tuned model")
     if tokenizer.pad_token_id is None:
@@ -94,7 +94,7 @@ def _language_model(
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(found.source, **options).eval()
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise UsageError(f"--text-model {name!r} does not load: {loading._one_line(error)}") from error
+        raise UsageError(f"--text-model {name!r} does not load: {one_line(error)}") from error
     before = [{"role": "system", "content": system}] if system is not None else []
 
     @torch.inference_mode()

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from lavit.traces.schema import ROW_SCHEMA, SCHEMA_VERSION, V_SEM
 from lavit.traces.target import Target
-from perception_gap.errors import UsageError
+from perception_gap.errors import UsageError, one_line
 from perception_gap.sample import Sample
 
 
@@ -72,7 +72,7 @@ class Traces:
             table = table.filter(pc.equal(table["kept"], True))
             traces = cls(folder, info, table.combine_chunks())
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise UsageError(f"traces {folder}: damaged (traces.parquet: {reason}); {again}") from None
         if not len(traces):
             raise UsageError(f"traces {folder}: none of {info['data']['n']} samples was kept; loosen the filters")

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from perception_gap.datasets.jsonl import text
-from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.errors import GapcheckError, UsageError, one_line
 
 SIDE = 28  # pixels of a merged image token of Qwen2.5-VL: patches of 14, two by two
 # (min_pixels, max_pixels): the published processor's, which the extractor leaves alone; the paper's; the scripts'.
@@ -94,7 +94,7 @@ def read_features(path: Path) -> Tensor:
         else:
             states = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes lead an unpickler anywhere
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        reason = one_line(error, 100) or type(error).__name__
         raise GapcheckError(f"V_top {path}: cannot be read ({reason}); fetch the file again") from None
     if not isinstance(states, Tensor) or states.ndim != 2 or not states.numel() or not states.is_floating_point():
         found = f"{states.dtype} {list(states.shape)}" if isinstance(states, Tensor) else type(states).__name__

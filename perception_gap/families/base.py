@@ -13,7 +13,7 @@ from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
 
-from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.errors import GapcheckError, UsageError, one_line
 from perception_gap.families.encoded import Encoded
 from perception_gap.geometry import TokenGeometry
 
@@ -88,7 +88,7 @@ class Family:
         try:
             return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         except TemplateError as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise UsageError(f"the chat template of {self.name} does not render ({reason}): fetch it again") from error
 
     def _render_without_template(self, n_images: int, text: str, system: str | None) -> str:
@@ -168,7 +168,7 @@ class Family:
             return dict(self.processor(text=prompts, **options))
         except ValueError as error:  # image processors refuse shapes, such as an aspect ratio above 200
             sizes = [(p.width, p.height) for p in pictures]
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise GapcheckError(
                 f"the processor of {self.name} refuses images of (width, height) {sizes}: {reason}"
             ) from error
