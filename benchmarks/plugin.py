@@ -139,7 +139,7 @@ class GapcheckHF(lmms):
         return doc_to_messages(self.task_dict[task][split][doc_id])
 
     def _answer(self, requests: list[Instance], max_new_tokens: int) -> list[Answer]:
-        answers: list[Answer | None] = [None] * len(requests)
+        answers: dict[int, Answer] = {}
         ready = []
         for i, request in enumerate(requests):
             try:
@@ -149,7 +149,7 @@ class GapcheckHF(lmms):
         for group, outcome in in_memory(partial(self._forwards, max_new_tokens), ready):
             for n, (i, _) in enumerate(group):
                 answers[i] = Answer("", error=outcome) if isinstance(outcome, str) else outcome[n]
-        return [answer or Answer("", error="not asked") for answer in answers]
+        return [answers[i] for i in range(len(requests))]
 
     def _forwards(self, max_new_tokens: int, ready: list[tuple[int, Prompt]]) -> list[Answer]:
         """One batch through the model; prompts with different system prompts go one by one."""
@@ -163,12 +163,13 @@ class GapcheckHF(lmms):
         encoded = forward.encode(
             self.loaded, images, [p.text for p in prompts], self.system if system is None else system
         )
-        self._check_length(encoded.image.shape[1] + max_new_tokens)
+        self._check_length(encoded.image.shape[1])
         ids = forward.generate(self.loaded, encoded, max_new_tokens)
+        lengths = encoded.inputs["attention_mask"].sum(1).tolist()
+        self._check_length(max(length + len(row) for length, row in zip(lengths, ids, strict=True)))
         looks = forward.gaze(self.loaded, encoded, ids, self.layers) if self.gaze else [None] * len(prompts)
         seconds = (time.perf_counter() - began) / len(prompts)
         decode = self.loaded.processor.tokenizer.decode
-        lengths = encoded.inputs["attention_mask"].sum(1).tolist()
         answers = []
         for b, look in enumerate(looks):
             text = decode(ids[b], skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()

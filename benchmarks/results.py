@@ -71,6 +71,7 @@ def finish_model(
         records = asked[suite.name]
         rows = [_row(suite, record, store) for record in records]
         _unique_ids(rows)
+        # A failed row goes to lmms-eval as an empty answer, so that its own figures keep the denominator too.
         scored = suite.verdicts([row["answer"] or "" for row in rows])
         scores = suite.scores([values for values, _ in scored])
         for row, record, score, (_, error) in zip(rows, records, scores, scored, strict=True):
@@ -123,7 +124,7 @@ def _judge(row: dict[str, Any], record: Record, score: float | None, error: str 
     correct: lmms-eval's, the one that published figures rest on; a score between 0 and 1 counts from 0.5.
     """
     ok = row["status"] == "ok"
-    row["lmms_score"] = score if ok else 0.0
+    row["lmms_score"] = score if ok else None
     row["lmms_error"] = error if ok else None
     row["correct"] = (None if score is None else score >= 0.5) if ok else False
     row["strict_correct"] = record.question.strict(row["answer"]) if ok else False
@@ -163,7 +164,7 @@ def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, seed
         "n_failed": len(table) - len(ok),
         "n_unscored": int(ok["correct"].isna().sum()),
         "n_empty": int((ok["answer"].str.strip() == "").sum()),
-        "n_cut": int((ok["n_tokens"] >= limit).sum()),
+        "n_cut": int((ok["n_tokens"].astype(float) >= limit).sum()),
         "accuracy": share("correct"),
         "strict_accuracy": share("strict_correct"),
         "n_disagree": int((table["correct"] != table["strict_correct"])[defined].sum()),
@@ -198,7 +199,8 @@ def _chance(suite: Suite, table: pd.DataFrame) -> float | None:
 def finish(out: Path, done: Sequence[ModelResult], baseline: str, seed: int) -> Bench:
     """What only all models together say: comparisons with the baseline, and where the two scorers disagree."""
     frame = pd.concat([m.samples.assign(model=m.name) for m in done], ignore_index=True)
-    others = [m.name for m in done if m.name != baseline]
+    # A baseline that did not load leaves nothing to compare with.
+    others = [m.name for m in done if m.name != baseline] if baseline in [m.name for m in done] else []
     compared = [comparison.compare(frame, baseline, name, seed=seed).assign(model=name) for name in others]
     comparisons = pd.concat(compared, ignore_index=True) if compared else pd.DataFrame()
     defined = frame["correct"].notna() & frame["strict_correct"].notna()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -158,6 +159,8 @@ class Suite:
             try:
                 value = float(function(given, **options)) if given else None
             except Exception:  # see `messages`; some aggregations give no number
+                value = None
+            if value is not None and not math.isfinite(value):
                 value = None
             found[name] = value / 100 if value is not None and _PERCENT.fullmatch(name) else value
         return found

@@ -56,6 +56,7 @@ def command(models: tuple[str, ...], suites: str, strict: bool, **options) -> No
 def show(done, *, strict: bool) -> int:
     """Tables, disagreements, failures; the exit status."""
     from benchmarks import tables
+    from perception_gap.errors import one_line
     from perception_gap.store import write_text
 
     parts = [tables.accuracies(done), tables.costs(done), tables.gaze(done), tables.beside(done)]
@@ -68,7 +69,7 @@ def show(done, *, strict: bool) -> int:
         click.echo(f"{n} answers that lmms-eval and the strict reader judge differently (disagreements.csv):")
         for row in done.disagreements.head(SHOWN).itertuples():
             verdict = "right" if row.correct else "wrong"
-            answer = " ".join(str(row.answer).split())[:60]
+            answer = one_line(row.answer, 60)
             click.echo(f"  {row.task} {row.sample_id}: {answer!r} for {row.references[0]!r} is {verdict} to lmms-eval")
     for m in done.models:
         for (task, reason), group in m.samples[m.samples["status"] != "ok"].groupby(["task", "error"]):

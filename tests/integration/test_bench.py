@@ -178,6 +178,7 @@ def test_bad_pictures_are_failed_rows_that_stay_in_the_denominator(tmp_path):
     assert rows["status"].tolist() == ["ok", "failed", "failed", "failed", "ok", "ok"]
     assert rows["error"].str.contains("cannot be decoded|no such file").sum() == 3
     assert rows.loc[rows["status"] == "failed", ["correct", "strict_correct"]].eq(False).all(axis=None)
+    assert rows.loc[rows["status"] == "failed", "lmms_score"].isna().all()  # nobody scored them
     found = json.loads((tmp_path / "b" / "summary.json").read_text())["models"]["tiny:student"]["tasks"]["mmvp"]
     assert (found["accuracy"]["n"], found["n_failed"]) == (6, 3)
     bench(tmp_path / "b", "tiny:student", "--suite", "mmvp", "--data-root", data, "--strict", status=1)
@@ -244,6 +245,8 @@ def test_what_was_asked_before_a_model_that_does_not_load_is_summarised_and_noth
     broken = damaged(tmp_path / "broken", hidden_size=96)  # another shape than its weights
     said = bench(tmp_path / "b", "tiny:student", broken, *options, status=2)
     assert "does not load" in said
+    assert list(json.loads((tmp_path / "b" / "summary.json").read_text())["models"]) == ["tiny:student"]
+    bench(tmp_path / "b", "tiny:student", broken, *options, "--baseline", broken, status=2)
     assert list(json.loads((tmp_path / "b" / "summary.json").read_text())["models"]) == ["tiny:student"]
     bench(tmp_path / "b", broken, *options, status=2)
     assert not (tmp_path / "b" / "summary.json").exists()
