@@ -30,7 +30,7 @@ from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.loading import LoadedModel
 from perception_gap.sample import Sample, prompt_text
 from perception_gap.scoring import score
-from perception_gap.store import SCHEMA_VERSION, Parts, Run, answered, geometry_fields, write_json
+from perception_gap.store import KEYS, SCHEMA_VERSION, Parts, Run, answered, geometry_fields, write_json
 from perception_gap.summary import finish
 
 
@@ -118,6 +118,7 @@ def run(job: Job, loaded: LoadedModel, *, progress: bool = True) -> Run:
     (job.out / "summary.json").unlink(missing_ok=True)  # an unfinished run must not show an older summary
     shutil.rmtree(job.out / "figures", ignore_errors=True)
     write_json(job.out / "run.json", info)
+    write_json(parts.folder / KEYS, keys)
     work = list(zip(job.dataset.samples, hashes, shared, keys, strict=True))
     stored = sum(key in done for key in keys)
     if stored and progress:

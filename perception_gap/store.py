@@ -28,6 +28,7 @@ from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.geometry import TokenGeometry
 
 SCHEMA_VERSION = 1
+KEYS = "keys.json"  # in parts/: the keys of the rows that the run will have, in their order
 
 _TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
 _NUMBERS, _INTEGERS = pa.list_(pa.float64()), pa.list_(pa.int64())
@@ -118,6 +119,22 @@ def _alive(suffix: list[str]) -> bool:
     return True
 
 
+def stored(parts: Path) -> dict[str, str]:
+    """key of every row that lies whole in this folder of parts → name of its part."""
+    found: dict[str, str] = {}
+    for path in sorted(parts.glob("*.parquet")):
+        if not path.with_suffix(".safetensors").exists():
+            continue
+        try:
+            keys = pq.read_table(path).column("key").to_pylist()
+            with safe_open(path.with_suffix(".safetensors"), framework="numpy"):
+                pass  # opening checks that the file is as long as its header says
+        except (pa.ArrowInvalid, KeyError, OSError, SafetensorError):
+            continue
+        found |= dict.fromkeys(keys, path.stem)
+    return found
+
+
 # What a run may hold before its run.json is written.
 _OURS = ("parts", "data", "teacher")
 
@@ -152,18 +169,7 @@ class Parts:
 
     def done(self) -> dict[str, str]:
         """key of every stored row → name of its part; a part with a missing or broken half does not count."""
-        found: dict[str, str] = {}
-        for path in sorted(self.folder.glob("*.parquet")):
-            if not path.with_suffix(".safetensors").exists():
-                continue
-            try:
-                keys = pq.read_table(path).column("key").to_pylist()
-                with safe_open(path.with_suffix(".safetensors"), framework="numpy"):
-                    pass  # opening checks that the file is as long as its header says
-            except (pa.ArrowInvalid, KeyError, OSError, SafetensorError):
-                continue
-            found |= dict.fromkeys(keys, path.stem)
-        return found
+        return stored(self.folder)
 
     def write(self, rows: list[dict], arrays: dict[str, np.ndarray], name: str | None = None) -> None:
         """One batch; arrays are named "KEY/kind" after the row that they belong to, the part after the first row."""

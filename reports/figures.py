@@ -35,7 +35,7 @@ from reports.style import (
     save_png,
     undefined,
 )
-from reports.table import defined
+from reports.summary import defined
 
 CATEGORIES = ("functional", "object", "attribute")
 

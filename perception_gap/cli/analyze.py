@@ -110,7 +110,7 @@ def print_estimate(found: dict) -> None:
 
 def show(run, *, strict: bool, figures: bool) -> int:
     """Table, figures, what failed; the exit status."""
-    from reports.table import summary_table
+    from reports.summary import summary_table
 
     click.echo(summary_table(run))
     failed = run.samples[run.samples["status"] != "ok"]

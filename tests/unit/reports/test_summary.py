@@ -2,7 +2,7 @@ import copy
 
 import pytest
 
-from reports.table import finding, lookup, summary_table, written
+from reports.summary import finding, lookup, summary_table, written
 
 NONE = {"mean": None, "ci": None, "n": 0}
 
