@@ -37,9 +37,8 @@ class BenchModel:
 
     @property
     def label(self) -> str:
-        """The name, and what became of its latent tokens where that is not the usual."""
-        latents = self.info["asked"]["latents"]
-        return self.name if latents == "force" else f"{self.name} (latents {latents})"
+        """As `labels`."""
+        return short_name(self.name, self.info["asked"]["latents"])
 
     @cached_property
     def samples(self) -> pd.DataFrame:
@@ -165,6 +164,24 @@ def _training(folder: Path) -> Training:
     except ValueError:
         raise UsageError(f"{log}: damaged log (a line is no JSON); train again with --fresh") from None
     return Training(folder, info, steps, (folder / "model").is_dir())
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """What figures and tables call the runs' models: short, each once.
+
+    `Qwen2.5-VL-3B-Instruct` of a hub id, `lavit` of runs/lavit/model; how latent tokens were treated, where that is not
+    the usual, and the run's own folder behind names that would stand twice.
+    """
+    names = [short_name(run.info["model"]["name"], run.info["settings"].get("latents", "force")) for run in runs]
+    return [
+        f"{name} ({run.path.name})" if names.count(name) > 1 else name for name, run in zip(names, runs, strict=True)
+    ]
+
+
+def short_name(model: str, latents: str = "force") -> str:
+    """`tiny:lavit (latents mask)`: the last part of a hub id or folder that says something, and its latents."""
+    parts = [part for part in Path(model).parts if part not in ("model", "/", ".")]
+    return (parts[-1] if parts else model) + ("" if latents == "force" else f" (latents {latents})")
 
 
 _KINDS: dict[str, Callable[[Path], Source]] = {

@@ -24,6 +24,8 @@ _PALETTE = sns.color_palette("colorblind").as_hex()
 TEACHER, STUDENT = _PALETTE[0], _PALETTE[1]
 RIGHT, WRONG = _PALETTE[2], _PALETTE[4]
 BOX = _PALETTE[2]
+STUDENTS = (STUDENT, *(_PALETTE[i] for i in (4, 2, 8, 5, 9, 3)))  # models beside the teacher, in their order
+LINES = ("-", "--", "-.", ":")  # with the colours: no series is told from another by colour alone
 FLOOR = "#4d4d4d"
 MUTED = "#6b6b6b"
 
