@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pandas as pd
 from perception_gap import metrics, statistics
 from perception_gap.datasets.scenes import CHANCE
 from perception_gap.divergence import Comparison
+from perception_gap.errors import UsageError
 from perception_gap.proportions import proportion_ci
 from perception_gap.sample import Sample
 from perception_gap.statistics import Estimate
-from perception_gap.store import ROW_SCHEMA, ArrayFile, Parts, Run, geometry_of, write_json, write_table
+from perception_gap.store import KEYS, ROW_SCHEMA, ArrayFile, Parts, Run, geometry_of, stored, write_json, write_table
 
 CATEGORIES = ("functional", "object", "attribute")
 NOTHING = float("nan")
@@ -68,6 +70,24 @@ def finish(
     write_json(out / "run.json", info)
     write_json(out / "summary.json", summarise(frame, words, info, seed))
     return Run.open(out)
+
+
+def so_far(folder: Path, work: Path) -> Run:
+    """The run of the samples that an unfinished analysis in `folder` has stored, as `finish` would make it of these.
+
+    Merged files go into `work`, a folder for the time being; `folder` stays as it is, for the analysis to go on. Maps
+    are compared on the default raster. UsageError when nothing is stored.
+    """
+    info = json.loads((folder / "run.json").read_text())
+    done = stored(folder / "parts")
+    keys = [key for key in json.loads((folder / "parts" / KEYS).read_text()) if key in done]
+    if not keys:
+        raise UsageError(f"{folder}: no sample is stored yet; let the analysis go on")
+    teacher = Run.open(folder / info["teacher"]["path"]) if info["teacher"] else None
+    work.mkdir(parents=True, exist_ok=True)
+    found = finish(work, keys, Parts(folder), info, teacher, seed=info["settings"]["seed"], raster=(16, 16))
+    found.path = folder  # images and teacher are found from there
+    return found
 
 
 MOST_ALIGNED = 3000  # samples, which bounds the memory of the alignment

@@ -115,7 +115,10 @@ def open_source(path: str | Path) -> Source:
 
 def open_sources(paths: Sequence[str | Path]) -> list[Source]:
     """Each folder once, in the order given; two spellings of one folder are one."""
-    return [open_source(path) for path in {Path(p).resolve(): p for p in reversed(paths)}.values()][::-1]
+    first: dict[Path, str | Path] = {}
+    for path in paths:
+        first.setdefault(Path(path).resolve(), path)
+    return [open_source(path) for path in first.values()]
 
 
 def _run(folder: Path) -> Run | Unfinished:

@@ -22,6 +22,13 @@ COMMANDS = {
     "latents": ("perception_gap.cli.latents", "Does a LaViT model use its latent tokens? Hide them and see."),
     "published": ("perception_gap.cli.published", "Figures that papers printed, and what of them recomputes."),
     "bench": ("perception_gap.cli.bench", "Benchmark suites through lmms-eval: accuracy, comparisons, gaze."),
+    "overlay": ("perception_gap.cli.overlay", "Your own picture and question: where models look, in one PNG."),
+    "report": ("perception_gap.cli.report", "One page: the answer, tables, figures, every sample to look at."),
+    "tables": ("perception_gap.cli.tables", "Tables of runs: as the paper prints them, ours beside, or in full."),
+    "reproduce": (
+        "perception_gap.cli.reproduce",
+        "A table or figure of the paper, start to finish; --tiny: here, now.",
+    ),
     "demo": ("perception_gap.cli.demo", "The embedded teacher and student on drawn scenes, start to finish."),
     "scenes": ("perception_gap.cli.scenes", "Draw scenes with known boxes: images and a JSON Lines file."),
     "doctor": ("perception_gap.cli.doctor", "Versions, devices, and what is missing for which command."),

@@ -55,14 +55,13 @@ def command(models: tuple[str, ...], suites: str, strict: bool, **options) -> No
 
 def show(done, *, strict: bool) -> int:
     """Tables, disagreements, failures; the exit status."""
-    from benchmarks import tables
+    from benchmarks.tables import power
     from perception_gap.errors import one_line
     from perception_gap.store import write_text
+    from reports import tables
+    from reports.sources import open_source
 
-    parts = [tables.accuracies(done), tables.costs(done), tables.gaze(done), tables.beside(done)]
-    if len(done.models) > 1:
-        parts += [tables.comparisons(done), "\n".join(tables.power(done))]
-    text = "\n\n".join(part for part in parts if part)
+    text = "\n".join([tables.render(tables.build(None, [open_source(done.out)]), "md"), *power(done)]).rstrip()
     click.echo(f"\n{text}\n")
     write_text(done.out / "tables.md", text + "\n")
     if n := len(done.disagreements):

@@ -101,7 +101,7 @@ def _info(out: Path, model: Model, teacher: Run | None, n: int) -> dict:
         "schema_version": SCHEMA_VERSION, "command": "synthetic", "created": "2026-01-01T00:00:00+00:00",
         "model": {"name": model.name, "revision": "0", "family": "none", "class": "none", "dtype": "float32"},
         "teacher": teacher and {"name": teacher.info["model"]["name"], "revision": "0", "path": path},
-        "settings": {"rows": "answer", "layers": "all", "text": "own" if teacher is None else "teacher"},
+        "settings": {"rows": "answer", "layers": "all", "text": "own" if teacher is None else "teacher", "seed": 0},
         "data": {"spec": "scenes", "hash": "0", "n": n}, "versions": {},
     }  # fmt: skip
 

@@ -1,0 +1,78 @@
+"""`gapcheck report`: one page that says what was found and lets one look at every sample."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(epilog="Example: gapcheck report runs/student runs/lavit runs/bench --out runs/report.html")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/report.html"), show_default=True)
+@click.option("--title", default="gapcheck report", show_default=True)
+@click.option(
+    "--samples", default="500", show_default=True, metavar="N|all",
+    help="Samples of each data set in the browser, the most telling first; those behind the first 500 lie in script "
+    "files beside the page.",
+)  # fmt: skip
+@click.option(
+    "--thumbnail", default=320, show_default=True, type=click.IntRange(32, 2048), help="Long side of the pictures."
+)
+def command(runs: tuple[Path, ...], out: Path, title: str, samples: str, thumbnail: int) -> None:
+    """Write a page about RUN..., directories of analyze, bench, ablate or train; no model is loaded.
+
+    Runs of one data set and one teacher stand side by side, in the order given; the headline is about the last of them,
+    beside the first. One file, opened from disk, no network. An unfinished analysis is shown with the samples it has.
+    """
+    path = write(runs, out, title=title, samples=parse_samples(samples), side=thumbnail, tell=True)
+    click.echo(f"report {path}")
+
+
+def parse_samples(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise click.UsageError(f"--samples {text!r}: expected a number of samples, or all")
+    return int(text)
+
+
+def write(runs, out: Path, *, title: str, samples: int | None = 500, side: int = 320, tell: bool = False) -> Path:
+    """The page of these run directories; says its size, and with `tell` the answer and the warnings."""
+    import tempfile
+
+    from perception_gap.errors import UsageError
+    from reports.page import write_page
+    from reports.page.albums import albums
+    from reports.page.headline import lead
+    from reports.page.provenance import notices
+    from reports.sources import Unfinished, open_sources
+
+    if out.is_dir() or out.suffix not in (".html", ".htm"):
+        raise UsageError(f"--out {out}: expected the name of a page, such as runs/report.html")
+    sources = open_sources(runs)
+    with tempfile.TemporaryDirectory() as work:
+        whole = [measured(s, Path(work) / str(i)) if isinstance(s, Unfinished) else s for i, s in enumerate(sources)]
+        unfinished = [s for s in sources if isinstance(s, Unfinished)]
+        shown = [*(s for s in whole if s is not None), *unfinished]
+        page = write_page(
+            shown, out, title=title, samples=samples, side=side, command=" ".join(["gapcheck", *sys.argv[1:]])
+        )
+        found = albums(shown)
+        if tell:
+            for line in notices(shown, found):
+                click.echo(f"note: {line}", err=True)
+            for answer in lead(found):
+                click.echo(f"{answer.question} {answer.verdict}: {answer.reason}")
+    size = page.path.stat().st_size / 2**20
+    beside = f", {len(page.chunks)} files beside it" if page.chunks else ""
+    click.echo(f"page: {page.samples:,} of {page.of:,} samples, {size:.1f} MiB{beside}")
+    return page.path
+
+
+def measured(unfinished, work: Path):
+    """The Run of the samples that an unfinished analysis has so far; None if it has none."""
+    from perception_gap.summary import so_far
+
+    return so_far(unfinished.path, work) if unfinished.stored else None

@@ -1,0 +1,144 @@
+"""One sample as the page holds it: thumbnails, token rectangles, and the maps of every word in one byte a token.
+
+A byte is round(255 √(weight / largest)): the page paints on a square-root scale, so the steps it shows are even.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps
+
+from perception_gap.geometry import TokenGeometry
+from reports.page.albums import Album, Member
+
+SIDE = 320  # pixels of a thumbnail's long side
+MOST_WORDS = 40  # of a text; the words behind them are shown without maps
+
+
+def sample_payload(album: Album, sample_id: str, shapes: Shapes, side: int = SIDE) -> dict[str, Any]:
+    """What the page shows of a sample; `shapes` collects the token rectangles that samples share."""
+    first = album.members[0].samples.loc[sample_id]
+    pictures = [thumbnail(album.members[0].folder / path, side) for path in first["images"]]
+    measured = first["heights"] is not None  # a picture that did not open has no size, and its boxes no place
+    sizes = list(zip(first["widths"], first["heights"], strict=True)) if measured else []
+    return {
+        "question": str(first["question"]), "reference": str(first["reference"]),
+        "options": [str(option) for option in first["options"]],
+        "images": [{"src": src, "ratio": ratio} for src, ratio in pictures],
+        "boxes": unit_boxes(first, sizes),
+        "models": [_model(member, sample_id, shapes) for member in album.members],
+    }  # fmt: skip
+
+
+def _model(member: Member, sample_id: str, shapes: Shapes) -> dict[str, Any]:
+    row = member.samples.loc[sample_id]
+    found: dict[str, Any] = {"answer": "" if row["answer"] is None else str(row["answer"])}
+    if row["status"] != "ok":
+        return found | {"error": str(row["error"])}
+    whole = member.map_of(sample_id, member.shared)
+    if whole is None:
+        return found
+    geometry = member.geometry(sample_id)
+    shared = member.text(sample_id, member.shared)
+    found |= {"shape": shapes.index(geometry), "whole": packed(whole[None])}
+    if shared is not None:
+        found["shared"] = _text(shared)
+    own_text = member.text(sample_id, "own") if member.shared != "own" else None
+    if own_text is not None and (shared is None or own_text.words != shared.words):
+        found["own"] = _text(own_text)
+    return found
+
+
+def _text(text: Any) -> dict[str, Any]:
+    return {
+        "words": text.words, "categories": text.categories, "maps": packed(text.maps[:MOST_WORDS]),
+        "kl": [number(v) for v in text.kl], "focus": [number(v) for v in text.focus],
+    }  # fmt: skip
+
+
+class Shapes:
+    """The different geometries of a block, each once."""
+
+    def __init__(self) -> None:
+        self.found: list[dict[str, Any]] = []
+        self._seen: dict[Any, int] = {}
+
+    def index(self, geometry: TokenGeometry) -> int:
+        key = geometry.grid_shape or (geometry.boxes.tobytes(), geometry.image.tobytes())
+        if key not in self._seen:
+            self._seen[key] = len(self.found)
+            self.found.append(shape(geometry))
+        return self._seen[key]
+
+
+def shape(geometry: TokenGeometry) -> dict[str, Any]:
+    """A whole-picture raster as {rows, cols}, anything else as xyxy fractions of the picture, four digits."""
+    if geometry.grid_shape:
+        return {"rows": geometry.grid_shape[0], "cols": geometry.grid_shape[1]}
+    return {"boxes": np.round(geometry.boxes, 4).ravel().tolist(), "images": geometry.image.tolist()}
+
+
+def packed(maps: np.ndarray) -> dict[str, Any]:
+    """[R, N] weights as base64 bytes, row after row, and the largest weight of each row; null for an undefined row."""
+    largest = maps.max(axis=1) if maps.size else np.zeros(len(maps))
+    good = np.isfinite(largest) & (largest > 0)
+    scaled = np.divide(maps, largest[:, None], out=np.zeros(maps.shape), where=good[:, None])
+    data = np.round(255 * np.sqrt(scaled.clip(0, 1))).astype(np.uint8)
+    scale = [float(f"{v:.4g}") if ok else None for v, ok in zip(largest.tolist(), good.tolist(), strict=True)]
+    return {"data": base64.b64encode(data.tobytes()).decode("ascii"), "scale": scale}
+
+
+def thumbnail(path: Path, side: int) -> tuple[str | None, float]:
+    """(data URI or None where the file cannot be read, width / height)."""
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (2 * side, 2 * side))  # a JPEG is decoded at a fraction of its size
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            ratio = upright.width / upright.height
+            upright.thumbnail((side, side))
+            file = io.BytesIO()
+            upright.save(file, "WEBP", quality=80, method=2)
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None, 1.0
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii"), round(ratio, 4)
+
+
+def unit_boxes(row: pd.Series | Mapping[str, Any], sizes: list[tuple[int, int]]) -> list[list[float]]:
+    """The reference boxes as [x0, y0, x1, y1, picture], fractions of the picture."""
+    boxes = np.asarray(row["boxes"], dtype=float).reshape(-1, 4)
+    found = []
+    for box, image in zip(boxes, row["box_images"], strict=True):
+        if image < len(sizes):
+            width, height = sizes[int(image)]
+            found.append([round(v, 4) for v in (box / [width, height, width, height]).tolist()] + [int(image)])
+    return found
+
+
+def number(value: float, digits: int = 4) -> float | None:
+    """JSON has no NaN."""
+    return None if not math.isfinite(value) else float(f"{value:.{digits}g}")
+
+
+def index_of(album: Album, found: pd.DataFrame, ids: list[str]) -> dict[str, Any]:
+    """The columns by which the page sorts and filters: one entry a sample, in the order of `ids`."""
+    rows = found.loc[ids]
+    questions = album.members[0].samples.loc[ids, "question"].astype(str)
+    columns: dict[str, Any] = {
+        "id": ids, "task": rows["task"].tolist(), "word": rows["word"].tolist(),
+        "question": [text if len(text) <= 90 else text[:89] + "…" for text in questions],
+        "kl": [number(v, 3) for v in rows["kl"]],
+    }  # fmt: skip
+    for name in ("verdict", "kl", "focus"):
+        columns[f"{name}s"] = [
+            [int(v) if name == "verdict" else number(v, 3) for v in rows[f"{name}_{m}"]]
+            for m in range(len(album.members))
+        ]
+    return columns

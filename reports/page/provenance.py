@@ -1,0 +1,67 @@
+"""What made the numbers of a page, and what a reader must know before reading them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perception_gap.store import Run
+from reports.page.albums import Album
+from reports.sources import BenchRun, Matrix, Source, Training, Unfinished, labels
+
+
+def notices(sources: Sequence[Source], found: Sequence[Album]) -> list[str]:
+    """Runs that are not whole, samples that failed, data sets that differ: one sentence each."""
+    said = [source.words for source in sources if isinstance(source, Unfinished)]
+    for source in sources:
+        if isinstance(source, BenchRun) and source.missing:
+            said.append(f"{source.path}: unfinished, not summarised yet: {', '.join(source.missing)}.")
+        if isinstance(source, Training) and not source.finished:
+            said.append(f"{source.path}: training has not come to its end, {len(source.log):,} steps are logged.")
+    for album in found:
+        for member in album.members:
+            failed = int((member.samples["status"] != "ok").sum())
+            if failed == len(member.samples):
+                said.append(f"{member.label}: none of {failed:,} samples is valid; its measures are undefined.")
+            elif failed:
+                said.append(f"{member.label}: {failed:,} of {len(member.samples):,} samples failed; counted as wrong.")
+    runs = [source for source in sources if isinstance(source, Run)]
+    hashes = {run.info["data"]["hash"] for run in runs}
+    if len(hashes) > 1:
+        said.append(
+            f"These runs asked {len(hashes)} different sets of samples: their figures stand side by side, nothing is "
+            "compared across sets, and the browser below shows one set at a time."
+        )
+    return said
+
+
+def provenance(sources: Sequence[Source]) -> list[dict[str, str]]:
+    """What, where, model and revision, settings, data, versions, command of each source and its teacher."""
+    rows = []
+    runs: list[Run] = []
+    for source in sources:
+        if isinstance(source, Run):
+            teacher = source.teacher()
+            runs += [run for run in (teacher, source) if run is not None and run.path not in [r.path for r in runs]]
+        elif isinstance(source, BenchRun):
+            about = ", ".join(f"{task} × {n:,}" for task, n in source.info["tasks"].items())
+            models = "; ".join(f"{m.name} ({m.info['model'].get('revision') or 'no revision'})" for m in source.models)
+            rows.append(_row("benchmark", source.path, models, about, source.info))
+        elif isinstance(source, Training):
+            about = f"{source.info['traces']['n']:,} traces of {source.info['traces']['teacher']['name']}"
+            rows.append(_row("training", source.path, source.info["student"]["name"], about, source.info))
+        elif isinstance(source, Matrix):
+            about = f"{source.results['preset'].nunique()} presets"
+            rows.append(_row("matrix", source.path, ", ".join(source.results["preset"].unique()), about, {}))
+    for run, name in zip(runs, labels(runs), strict=True):
+        model, data = run.info["model"], run.info["data"]
+        what = f"{name}: {model.get('class')}, {model.get('dtype')}, revision {model.get('revision')}"
+        rows.append(_row("analysis", run.path, what, f"{data['spec']}, {data['n']:,} samples", run.info))
+    return rows
+
+
+def _row(kind: str, path, model: str, data: str, info) -> dict[str, str]:
+    versions = ", ".join(f"{name} {version}" for name, version in info.get("versions", {}).items())
+    return {
+        "kind": kind, "path": str(path), "model": model, "data": data, "versions": versions,
+        "command": info.get("command", ""), "created": info.get("created", ""),
+    }  # fmt: skip

@@ -1,0 +1,117 @@
+"""Tables as LaTeX with booktabs: a table* each; intervals in a smaller line below the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.tables.model import Cell, Column, Row, Table
+
+RANKS = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
+SPECIAL = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "–": "--", "<": "$<$", ">": "$>$",
+    "|": r"\textbar{}", "±": r"$\pm$", "×": r"$\times$", "‖": r"$\Vert$", "…": r"\dots{}", "λ": r"$\lambda$",
+    "γ": r"$\gamma$", "’": "'", "“": "``", "”": "''",
+}  # fmt: skip
+WIDTH = 13  # letters of a column's head before it goes on in the next line
+
+
+def render(tables: Sequence[Table]) -> str:
+    """Needs \\usepackage{booktabs}, as the first line says."""
+    return "% \\usepackage{booktabs}\n" + "\n\n".join(_one(table) for table in tables) + "\n"
+
+
+def _one(table: Table) -> str:
+    stubs = [table.stub, *(["figures"] if table.shows_source else []), *(["$n$"] if table.shows_n else [])]
+    align = "l" + ("l" if table.shows_source else "") + ("r" if table.shows_n else "") + "r" * len(table.columns)
+    width = len(align)
+    lines = [
+        r"\begin{table*}[t]",
+        r"\centering\scriptsize\setlength{\tabcolsep}{4pt}",
+        rf"\caption{{{escaped(table.caption)}}}",
+        rf"\label{{tab:{''.join(c if c.isalnum() else '-' for c in table.id)}}}",
+        rf"\begin{{tabular}}{{{align}}}",
+        r"\toprule",
+        " & ".join([*stubs, *(_head(table, column) for column in table.columns)]) + r" \\",
+        *_body(table, width),
+        r"\bottomrule",
+        r"\end{tabular}",
+        *_notes(table),
+        r"\end{table*}",
+    ]
+    return "\n".join(lines)
+
+
+def _body(table: Table, width: int) -> list[str]:
+    lines = []
+    group = None
+    for row in table.rows:
+        if row.group != group:
+            lines.append(r"\midrule")
+            if row.group:
+                lines.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{escaped(row.group)}}}}} \\")
+        group = row.group
+        lines += _lines(table, row)
+    return lines
+
+
+def _lines(table: Table, row: Row) -> list[str]:
+    """The figures, and below them their intervals and n where there are any."""
+    first = [escaped(row.label) + _marks(table.marked(row.notes)), *([row.source] if table.shows_source else [])]
+    first += ["" if row.n is None else f"{row.n:,}"] if table.shows_n else []
+    cells = [(column, row.cells.get(column.key)) for column in table.columns]
+    below = ["" if cell is None else _below(cell) for _, cell in cells]
+    figures = ["" if cell is None else _figure(table, column, cell) for column, cell in cells]
+    lines = [" & ".join([*first, *figures]) + r" \\"]
+    if any(below):
+        lines.append(" & ".join([*[""] * len(first), *below]) + r" \\")
+    return lines
+
+
+def _head(table: Table, column: Column) -> str:
+    """Right-aligned over as many lines as its words need, n in the last."""
+    lines = [""]
+    for word in column.head.split():
+        fits = len(lines[-1]) + len(word) < WIDTH
+        lines[-1:] = [f"{lines[-1]} {word}".strip()] if fits or not lines[-1] else [lines[-1], word]
+    shown = [escaped(line) for line in lines]
+    shown[-1] += _marks(table.marked(column.notes))
+    shown += [rf"$n$ {column.n:,}"] if column.n is not None else []
+    stacked = r"\\".join(shown)
+    return rf"\shortstack[r]{{{stacked}}}" if len(shown) > 1 else shown[0]
+
+
+def _figure(table: Table, column: Column, cell: Cell) -> str:
+    """The figure with its points below those of the column; star and marks hang out of the column."""
+    digits = table.padding(column)[1]
+    _, point, part = cell.figure.partition(".")
+    behind = "0" * (digits - len(part))
+    behind = behind if point or not digits else f".{behind}"
+    hanging = ("*" if cell.starred else "") + _marks(table.marked(cell.notes))
+    text = RANKS[cell.rank].format(escaped(cell.figure))
+    return (
+        text
+        + (rf"\rlap{{{hanging}}}" if hanging else "")
+        + (rf"\phantom{{{behind}}}" if behind and cell.defined else "")
+    )
+
+
+def _below(cell: Cell) -> str:
+    more = " ".join(text for text in (cell.interval, cell.count) if text)
+    return rf"{{\tiny {escaped(more)}}}" if more else ""
+
+
+def _marks(marks: str) -> str:
+    return rf"\textsuperscript{{{marks}}}" if marks else ""
+
+
+def _notes(table: Table) -> list[str]:
+    notes = [rf"\textsuperscript{{{mark}}}\,{escaped(text)}." for text, mark in table.marks.items()]
+    notes += ["* taken from elsewhere by the paper itself."] if table.starred else []
+    notes += [f"{escaped(text)}." for text in table.about]
+    return [r"\par\smallskip", r"\parbox{\textwidth}{\raggedright " + "\n".join(notes) + "}"] if notes else []
+
+
+def escaped(text: str) -> str:
+    """Text as LaTeX; a character that LaTeX's own fonts may not have becomes a question mark."""
+    return "".join(SPECIAL.get(c, c if c.isascii() or (c.isalpha() and ord(c) < 384) else "?") for c in text)

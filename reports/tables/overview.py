@@ -1,0 +1,109 @@
+"""Everything that runs say, without a layout of the paper: a table or several for each run, benchmark, matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from perception_gap.errors import UsageError
+from perception_gap.store import Run
+from reports.sources import BenchRun, Matrix, Source, Training, labels
+from reports.summary import COMPARED_ROWS, ROWS, finding, lookup
+from reports.tables import bench, matrix
+from reports.tables.model import DECIMALS, Cell, Column, Row, Table, estimate, n_in_rows
+from reports.tables.own import absent
+
+UNITS = {"%": "percent", "×": ""}  # of reports.summary
+SHOWN = {"percent": "%"}
+COMPARED = {path for _, path, _ in COMPARED_ROWS}
+
+
+def build(sources: Sequence[Source]) -> list[Table]:
+    """Runs over the same samples share a table. UsageError where nothing is finished."""
+    missing = [line for source in sources for line in absent(source)]
+    groups: dict[str, list[Run]] = {}
+    for source in sources:
+        if isinstance(source, Run):
+            groups.setdefault(source.info["data"]["hash"], []).append(source)
+    tables = [_runs(group) for group in groups.values()]
+    for source in sources:
+        if isinstance(source, BenchRun):
+            tables += bench.build(source)
+        elif isinstance(source, Matrix):
+            tables += matrix.build(source)
+    trainings = [source for source in sources if isinstance(source, Training)]
+    tables += [_trainings(trainings)] if trainings else []
+    if not tables:
+        raise UsageError(f"nothing to show: {'; '.join(missing) or 'no finished model in these folders'}")
+    return [replace(tables[0], about=(*tables[0].about, *missing)), *tables[1:]]
+
+
+def _runs(runs: Sequence[Run]) -> Table:
+    """Metrics by models, each teacher once and before its students."""
+    opened: dict[str, Run] = {}
+    teachers: dict[str, Run | None] = {}
+    for run in runs:
+        teachers[str(run.path.resolve())] = teacher = run.teacher()
+        for one in (teacher, run) if teacher else (run,):
+            opened.setdefault(str(one.path.resolve()), one)
+    columns = [Column(key, label, "") for key, label in zip(opened, labels(list(opened.values())), strict=True)]
+    rows = []
+    for label, path, unit in _metrics([run.summary for run in opened.values()]):
+        cells = {}
+        for key, run in opened.items():
+            found = lookup(run.summary, path) if isinstance(path, str) else run.summary["accuracy_by_task"].get(path[0])
+            alone = run.info.get("teacher") is None  # nothing to be compared with: neither undefined nor a figure
+            if found is not None and not (alone and path in COMPARED):
+                notes = _chance(found) if isinstance(path, tuple) else ()
+                cells[key] = estimate(found, unit, notes=notes)
+        rows.append(Row(label, "ours", cells))
+    about = [
+        f"{column.title}: {run.summary['n_samples']:,} samples, {run.summary['n_failed']:,} failed (wrong, without map)"
+        for column, run in zip(columns, opened.values(), strict=True)
+    ]
+    for key, teacher in teachers.items():
+        said = finding(opened[key].summary, None if teacher is None else teacher.summary)
+        about.append(f"{next(c.title for c in columns if c.key == key)}: {said}")
+    spec = runs[0].info["data"]["spec"]
+    return Table(
+        "runs", f"Answers and attention maps on {spec}", tuple(columns), n_in_rows(rows), "metric", tuple(about)
+    )
+
+
+def _metrics(summaries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str | tuple[str], str]]:
+    """(label with unit, path or (task,), unit) of every metric that one of the summaries has."""
+    yield "accuracy (%)", "accuracy", "percent"
+    for task in dict.fromkeys(task for summary in summaries for task in summary["accuracy_by_task"]):
+        yield f"accuracy, {task} (%)", (task,), "percent"
+    family = ""
+    for label, path, written in (*ROWS, *COMPARED_ROWS):
+        family = family if label.startswith(" ") else label
+        unit = UNITS.get(written, written)
+        name = label if not label.startswith(" ") else f"{family}: {label.strip()}"
+        if any(lookup(summary, path) for summary in summaries):
+            yield f"{name} ({SHOWN.get(unit, unit or written)})" if unit or written else name, path, unit
+
+
+def _chance(found: Mapping[str, Any]) -> tuple[str, ...]:
+    chance = found.get("chance")
+    return () if chance is None else (f"chance {100 * chance:.1f} %",)
+
+
+def _trainings(trainings: Sequence[Training]) -> Table:
+    """Steps asked for and done, the losses of the last step."""
+    losses = ("loss", "ntp", "concept", "trajectory")
+    columns = [Column("asked", "steps asked for", ""), Column("done", "steps logged", "")]
+    columns += [Column(name, name, "") for name in losses if any(name in one.log for one in trainings)]
+    rows = []
+    for one in trainings:
+        last = dict(one.log.iloc[-1]) if len(one.log) else {}
+        cells = {
+            "asked": Cell(one.info["settings"]["steps"], decimals=0),
+            "done": Cell(last.get("step", 0), decimals=0),
+        }
+        cells |= {name: Cell(last[name], decimals=DECIMALS["nats"]) for name in losses if name in last}
+        notes = () if one.finished else ("not finished: no model yet; the same train command goes on with it",)
+        rows.append(Row(f"{one.label} ({one.path})", "ours", cells, notes=notes))
+    about = ("losses are those of the last step, of one batch: they have no interval",)
+    return Table("trainings", "Trainings", tuple(columns), tuple(rows), "training", about)

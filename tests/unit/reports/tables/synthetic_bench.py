@@ -1,0 +1,93 @@
+"""Benchmark folders and ablation matrices without a model: invented verdicts, the real summaries and comparisons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks import results
+from perception_gap.store import write_json
+from reports.sources import BenchRun, Matrix, open_source
+
+Verdicts = Mapping[str, Mapping[str, Sequence[bool | None]]]  # model -> task -> verdict of each question
+
+
+def rows(task: str, verdicts: Sequence[bool | None], failed: Sequence[int] = (), gaze: bool = False) -> pd.DataFrame:
+    """Questions whose pictures differ by task and place; with `gaze`, entropies 1, 2, .. and as many regions."""
+    n = len(verdicts)
+    paired = task in ("mmvp", "scenes_pairs")
+    frame = pd.DataFrame({
+        "sample_id": [f"{task}-{i}" for i in range(n)], "task": task, "pair": [f"p{i // 2}" for i in range(n)],
+        "cluster": [f"{task}-{i // 2 if paired else i}" for i in range(n)],
+        "image_hash": [f"{task}{i}" for i in range(n)],
+        "prompt": "?", "references": [["A"]] * n, "options": [["A", "B"]] * n, "answer": "A",
+        "status": ["failed" if i in failed else "ok" for i in range(n)],
+        "error": ["out of memory" if i in failed else None for i in range(n)],
+        "correct": list(verdicts), "strict_correct": list(verdicts), "lmms_error": None,
+        "n_image_tokens": 64, "n_tokens": 2, "seconds": 0.5,
+    })  # fmt: skip
+    if not paired:
+        frame["pair"] = None
+    if gaze:
+        for name in results.MAP_METRICS:
+            frame[name] = np.arange(1, n + 1, dtype=float)
+            frame.loc[list(failed), name] = np.nan
+    return frame
+
+
+def write_bench(
+    out: Path, models: Verdicts, baseline: str | None = None, *, gaze: bool = False, latents: Mapping[str, str] = {},
+    failed: Mapping[str, Sequence[int]] = {}, missing: Sequence[str] = (), schema: int = 1,
+) -> BenchRun:  # fmt: skip
+    """As `gapcheck bench` leaves it. latents, failed (of every task): by model; `missing`: named and not finished."""
+    out.mkdir(parents=True)
+    done = []
+    folders = {name: name.replace("/", "-").replace(":", "-") for name in (*models, *missing)}
+    for name, tasks in models.items():
+        lost = failed.get(name, ())
+        tables = {task: rows(task, verdicts, lost, gaze) for task, verdicts in tasks.items()}
+        summaries = {
+            task: results.summarise(SimpleNamespace(name=task), table, {}, 2, 0, gaze)  # type: ignore[arg-type]
+            for task, table in tables.items()
+        }
+        samples = pd.concat(tables.values(), ignore_index=True)
+        folder = out / folders[name]
+        folder.mkdir()
+        samples.to_parquet(folder / "samples.parquet")
+        summary: dict[str, Any] = {"model": name, "n_samples": len(samples), "tasks": summaries}
+        asked = {"latents": latents.get(name, "force"), "gaze": gaze}
+        write_json(folder / "run.json", {"schema_version": 1, "model": {"name": name}, "asked": asked})
+        write_json(folder / "summary.json", summary)
+        done.append(results.ModelResult(name, samples, summary))
+    results.finish(out, done, baseline or next(iter(models)), 0)
+    (out / "bench.json").write_text(json.dumps({"schema_version": schema, "models": folders}))
+    source = open_source(out)
+    assert isinstance(source, BenchRun)
+    return source
+
+
+RESULTS = ("preset", "seed", "rows", "task", "metric", "value", "low", "high", "n")
+COMPARED = ("preset", "against", "rows", "task", "metric", "mean", "low", "high", "n", "of_each_seed")
+
+
+def write_matrix(
+    out: Path, results_: Sequence[tuple], compared: Sequence[tuple] = (), trained: Mapping[str, tuple[int, int]] = {}
+) -> Matrix:
+    """results_: lines of RESULTS; compared: of COMPARED; trained: preset -> (latent tokens, steps), in train.json."""
+    out.mkdir(parents=True)
+    pd.DataFrame(results_, columns=list(RESULTS)).to_csv(out / "results.csv", index=False)
+    pd.DataFrame(compared, columns=list(COMPARED)).to_csv(out / "comparisons.csv", index=False)
+    for preset, (latents, steps) in trained.items():
+        settings = {"n_latents": latents, "steps": steps, "seed": 0}
+        folder = out / f"{preset}-s0" / "train"
+        folder.mkdir(parents=True)
+        write_json(folder / "train.json", {"preset": preset, "settings": settings})
+    source = open_source(out)
+    assert isinstance(source, Matrix)
+    return source

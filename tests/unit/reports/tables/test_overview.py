@@ -1,0 +1,152 @@
+"""Without a table of the paper: everything that runs, benchmarks, matrices and trainings say."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from perception_gap.errors import UsageError
+from reports import tables
+from reports.sources import BenchRun, Unfinished, open_source
+from reports.summary import lookup
+from tests.unit.reports.tables.synthetic_bench import write_bench, write_matrix
+
+
+def cells(table, label, group=None):
+    (found,) = [row for row in table.rows if row.label == label and group in (None, row.group)]
+    return {column.title: found.cells.get(column.key) for column in table.columns} | {"n": found.n}
+
+
+def test_a_run_stands_beside_its_teacher_with_intervals_and_n(pair):
+    teacher, student = pair
+    (table,) = tables.build(None, [student])
+    assert [column.title for column in table.columns] == ["tiny:teacher", "tiny:student"]
+    found = cells(table, "accuracy (%)")
+    for name, run in (("tiny:teacher", teacher), ("tiny:student", student)):
+        accuracy = run.summary["accuracy"]
+        assert found[name].value == pytest.approx(100 * accuracy["mean"])
+        assert [found[name].low, found[name].high] == pytest.approx([100 * end for end in accuracy["ci"]])
+        assert found[name].n == accuracy["n"] == 28  # failed rows are in it
+    kl = cells(table, "KL(teacher ‖ student), words: attribute (nats)")
+    assert kl["tiny:student"].value == pytest.approx(lookup(student.summary, "kl.attribute")["mean"])
+    assert kl["tiny:teacher"] is None  # nothing that it could be compared with
+    assert "tiny:student: 28 samples, 2 failed (wrong, without map)" in table.about
+
+
+def test_runs_over_other_samples_have_their_own_table(pair, no_boxes):
+    bare = no_boxes
+    bare.info["data"]["hash"] = "other"
+    assert len(tables.build(None, [pair[1], bare])) == 2
+    assert len(tables.build(None, [pair[0], pair[1]])) == 1
+
+
+def test_undefined_metrics_are_dashes_with_their_n(no_boxes):
+    (table,) = tables.build(None, [no_boxes])
+    (focus,) = [row for row in table.rows if row.label == "focus score (%)"]
+    (cell,) = focus.cells.values()
+    assert (cell.figure, cell.n) == ("–", 0)
+
+
+HALF, RIGHT = [True, False] * 5, [True] * 10
+
+
+@pytest.fixture
+def bench(tmp_path):
+    models = {"a": {"scenes_iq": HALF, "mmvp": HALF}, "b": {"scenes_iq": RIGHT, "mmvp": HALF}}
+    return write_bench(tmp_path / "bench", models, gaze=True, failed={"b": [9]})
+
+
+def named(made, word):
+    (found,) = [table for table in made if table.id.endswith(word)]
+    return found
+
+
+def test_a_benchmark_says_all_that_its_command_prints(bench):
+    made = tables.build(None, [bench])
+    assert [table.id for table in made] == [
+        f"bench {w}" for w in ("accuracy", "costs", "gaze", "published", "comparisons")
+    ]
+    accuracy = named(made, "accuracy")
+    assert cells(accuracy, "scenes_iq")["a"].figure == "50.00"
+    assert cells(accuracy, "scenes_iq")["chance"].figure == "11.11"
+    assert cells(accuracy, "mmvp, both of a pair")["a"].value == 0.0
+    assert cells(accuracy, "mmvp, both of a pair")["n"] == 5
+    costs = cells(named(made, "costs"), "b")
+    shown = ("image tokens", "answer tokens", "seconds", "failed", "unscored", "empty", "cut off")
+    # Two tasks of ten questions, one of each failed; an answer may have 2 tokens, and every one has.
+    assert [costs[name].figure for name in shown] == ["64.0", "2.0", "0.500", "2", "0", "0", "18"]
+    gaze = cells(named(made, "gaze"), "scenes_iq", "a")
+    assert gaze["entropy"].value == 5.5
+    assert gaze["salient regions, SD"].value == pytest.approx(8.25**0.5)  # 1 .. 10
+    published = cells(named(made, "published"), "LaViT 3B")
+    assert published["mmvp"].figure == "67.33"
+    assert "scenes_iq" not in published
+    compared = cells(named(made, "comparisons"), "scenes_iq", "b")
+    assert (compared["points"].figure, compared["gained"].figure, compared["lost"].figure) == ("+50.00", "5", "0")
+    assert compared["p"].value == pytest.approx(2 / 2**5)
+    assert compared["p (Holm)"].value >= compared["p"].value
+    order = [row.label for row in named(made, "comparisons").rows]
+    assert order == ["scenes_iq", "mmvp", "all"]
+
+
+def test_what_was_not_judged_is_a_dash_and_a_footnote(tmp_path):
+    models = {"a": {"scenes_iq": [None] * 10}, "b": {"scenes_iq": HALF}}
+    made = tables.build(None, [write_bench(tmp_path / "b", models)])
+    compared = cells(named(made, "comparisons"), "scenes_iq", "b")
+    assert [compared[name].figure for name in ("points", "p", "p (Holm)", "detectable points")] == ["–"] * 4
+    assert compared["n"] == 0
+    judged = cells(named(made, "accuracy"), "scenes_iq")["a"]
+    assert (judged.figure, judged.count) == ("–", "n 0")
+    assert judged.notes == ("a, scenes_iq: 10 of 10 have no verdict and are not counted",)
+    assert "nan" not in tables.render(made, "md") + tables.render(made, "csv")
+
+
+def test_strict_accuracy_stands_below_where_it_differs(tmp_path, bench):
+    path = bench.path / "b" / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["tasks"]["scenes_iq"]["strict_accuracy"]["mean"] = 0.9
+    path.write_text(json.dumps(summary))
+    accuracy = named(tables.build(None, [open_source(bench.path)]), "accuracy")
+    assert cells(accuracy, "scenes_iq, strict reader")["b"].value == 90.0
+    assert not [row for row in accuracy.rows if row.label == "mmvp, strict reader"]
+
+
+def test_a_matrix_is_a_row_a_seed_and_differences_a_baseline(tmp_path):
+    lines = [
+        ("paper", seed, "answer", task, metric, value, value - 0.1, value + 0.1, 50)
+        for seed, value in ((0, 0.5), (1, 0.7))
+        for task, metric in (("all", "accuracy"), ("iq", "accuracy"), ("all", "kl"))
+    ]
+    compared = [("paper", "naive-sft", "answer", "all", "accuracy", 0.06, 0.01, 0.11, 50, "")]
+    made = tables.build(None, [write_matrix(tmp_path / "m", lines, compared)])
+    assert [table.caption for table in made] == [
+        "Accuracy by task, in percent", "Answers and their maps, all tasks", "Minus naive-sft, all tasks",
+    ]  # fmt: skip
+    assert cells(made[0], "paper, seed 1")["iq"].value == pytest.approx(70)
+    assert cells(made[1], "paper, seed 0")["kl"].figure == "0.500"
+    difference = cells(made[2], "paper")["accuracy (points)"]
+    assert (difference.figure, difference.interval) == ("+6.00", "[1.00, 11.00]")
+
+
+def test_a_training_says_how_far_it_is(tmp_path):
+    folder = tmp_path / "train"
+    folder.mkdir()
+    (folder / "train.json").write_text(json.dumps({"preset": "paper", "settings": {"seed": 3, "steps": 400}}))
+    (folder / "log.jsonl").write_text('{"step": 1, "loss": 5.0}\n{"step": 2, "loss": 4.5}\n')
+    (table,) = tables.build(None, [open_source(folder)])
+    (row,) = table.rows
+    assert row.label.startswith("paper, seed 3")
+    assert [row.cells[key].figure for key in ("asked", "done", "loss")] == ["400", "2", "4.500"]
+    assert row.notes
+    assert "not finished" in row.notes[0]
+
+
+def test_what_is_unfinished_is_named_and_alone_an_error(tmp_path, pair):
+    waiting = Unfinished(tmp_path / "u", {"command": "gapcheck analyze x"}, 3, 10)
+    (table,) = tables.build(None, [pair[1], waiting])
+    assert any("3 of 10 samples are stored; `gapcheck analyze x` goes on" in text for text in table.about)
+    with pytest.raises(UsageError, match=r"nothing to show: .*3 of 10 samples"):
+        tables.build(None, [waiting])
+    nobody = BenchRun(tmp_path / "b", {}, (), pd.DataFrame(), ("late",))
+    with pytest.raises(UsageError, match=r"nothing to show: late: named by .* and not finished"):
+        tables.build(None, [nobody])

@@ -1,0 +1,139 @@
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from perception_gap.errors import UsageError
+from perception_gap.store import Run
+from perception_gap.summary import so_far
+from reports.sources import BenchRun, Matrix, Training, Unfinished, labels, open_source, open_sources, short_name
+from tests.unit.reports import synthetic_run
+
+
+@pytest.fixture
+def student(tmp_path) -> Run:
+    return synthetic_run.write_pair(tmp_path, n=10)[1]
+
+
+def write(path, value) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def bench_folder(folder) -> None:
+    write(folder / "bench.json", {"schema_version": 1, "models": {"a/b": "a-b", "c": "c"}, "tasks": {"t": 1}})
+    write(folder / "a-b" / "run.json", {"asked": {"latents": "mask"}, "model": {}})
+    write(folder / "a-b" / "summary.json", {"tasks": {}})
+    pd.DataFrame({"x": [1]}).to_parquet(folder / "a-b" / "samples.parquet")
+    (folder / "comparisons.csv").write_text("")
+
+
+def test_every_kind_of_directory_is_told_by_what_lies_in_it(tmp_path, student):
+    bench_folder(tmp_path / "bench")
+    (tmp_path / "matrix").mkdir()
+    (tmp_path / "matrix" / "results.csv").write_text("preset,seed,rows,task,metric,value,low,high,n\n")
+    write(tmp_path / "train" / "train.json", {"preset": "paper", "settings": {"seed": 3}})
+    (tmp_path / "train" / "log.jsonl").write_text('{"step": 1, "ntp": 2.5}\n')
+    assert isinstance(open_source(student.path), Run)
+    bench = open_source(tmp_path / "bench")
+    assert isinstance(bench, BenchRun)
+    assert (bench.models[0].label, bench.missing, len(bench.comparisons)) == ("b (latents mask)", ("c",), 0)
+    assert isinstance(open_source(tmp_path / "matrix"), Matrix)
+    training = open_source(tmp_path / "train")
+    assert isinstance(training, Training)
+    assert (training.label, training.finished, training.log["ntp"].tolist()) == ("paper, seed 3", False, [2.5])
+
+
+def unfinished(run: Run, keep: int) -> Unfinished:
+    """The run as if it had been killed when `keep` of its samples were stored."""
+    table = pd.read_parquet(next((run.path / "parts").glob("*.parquet")))
+    (run.path / "parts" / "keys.json").write_text(json.dumps([*table["key"][:keep], *("-" * 5)]))
+    (run.path / "summary.json").unlink()
+    found = open_source(run.path)
+    assert isinstance(found, Unfinished)
+    return found
+
+
+def test_a_run_without_a_summary_is_unfinished_and_counts_what_it_has(student):
+    found = unfinished(student, keep=4)
+    assert (found.stored, found.total) == (4, 10)
+    assert "unfinished, 4 of 10 samples" in found.words
+
+
+def test_what_an_unfinished_run_has_is_what_the_whole_one_said_of_these_samples(student, tmp_path):
+    whole = student.samples.set_index("sample_id")
+    found = unfinished(student, keep=4)
+    part = so_far(found.path, tmp_path / "work")
+    assert list(part.samples["sample_id"]) == list(whole.index[:4])
+    mine = part.samples.set_index("sample_id")[["kl", "focus_score", "entropy"]]
+    pd.testing.assert_frame_equal(mine, whole.loc[mine.index, mine.columns])
+    assert all(path.exists() for i in part.samples["sample_id"] for path in part.image_paths(i))
+    assert not (found.path / "summary.json").exists()  # the analysis still has to write its own
+
+
+def test_an_unfinished_run_with_nothing_stored_says_so(student, tmp_path):
+    found = unfinished(student, keep=0)
+    assert found.stored == 0
+    with pytest.raises(UsageError, match="no sample is stored yet"):
+        so_far(found.path, tmp_path / "work")
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_schema_is_said_in_one_line(student, finished):
+    info = json.loads((student.path / "run.json").read_text()) | {"schema_version": 0}
+    (student.path / "run.json").write_text(json.dumps(info))
+    if not finished:
+        (student.path / "summary.json").unlink()
+    with pytest.raises(
+        UsageError, match="in run schema 0, this gapcheck reads 1; run `gapcheck analyze`"
+    ):
+        open_source(student.path)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "holds none of bench.json, results.csv, train.json, run.json"),
+        ({"run.json": "{"}, "damaged"),
+        ({"run.json": '{"asked": {}}'}, "one model of a benchmark; give the folder above it"),
+        ({"bench.json": '{"schema_version": 9, "models": {}}'}, "written in bench schema 9"),
+        ({"results.csv": "a,b\n1,2\n"}, "column preset is missing"),
+        ({"train.json": "{}", "log.jsonl": "{broken\n"}, "damaged log"),
+    ],
+)
+def test_what_is_no_source_is_said(tmp_path, files, words):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=words):
+        open_source(tmp_path)
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(UsageError, match="nowhere: does not exist"):
+        open_source(tmp_path / "nowhere")
+
+
+def test_a_folder_given_twice_is_opened_once_in_its_first_place(student, monkeypatch):
+    monkeypatch.chdir(student.path.parent)
+    found = open_sources(["teacher", "student", student.path, "./teacher"])
+    assert [run.path.name for run in found] == ["teacher", "student"]
+
+
+def test_labels_are_short_and_stand_once(tmp_path, student):
+    shutil.copytree(student.path, tmp_path / "again")
+    assert labels([student]) == ["tiny:student"]
+    assert labels([student, Run.open(tmp_path / "again")]) == ["tiny:student (student)", "tiny:student (again)"]
+
+
+@pytest.mark.parametrize(
+    ("model", "latents", "short"),
+    [
+        ("Qwen/Qwen2.5-VL-3B-Instruct", "force", "Qwen2.5-VL-3B-Instruct"),
+        ("runs/lavit/model", "mask", "lavit (latents mask)"),
+        ("./model/", "force", "./model/"),
+        ("tiny:lavit", "force", "tiny:lavit"),
+    ],
+)
+def test_short_names(model, latents, short):
+    assert short_name(model, latents) == short
