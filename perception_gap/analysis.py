@@ -195,7 +195,7 @@ def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[d
             sizes = [(p.height, p.width) for p in pictures]
             rows[key] |= {"heights": [h for h, _ in sizes], "widths": [w for _, w in sizes]}
             check_boxes(sample, sizes)
-            score(sample.answer, sample.answer, sample.options)  # a reference that names no option is said here
+            verdict(sample.answer, sample)  # a reference that names no option is said here
             ready.append((item, pictures))
         except GapcheckError as error:
             rows[key] |= {"status": "failed", "error": str(error)}
@@ -269,10 +269,15 @@ def forwards(loaded: LoadedModel, job: Job, ready: list) -> list[tuple[dict, dic
     return results
 
 
+def verdict(answer: str, sample: Sample) -> bool | None:
+    """Whether an answer is right; None for a question of one's own, which has no reference (an empty one)."""
+    return score(answer, sample.answer, sample.options) if sample.answer else None
+
+
 def result(sample, answer, geometry, own, shared, seconds) -> tuple[dict, dict[str, np.ndarray]]:
     compared = shared or own
     fields = {
-        "status": "ok", "answer": answer, "correct": score(answer, sample.answer, sample.options),
+        "status": "ok", "answer": answer, "correct": verdict(answer, sample),
         "shared_text": shared.text if shared else None, "n_image_tokens": len(geometry),
         "own_words": [w.text for w in own.words], "own_categories": [w.category for w in own.words],
         "shared_words": [w.text for w in compared.words], "shared_categories": [w.category for w in compared.words],

@@ -68,7 +68,7 @@ def analyze(
     settings = request.settings
     text = settings.text if teacher or settings.text == "reference" else "own"
     job = _job(request, request.model, dataset, out, replace(settings, text=text), teacher)
-    return _run(job, progress, opener)
+    return run_job(job, opener, progress=progress)
 
 
 def _job(request: Request, model: str, dataset: Dataset, out: Path, settings: Settings, teacher: Run | None) -> Job:
@@ -78,7 +78,8 @@ def _job(request: Request, model: str, dataset: Dataset, out: Path, settings: Se
     )  # fmt: skip
 
 
-def _run(job: Job, progress: bool, opener: Opener) -> Run:
+def run_job(job: Job, opener: Opener, *, progress: bool = True) -> Run:
+    """The run of one job; its model is opened and let go in here."""
     loaded = opener(job.model, job.settings)
     try:
         return analysis.run(job, loaded, progress=progress)
@@ -119,7 +120,7 @@ def teacher_run(
     asked = replace(asked, load={k: v for k, v in asked.load.items() if k != "revision"})
     job = _job(request, request.teacher, dataset, out / "teacher", asked, None)
     say(f"teacher {request.teacher}: first, into {job.out}")
-    return _run(job, progress, opener)
+    return run_job(job, opener, progress=progress)
 
 
 def estimate(request: Request, *, opener: Opener = open_plain) -> dict[str, dict[str, Any]]:

@@ -187,7 +187,8 @@ def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int
         return proportion_ci(verdicts, clusters, seed=seed, independent="bootstrap").as_dict()
 
     valid = samples[samples["status"] == "ok"]
-    correct = samples["correct"].eq(True)  # a failed sample is no right answer, and stays in the denominator
+    # A failed sample is no right answer, and stays in the denominator; one without a reference has no verdict.
+    correct = samples["correct"].eq(True).astype(float).where(samples["correct"].notna() | (samples["status"] != "ok"))
     drawn = info["data"]["spec"].split(":")[0] == "scenes"  # a user's task may bear the same name
     by_task = {
         task: proportion(correct[group.index], group["cluster"]) | {"chance": CHANCE.get(str(task)) if drawn else None}

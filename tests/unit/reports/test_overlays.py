@@ -3,11 +3,14 @@ import copy
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.patches import Rectangle
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 
+from perception_gap.errors import UsageError
 from perception_gap.geometry import TokenGeometry
-from reports.overlays import density, extreme_focus, most_divergent, overlay_figure, top_tokens
+from reports.overlays import density, extreme_focus, most_divergent, overlay_figure, sample_sheet, top_tokens
+from reports.style import BOX, TEACHER, save
 from tests.unit.reports import synthetic_run
 
 # Tiles, a separator and a thumbnail over one picture: tokens overlap and one covers nothing.
@@ -31,7 +34,18 @@ def outlines(ax) -> list[tuple[float, ...]]:
 
 
 def shown(figure) -> str:
-    return "\n".join(text.get_text() for text in figure.findobj(Text))
+    """Every text of the figure, as if no line were broken."""
+    return " ".join(" ".join(text.get_text() for text in figure.findobj(Text)).split())
+
+
+def titles(figure) -> list[str]:
+    return [ax.texts[0].get_text() for ax in figure.axes if len(ax.texts) == 1 and ax.texts[0].get_fontsize() == 8]
+
+
+def covers(ax) -> tuple[float, ...]:
+    """The axes in inches: left, bottom, right, top."""
+    box, (width, height) = ax.get_position(), ax.figure.get_size_inches()
+    return box.x0 * width, box.y0 * height, box.x1 * width, box.y1 * height
 
 
 def test_density_of_four_tokens_by_hand():
@@ -131,55 +145,224 @@ def test_words_beside_a_row_state_both_answers_focus_and_divergence(pair):
     other = teacher.row(row["sample_id"])
     for name, one in (("teacher", other), ("student", row)):
         mark = "✓" if one["correct"] else "✗"
-        assert f"{name} {mark}  focus {100 * one['focus_score']:.1f} %" in text
+        assert f"{name} {mark} · focus {100 * one['focus_score']:.1f} %" in text
     assert f"KL(teacher ‖ student) = {row['kl']:.2f} nats" in text
 
 
-def test_several_pictures_and_overlapping_tokens_have_a_column_group_each(tmp_path):
+@pytest.fixture(scope="module")
+def two_pictures(tmp_path_factory):
+    """(teacher, student) of two pictures a prompt: two grids, and tiles beside a grid."""
+    folder = tmp_path_factory.mktemp("two")
     drawn = list(synthetic_run.scenes(n=14))
     grids = TokenGeometry.concatenate([TokenGeometry.grid(8, 8), TokenGeometry.grid(8, 8, image=1)])
     model = synthetic_run.Model("tiny:teacher", geometry=grids)
-    teacher = synthetic_run.write_run(tmp_path / "teacher", drawn, model, n_images=2)
+    teacher = synthetic_run.write_run(folder / "teacher", drawn, model, n_images=2)
     tiles = TokenGeometry.concatenate([TILES, TokenGeometry.grid(3, 3, image=1)])
     model = synthetic_run.Model("tiny:student", gain=3, geometry=tiles)
-    student = synthetic_run.write_run(tmp_path / "student", drawn, model, teacher, n_images=2)
+    return teacher, synthetic_run.write_run(folder / "student", drawn, model, teacher, n_images=2)
+
+
+@pytest.fixture(scope="module")
+def others(pair, tmp_path_factory):
+    """Two more students of the pair's teacher, one of which failed on every sample but the first."""
+    teacher, folder = pair[0], tmp_path_factory.mktemp("others")
+    drawn = list(synthetic_run.scenes(n=28))
+    models = [synthetic_run.Model(name, gain=gain) for name, gain in (("tiny:sft", 4), ("tiny:lavit", 9))]
+    sft = synthetic_run.write_run(folder / "sft", drawn[:4], models[0], teacher)
+    return sft, synthetic_run.write_run(folder / "lavit", drawn, models[1], teacher, failed=range(1, 28))
+
+
+def test_several_pictures_lie_under_each_other_on_one_scale(two_pictures):
+    teacher, student = two_pictures
     figure = overlay_figure(student, teacher, 2)
-    assert [ax.get_title(loc="center") for ax in figure.axes[:6]] == [
-        "image 1", "teacher 1", "student 1", "image 2", "teacher 2", "student 2",
-    ]  # fmt: skip
-    first_row = painted_axes(figure)[:4]  # teacher and student on picture 1, then on picture 2
+    assert titles(figure) == ["image", "teacher", "student"]
+    above_left, above_right, below_left, below_right = painted_axes(figure)[:4]
     row = most_divergent(student.samples, 2).iloc[0]
     weights, own = student.map(row["sample_id"], "shared"), teacher.map(row["sample_id"])
     assert weights is not None
     assert own is not None
-    on_second = weights[tiles.image == 1].sum()
+    on_second = weights[student.geometry(row["sample_id"]).image == 1].sum()
     # Density 1 is the mean over both pictures, so a picture's own mean is twice its share of the mass.
-    assert attention(first_row[3]).mean() == pytest.approx(2 * on_second, rel=1e-4)
-    assert attention(first_row[1]).mean() == pytest.approx(2 * (1 - on_second - weights[4]), rel=1e-4)
-    for ax, mine in ((first_row[0], own[:64]), (first_row[2], own[64:])):
+    assert attention(below_right).mean() == pytest.approx(2 * on_second, rel=1e-4)
+    assert attention(above_right).mean() == pytest.approx(2 * (1 - on_second - weights[4]), rel=1e-4)
+    for ax, mine in ((above_left, own[:64]), (below_left, own[64:])):
         np.testing.assert_allclose(attention(ax)[21::42, 21::42].ravel(), 128 * mine, rtol=1e-4)
+    assert covers(above_left)[1] > covers(below_left)[3]
+    assert covers(above_left)[0] == covers(below_left)[0]
+    assert "image 1" in shown(figure)
+    assert "image 2" in shown(figure)
+    # The eight strongest of the prompt, not of each picture.
+    white = [[p for p in ax.patches if p.get_edgecolor()[:3] == (1, 1, 1)] for ax in (above_left, below_left)]
+    assert len(white[0]) + len(white[1]) == 8
+
+
+def test_several_runs_have_a_panel_each_under_their_names(pair, others):
+    teacher, student = pair
+    figure = overlay_figure([student, *others], teacher, 2)
+    assert titles(figure) == ["image", "tiny:teacher", "tiny:student", "tiny:sft", "tiny:lavit"]
+    chosen = most_divergent(student.samples, 2)
+    said = shown(figure)
+    for _, row in chosen.iterrows():
+        assert f"KL {row['kl']:.2f} nats" in said
+        assert f"focus {100 * row['focus_score']:.1f} %" in said
+    assert "KL(teacher" not in said
+
+
+def test_a_run_that_lacks_a_sample_says_so_in_its_place(pair, others):
+    teacher, student = pair
+    ids = [student.samples["sample_id"].iloc[i] for i in (0, 2, 5)]  # in both; failed in the last; not in the second
+    figure = overlay_figure([student, *others], teacher, samples=ids)
+    said = shown(figure)
+    assert said.count("failed: out of memory") == 2
+    assert said.count("not in this run") == 1
+    panels = painted_axes(figure)
+    assert len(panels) == 3 * 4 - 3
+    one = others[0].map(ids[0], "shared")
+    assert one is not None
+    drawn = attention(panels[2]).reshape(16, 21, 16, 21).mean(axis=(1, 3))
+    np.testing.assert_allclose(drawn.ravel(), 256 * one, rtol=1e-4)
+    limits = {next(im for im in ax.images if im.get_gid() == "attention").get_clim() for ax in panels[:4]}
+    assert len(limits) == 1
+    known = [attention(ax).max() for ax in panels[:4]]
+    assert limits.pop() == (1, pytest.approx(max([*known, 4])))
+
+
+def test_chosen_samples_come_in_their_order_and_an_unknown_one_is_an_error(pair):
+    teacher, student = pair
+    ids = list(student.samples["sample_id"].iloc[[7, 1]])
+    said = shown(overlay_figure(student, teacher, samples=ids))
+    first, second = (student.row(one)["question"] for one in ids)
+    assert said.index(first) < said.index(second)
+    assert "Samples:" not in said
+    with pytest.raises(UsageError, match="sample 'nobody' is in none of these runs"):
+        overlay_figure(student, teacher, samples=["nobody"])
+
+
+def test_runs_of_different_texts_or_teachers_are_refused(pair, others):
+    teacher, student = pair
+    other = copy.copy(others[0])
+    other.info = other.info | {"settings": other.info["settings"] | {"text": "reference"}}
+    with pytest.raises(UsageError, match=r"different texts \(reference, teacher\)"):
+        overlay_figure([student, other], teacher)
+    other.info = others[0].info | {"teacher": others[0].info["teacher"] | {"revision": "another"}}
+    with pytest.raises(UsageError, match="compared with another teacher"):
+        overlay_figure([student, other], teacher)
+    with pytest.raises(UsageError, match="no run to show"):
+        overlay_figure([], teacher)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_panels_do_not_overlap_and_stay_on_a_page_6_9_inches_wide(pair, n):
+    teacher, student = pair
+    figure = overlay_figure([student] * n, teacher, 2)
+    assert figure.get_size_inches()[0] == pytest.approx(6.9)
+    panels = [covers(ax) for ax in figure.axes if ax.images or ax.get_ylabel()]  # of the bars, their label
+    assert len(panels) == 2 * (n + 2) + 2
+    for i, (x0, y0, x1, y1) in enumerate(panels):
+        assert x0 >= 0.05
+        assert x1 <= 6.85
+        assert y0 > 0
+        for a0, b0, a1, b1 in panels[i + 1 :]:
+            assert min(x1, a1) <= max(x0, a0) or min(y1, b1) <= max(y0, b0)
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_no_text_leaves_the_page_or_lies_over_another(pair, n):
+    figure = overlay_figure([pair[1]] * n, pair[0], 2)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    boxes = [t.get_window_extent(renderer) for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    width, height = canvas.get_width_height()
+    assert len(boxes) > 20
+    for i, one in enumerate(boxes):
+        assert one.x0 >= 0
+        assert one.y0 >= 0
+        assert one.x1 <= width
+        assert one.y1 <= height
+        for other in boxes[i + 1 :]:
+            wide = min(one.x1, other.x1) - max(one.x0, other.x0)
+            tall = min(one.y1, other.y1) - max(one.y0, other.y0)
+            assert wide <= 1 or tall <= 2  # pixels: lines of text touch
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (2000, 9), (9, 2000)])
+def test_pictures_of_any_shape_have_a_panel_to_be_seen(pair, width, height):
+    student = pair[1]
+    odd = copy.copy(student)
+    one = student.samples["sample_id"].iloc[0]
+    row = student.row(one).copy()
+    row["heights"], row["widths"], row["boxes"] = [height], [width], [0.0, 0.0, float(width), float(height) / 2]
+    odd._by_id = pd.DataFrame([row]).set_index("sample_id", drop=False)
+    figure = overlay_figure(odd, None, samples=[one])
+    FigureCanvasAgg(figure).draw()
+    (ax,) = painted_axes(figure)
+    x0, y0, x1, y1 = covers(ax)
+    assert min(x1 - x0, y1 - y0) > 0.2
+    weights = odd.map(one)
+    assert weights is not None
+    assert attention(ax).mean() == pytest.approx(1, rel=1e-3)
+    box = next(p for p in ax.patches if p.get_edgecolor() == to_rgba(BOX))
+    assert (box.get_width(), box.get_height()) == (width, height / 2)
+
+
+def test_a_map_without_mass_is_said_to_be_undefined_and_has_no_strongest_tokens(pair):
+    teacher, student = pair
+    one = student.samples["sample_id"].iloc[0]
+    empty = copy.copy(student)
+    empty.map = lambda sample_id, kind="own": np.full(256, np.nan, np.float32)  # type: ignore[method-assign]
+    figure = overlay_figure(empty, teacher, samples=[one])
+    assert "undefined: no mass" in shown(figure)
+    left, right = painted_axes(figure)
+    boxes = len(student.row(one)["boxes"]) // 4
+    assert len(outlines(right)) == boxes
+    assert len(outlines(left)) == boxes + 8
+
+
+def test_the_sheet_names_the_models_and_gives_each_its_colour(pair):
+    teacher, student = pair
+    one = most_divergent(student.samples, 1)["sample_id"].iloc[0]
+    figure = sample_sheet(student, teacher, one)
+    assert titles(figure) == ["image", "tiny:teacher", "tiny:student"]
+    assert next(t.get_color() for t in figure.findobj(Text) if t.get_text() == "tiny:teacher") == TEACHER
+    words = len(synthetic_run.WORDS)
+    assert len(painted_axes(figure)) == 2 + 2 * words
+    assert len(painted_axes(sample_sheet(student, teacher, one, words=False))) == 2
+
+
+def test_a_figure_is_the_same_file_twice(pair, tmp_path):
+    made = [save(overlay_figure(pair[1], pair[0], 1), tmp_path, str(i), ["png"])[0].read_bytes() for i in range(2)]
+    assert made[0] == made[1]
 
 
 def test_without_teacher_the_model_alone_is_shown(pair, no_boxes):
     figure = overlay_figure(pair[0], None, 2)
     assert len(painted_axes(figure)) == 2
-    assert "Lowest to highest focus" in shown(figure)
-    figure = overlay_figure(no_boxes, None, 2)
-    assert "focus undefined" in shown(figure)
-    assert "The first samples" in [legend.get_title().get_text() for legend in figure.legends]
-    assert "reference box (none here)" in [h.get_label() for h in figure.legends[0].get_patches()]
-    assert any(isinstance(h, Rectangle) for h in figure.legends[0].get_patches())
+    assert "Samples: lowest to highest focus." in shown(figure)
+    assert "reference box" in shown(figure)
+    said = shown(overlay_figure(no_boxes, None, 2))
+    assert "The first samples." in said
+    assert "No reference box: focus is undefined." in said
+    assert "reference box " not in said
+    assert "focus undefined" not in said  # once is enough
 
 
 def test_a_picture_that_is_gone_and_dollar_signs_do_not_stop_the_figure(pair, tmp_path):
-    teacher, student = pair
-    moved = copy.copy(student)
-    moved.path = tmp_path
-    moved.samples = student.samples.assign(question="Is $x_{1$ cheaper than $3?")
-    figure = overlay_figure(moved, teacher, 1)
-    figure.canvas.draw()
+    moved = [copy.copy(run) for run in pair]
+    for run in moved:
+        run.path = tmp_path
+        run._by_id = run._by_id.assign(question="Is $x_{1$ cheaper than $3?")
+    teacher, student = moved
+    figure = overlay_figure(student, teacher, 1)
+    FigureCanvasAgg(figure).draw()
     assert "picture not found" in shown(figure)
     assert "$x_{1$" in shown(figure)
+
+
+def test_a_picture_is_taken_from_the_run_that_has_it(pair, tmp_path):
+    teacher, student = copy.copy(pair[0]), pair[1]
+    teacher.path = tmp_path
+    assert "picture not found" not in shown(overlay_figure(student, teacher, 1))
 
 
 def test_no_map_to_paint_is_said(all_failed):
