@@ -29,6 +29,7 @@ COMMANDS = {
         "perception_gap.cli.reproduce",
         "A table or figure of the paper, start to finish; --tiny: here, now.",
     ),
+    "figures": ("perception_gap.cli.figures", "Figures of runs, benchmarks, matrices and trainings, PNG, PDF, SVG."),
     "demo": ("perception_gap.cli.demo", "The embedded teacher and student on drawn scenes, start to finish."),
     "scenes": ("perception_gap.cli.scenes", "Draw scenes with known boxes: images and a JSON Lines file."),
     "doctor": ("perception_gap.cli.doctor", "Versions, devices, and what is missing for which command."),

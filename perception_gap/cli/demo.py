@@ -1,26 +1,49 @@
-"""`gapcheck demo`: the main job on the embedded pair."""
+"""`gapcheck demo`: the main job on the embedded models, with a page at the end."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from perception_gap.store import Run
+
+STUDENTS = ("student", "lavit")  # as it was, and what training with the teacher's gaze made of it
 
 
 @click.command(epilog="Example: gapcheck demo --out runs/demo --limit 60")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True)
 @click.option("--limit", default=240, show_default=True, type=click.IntRange(min=1), help="Number of drawn scenes.")
 def command(out: Path, limit: int) -> None:
-    """Compare the embedded student with its teacher on drawn scenes: no download, about a minute on two cores."""
+    """Compare two embedded students with their teacher on drawn scenes: no download, about a minute on two cores.
+
+    tiny:student, and tiny:lavit, which was trained from it to look where tiny:teacher looks. Ends with a page.
+    """
+    from lavit.checkpoint import opener
     from perception_gap import pipeline
     from perception_gap.analysis import Settings
     from perception_gap.cli.analyze import show
+    from perception_gap.cli.report import write
+    from reports.overlays import overlay_figure
+    from reports.style import save
 
-    request = pipeline.Request(
-        model="tiny:student", teacher="tiny:teacher", data="scenes", out=out, limit=limit, batch_size=24,
-        settings=Settings(text="teacher", max_new_tokens=16), command=" ".join(["gapcheck", *sys.argv[1:]]),
-    )  # fmt: skip
-    status = show(pipeline.analyze(request, say=click.echo), strict=False, figures=True)
-    click.echo(f"Look at {out / 'figures' / 'overlays.png'}, then at {out / 'summary.json'}")
+    runs: list[Run] = []
+    status = 0
+    for name in STUDENTS:
+        request = pipeline.Request(
+            model=f"tiny:{name}", teacher=str(runs[0].path / "teacher") if runs else "tiny:teacher", data="scenes",
+            out=out / name, limit=limit, batch_size=24, settings=Settings(text="teacher", max_new_tokens=16),
+            command=" ".join(["gapcheck", *sys.argv[1:]]),
+        )  # fmt: skip
+        runs.append(pipeline.analyze(request, say=click.echo, opener=opener))
+        status = max(status, show(runs[-1], strict=False, figures=False))
+        click.echo("")
+    save(overlay_figure(runs, runs[0].teacher(), k=3), out, "overlays", ("png",))
+    page = write(
+        [run.path for run in runs], out / "report.html", title="Does the student look where its teacher looks?"
+    )
+    click.echo(f"picture {out / 'overlays.png'}\nOpen {page.resolve().as_uri()}")
     sys.exit(status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -26,7 +27,7 @@ def command(runs: tuple[Path, ...], out: Path, title: str, samples: str, thumbna
     Runs of one data set and one teacher stand side by side, in the order given; the headline is about the last of them,
     beside the first. One file, opened from disk, no network. An unfinished analysis is shown with the samples it has.
     """
-    path = write(runs, out, title=title, samples=parse_samples(samples), side=thumbnail, tell=True)
+    path = write(runs, out, title=title, samples=parse_samples(samples), side=thumbnail)
     click.echo(f"report {path}")
 
 
@@ -38,8 +39,8 @@ def parse_samples(text: str) -> int | None:
     return int(text)
 
 
-def write(runs, out: Path, *, title: str, samples: int | None = 500, side: int = 320, tell: bool = False) -> Path:
-    """The page of these run directories; says its size, and with `tell` the answer and the warnings."""
+def write(runs: Sequence[Path], out: Path, *, title: str, samples: int | None = 500, side: int = 320) -> Path:
+    """The page of these run directories; says what was found, what a reader must know, and the page's size."""
     import tempfile
 
     from perception_gap.errors import UsageError
@@ -60,11 +61,10 @@ def write(runs, out: Path, *, title: str, samples: int | None = 500, side: int =
             shown, out, title=title, samples=samples, side=side, command=" ".join(["gapcheck", *sys.argv[1:]])
         )
         found = albums(shown)
-        if tell:
-            for line in notices(shown, found):
-                click.echo(f"note: {line}", err=True)
-            for answer in lead(found):
-                click.echo(f"{answer.question} {answer.verdict}: {answer.reason}")
+    for line in notices(shown, found):
+        click.echo(f"note: {line}", err=True)
+    for answer in lead(found):
+        click.echo(f"{answer.question} {answer.verdict}: {answer.reason}")
     size = page.path.stat().st_size / 2**20
     beside = f", {len(page.chunks)} files beside it" if page.chunks else ""
     click.echo(f"page: {page.samples:,} of {page.of:,} samples, {size:.1f} MiB{beside}")

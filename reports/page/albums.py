@@ -59,7 +59,7 @@ class Member:
         return {(ids[a], texts[a]): slice(a, b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)}
 
     def geometry(self, sample_id: str) -> TokenGeometry:
-        return geometry_of(self.samples.loc[sample_id])
+        return geometry_of(self.samples.loc[sample_id].to_dict())
 
     def text(self, sample_id: str, kind: str) -> Text | None:
         """The words of the `own` or `shared` text; None without maps of them."""
@@ -97,7 +97,8 @@ def albums(sources: Sequence[Source]) -> list[Album]:
     for run in runs:
         teacher = teachers[run.path.resolve()]
         if run.path.resolve() not in are_teachers:
-            groups.setdefault((run.info["data"]["hash"], teacher and teacher.path.resolve()), []).append(run)
+            place = teacher.path.resolve() if teacher else None
+            groups.setdefault((run.info["data"]["hash"], place), []).append(run)
     found = [_of_runs(group, teachers[group[0].path.resolve()]) for group in groups.values()]
     return found + [_of_bench(source) for source in sources if isinstance(source, BenchRun) and source.models]
 

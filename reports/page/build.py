@@ -23,7 +23,7 @@ from reports.page.choice import facts, telling
 from reports.page.headline import lead
 from reports.page.payload import SIDE, Shapes, index_of, sample_payload
 from reports.page.provenance import notices, provenance
-from reports.sources import Source
+from reports.sources import Source, Training, Unfinished
 
 BLOCK = 50  # samples of a block: what the page reads at once
 EMBEDDED = 500
@@ -69,8 +69,8 @@ def write_page(
     page = _environment().get_template("page.html.j2").render(
         title=title, command=command, answers=lead(found), notices=notices(sources, found), albums=found,
         index=Markup(_json(indexes)), blocks=[(b["name"], Markup(b["json"])) for b in inside],
-        colors=Markup(_json(_color_map())), figures=_figures(sources), tables=Markup(_tables(sources)),
-        provenance=provenance(sources), n_categories=("functional", "object", "attribute"),
+        colors=Markup(_json(_color_map())), figures=_figures(sources), tables=_tables(sources),
+        provenance=provenance(sources),
     )  # fmt: skip
     write_text(out, page)
     return Page(out, chunks, sum(len(i["id"]) for i in indexes), sum(len(album.ids) for album in found))
@@ -95,14 +95,18 @@ def _figures(sources: Sequence[Source]) -> list[dict[str, Any]]:
     ]
 
 
-def _tables(sources: Sequence[Source]) -> str:
+def _tables(sources: Sequence[Source]) -> list[dict[str, Any]]:
+    """Every table that these sources fill, [] where no sample is valid."""
     usable = [source for source in sources if not isinstance(source, Run) or (source.samples["status"] == "ok").any()]
-    return tables.render(tables.build(None, usable), "html") if usable else ""
+    if all(isinstance(source, Unfinished | Training) for source in usable):
+        return []
+    made = tables.build(None, usable)
+    return [{"title": table.caption, "html": Markup(tables.render([table], "html"))} for table in made]
 
 
 def _color_map() -> list[list[int]]:
     """32 colours of the map that the overlays of the figures use, as RGB bytes."""
-    colors = matplotlib.colormaps["magma"]([0.25 + 0.75 * i / 31 for i in range(32)])[:, :3]
+    colors = matplotlib.colormaps["magma"]([0.35 + 0.65 * i / 31 for i in range(32)])[:, :3]
     return (255 * colors).round().astype(int).tolist()
 
 

@@ -1,6 +1,6 @@
 """One sample as the page holds it: thumbnails, token rectangles, and the maps of every word in one byte a token.
 
-A byte is round(255 √(weight / largest)): the page paints on a square-root scale, so the steps it shows are even.
+A byte is round(255 √(weight / largest)): the square root spends more of the 256 steps on weights far below the largest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def sample_payload(album: Album, sample_id: str, shapes: Shapes, side: int = SID
         "question": str(first["question"]), "reference": str(first["reference"]),
         "options": [str(option) for option in first["options"]],
         "images": [{"src": src, "ratio": ratio} for src, ratio in pictures],
-        "boxes": unit_boxes(first, sizes),
+        "boxes": unit_boxes(first.to_dict(), sizes),
         "models": [_model(member, sample_id, shapes) for member in album.members],
     }  # fmt: skip
 
@@ -111,7 +111,7 @@ def thumbnail(path: Path, side: int) -> tuple[str | None, float]:
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii"), round(ratio, 4)
 
 
-def unit_boxes(row: pd.Series | Mapping[str, Any], sizes: list[tuple[int, int]]) -> list[list[float]]:
+def unit_boxes(row: Mapping[Any, Any], sizes: list[tuple[int, int]]) -> list[list[float]]:
     """The reference boxes as [x0, y0, x1, y1, picture], fractions of the picture."""
     boxes = np.asarray(row["boxes"], dtype=float).reshape(-1, 4)
     found = []

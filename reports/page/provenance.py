@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from perception_gap.store import Run
 from reports.page.albums import Album
@@ -41,7 +43,7 @@ def provenance(sources: Sequence[Source]) -> list[dict[str, str]]:
     for source in sources:
         if isinstance(source, Run):
             teacher = source.teacher()
-            runs += [run for run in (teacher, source) if run is not None and run.path not in [r.path for r in runs]]
+            runs += [run for run in (teacher, source) if run and run.path.resolve() not in map(_resolved, runs)]
         elif isinstance(source, BenchRun):
             about = ", ".join(f"{task} × {n:,}" for task, n in source.info["tasks"].items())
             models = "; ".join(f"{m.name} ({m.info['model'].get('revision') or 'no revision'})" for m in source.models)
@@ -59,9 +61,15 @@ def provenance(sources: Sequence[Source]) -> list[dict[str, str]]:
     return rows
 
 
-def _row(kind: str, path, model: str, data: str, info) -> dict[str, str]:
+def _resolved(run: Run) -> Path:
+    return run.path.resolve()
+
+
+def _row(kind: str, path: Path, model: str, data: str, info: Mapping[str, Any]) -> dict[str, str]:
     versions = ", ".join(f"{name} {version}" for name, version in info.get("versions", {}).items())
+    here = path.resolve()
+    shown = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else path
     return {
-        "kind": kind, "path": str(path), "model": model, "data": data, "versions": versions,
+        "kind": kind, "path": str(shown), "model": model, "data": data, "versions": versions,
         "command": info.get("command", ""), "created": info.get("created", ""),
     }  # fmt: skip

@@ -127,8 +127,8 @@
       const blank = make("span", { className: "blank" });
       const button = make("button", { type: "button" }, blank,
         make("span", { className: "q", textContent: album.question[i] }),
-        make("span", { className: "m", textContent: album.task[i] }),
-        make("span", { className: "m" }, ...marks(album, i).flatMap((mark) => [mark, " "]), kl));
+        make("span", { className: "m task", textContent: album.task[i] }),
+        make("span", { className: "m verdicts" }, ...marks(album, i).flatMap((mark) => [mark, " "]), kl));
       button.dataset.place = place;
       button.addEventListener("click", () => open(place, true));
       const name = nameOf(state.album, i);
@@ -373,7 +373,7 @@
       const values = chosen(model, m);
       return values && density(values, sample.shapes[model.shape], sample.images.length);
     });
-    let largest = 1;
+    let largest = 4; // as in the figures: a nearly uniform map looks nearly uniform
     for (const map of maps) for (const picture of map || []) for (const v of picture.cells) if (v > largest) largest = v;
     byId("largest").textContent = largest.toPrecision(3);
     panels.forEach((panel, p) => {
@@ -411,9 +411,9 @@
     const small = make("canvas", { width: map.cols, height: map.rows });
     const pixels = small.getContext("2d").createImageData(map.cols, map.rows);
     map.cells.forEach((v, j) => {
-      const x = Math.sqrt(Math.max(0, v) / largest);
-      const [r, g, b] = colors[Math.min(31, Math.floor(32 * x))];
-      pixels.data.set([r, g, b, 255 * 0.8 * x ** 0.8], 4 * j);
+      if (v < 1) return; // less than even is not painted
+      const x = Math.log(v) / Math.log(largest);
+      pixels.data.set([...colors[Math.min(31, Math.floor(32 * x))], 255 * (0.25 + 0.65 * x ** 0.7)], 4 * j);
     });
     small.getContext("2d").putImageData(pixels, 0, 0);
     pen.imageSmoothingEnabled = byId("smooth").checked;

@@ -6,10 +6,31 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from reports.figures import CATEGORIES, divergence_figure, entropy_figure, focus_accuracy_figure, write_figures
+from reports.figures import figures_of, write_figures
+from reports.figures.divergence import CATEGORIES
 from reports.overlays import overlay_figure
 
-NAMES = ["focus_accuracy.png", "divergence_by_category.png", "entropy.png", "overlays.png"]
+NAMES = ["focus_accuracy", "divergence_by_category", "entropy", "salient_regions", "overlays"]
+
+
+def drawn(name, *sources):
+    """The figure of this name that the sources allow."""
+    return next(made.figure for made in figures_of(sources) if made.name == name)
+
+
+def focus_accuracy_figure(run):
+    """Of the run without its teacher, so that its curve is the only one."""
+    return drawn("focus_accuracy", alone(run))
+
+
+def divergence_figure(run):
+    return drawn("divergence_by_category", run)
+
+
+def alone(run):
+    other = copy.copy(run)
+    other.info = run.info | {"teacher": None}
+    return other
 
 
 def shown(figure) -> str:
@@ -36,10 +57,14 @@ def written(pair):
     return write_figures(pair[1])
 
 
-def test_four_pictures_are_written_at_column_or_page_width(written, pair):
-    assert [path.name for path in written] == NAMES
-    assert sorted(p.name for p in (pair[1].path / "figures").iterdir()) == sorted(NAMES)  # nothing half-written
+def test_five_pictures_are_written_at_column_or_page_width_as_png_and_pdf(written, pair):
+    names = [f"{name}.{kind}" for name in NAMES for kind in ("png", "pdf")]
+    assert [path.name for path in written] == names
+    assert sorted(p.name for p in (pair[1].path / "figures").iterdir()) == sorted(names)  # nothing half-written
     for path in written:
+        if path.suffix == ".pdf":
+            assert path.read_bytes().startswith(b"%PDF-")
+            continue
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"), dtype=float)
             assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
@@ -49,16 +74,13 @@ def test_four_pictures_are_written_at_column_or_page_width(written, pair):
 
 def test_drawing_leaves_the_state_of_matplotlib_alone(pair):
     before = dict(matplotlib.rcParams)
-    focus_accuracy_figure(pair[1])
+    figures_of([pair[1]])
     assert dict(matplotlib.rcParams) == before
 
 
 def test_no_text_is_below_seven_points(pair):
     teacher, student = pair
-    for figure in (
-        focus_accuracy_figure(student), divergence_figure(student), entropy_figure(student, teacher),
-        overlay_figure(student, teacher),
-    ):  # fmt: skip
+    for figure in (*(made.figure for made in figures_of([student])), overlay_figure(student, teacher)):
         figure.canvas.draw()
         assert min(float(t.get_fontsize()) for t in figure.findobj(Text) if t.get_text()) >= 7
 
@@ -137,7 +159,7 @@ def test_one_undefined_category_says_so_and_the_others_stay(pair):
 def test_entropy_compares_the_same_samples_of_both_models(pair):
     teacher, student = pair
     fewer = with_samples(student, student.samples[:10])
-    ax = entropy_figure(fewer, teacher).axes[0]
+    ax = drawn("entropy", fewer).axes[0]
     both = teacher.samples[teacher.samples["sample_id"].isin(fewer.samples["sample_id"])]
     assert vertical_lines(ax) == pytest.approx([both["entropy"].mean(), fewer.samples["entropy"].mean()])
 
@@ -145,8 +167,7 @@ def test_entropy_compares_the_same_samples_of_both_models(pair):
 def test_a_run_without_boxes_and_teacher_says_what_is_undefined(no_boxes):
     assert "undefined: no boxes" in shown(focus_accuracy_figure(no_boxes))
     assert "undefined: no teacher" in shown(divergence_figure(no_boxes))
-    assert "no teacher" in shown(entropy_figure(no_boxes, None))
-    assert len(write_figures(no_boxes)) == 4
+    assert len(write_figures(no_boxes)) == 2 * len(NAMES)
 
 
 @pytest.mark.parametrize("scale", [1, 0.13, 0.006])
@@ -167,6 +188,55 @@ def test_a_group_without_answers_is_stated_with_n_zero(pair):
     assert "wrong, n = 0" in shown(focus_accuracy_figure(only_right))
 
 
-def test_a_run_without_valid_rows_has_no_figures(all_failed):
+def test_a_run_without_valid_rows_writes_no_figures_and_says_what_is_undefined(all_failed):
+    assert [made.name for made in figures_of([all_failed])] == NAMES[:4]
+    assert "undefined: no valid row" in shown(drawn("focus_accuracy", all_failed))
+    assert "undefined: no valid map" in shown(drawn("salient_regions", all_failed))
     assert write_figures(all_failed) == []
     assert not (all_failed.path / "figures").exists()
+
+
+def test_one_sample_without_an_interval_is_drawn(pair, tmp_path):
+    _, student = pair
+    one = with_samples(alone(student), student.samples[:1])
+    figures = figures_of([one])
+    assert [made.name for made in figures] == NAMES[:4]
+    for made in figures:
+        made.figure.canvas.draw()
+    assert "n = 1" in shown(drawn("entropy", one))
+
+
+def test_answers_that_nobody_scored_leave_the_curve_undefined(pair):
+    _, student = pair
+    unscored = with_samples(alone(student), student.samples.assign(correct=None))
+    assert "undefined: no answer was scored" in shown(drawn("focus_accuracy", unscored))
+
+
+def test_salient_regions_are_counted_in_bins_of_whole_tokens(pair):
+    teacher, student = pair
+    ax = drawn("salient_regions", student).axes[0]
+    counts = [model.samples["salient_regions"].dropna().to_numpy() for model in (teacher, student)]
+    edges = np.unique(np.asarray(ax.collections[0].get_paths()[0].vertices)[:, 0])
+    assert (edges % 1 == 0.5).all()  # no count lies on an edge
+    assert vertical_lines(ax) == pytest.approx([values.mean() for values in counts])
+    alt = next(made.alt for made in figures_of([student]) if made.name == "salient_regions")
+    assert f"coefficient of variation {counts[1].std() / counts[1].mean():.2f}" in alt
+
+
+def test_a_teacher_that_is_gone_is_said_and_the_rest_drawn(pair):
+    _, student = pair
+    other = copy.copy(student)
+    other.info = student.info | {"teacher": student.info["teacher"] | {"path": "../nowhere"}}
+    found = figures_of([other])
+    assert [made.name for made in found] == NAMES[:4]
+    assert all("The run of tiny:teacher, the teacher, is gone" in made.alt for made in found)
+    assert len(divergence_figure(other).axes[0].patches) == len(CATEGORIES)
+
+
+def test_changed_data_change_the_figure_and_its_words(pair):
+    _, student = pair
+    changed = with_samples(student, student.samples.assign(entropy=student.samples["entropy"] + 0.25))
+    before, after = (next(m for m in figures_of([run]) if m.name == "entropy") for run in (student, changed))
+    old, new = (vertical_lines(made.figure.axes[0])[1] for made in (before, after))
+    assert new - old == pytest.approx(0.25)
+    assert before.alt != after.alt
