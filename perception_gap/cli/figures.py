@@ -1,0 +1,51 @@
+"""`gapcheck figures`: the figures of finished runs, benchmarks, matrices and trainings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from perception_gap.errors import GapcheckError, UsageError
+
+
+@click.command(epilog="Example: gapcheck figures runs/student runs/lavit --only entropy,gap_accuracy --format pdf")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the files [default: RUN/figures, of several RUNs runs/figures].",
+)  # fmt: skip
+@click.option("--only", metavar="NAME,..", help="These figures only, e.g. focus_accuracy,entropy.")
+@click.option("--format", "formats", default="png,pdf", show_default=True, metavar="png,pdf,svg", help="File formats.")
+def command(runs: tuple[Path, ...], out: Path | None, only: str | None, formats: str) -> None:
+    """Write every figure that the RUNs allow: --out folders of analyze, bench, ablate and train.
+
+    Runs of analyze stand together in one figure, beside their teacher; a benchmark and a matrix each have their own.
+    """
+    from reports.figures import NAMES, figures_of, kind_of
+    from reports.sources import Unfinished, open_sources
+    from reports.style import FORMATS, save
+
+    wanted = chosen("--only", only, NAMES) if only is not None else NAMES
+    kinds = chosen("--format", formats, FORMATS)
+    sources = open_sources(runs)
+    for source in sources:
+        if isinstance(source, Unfinished):
+            click.echo(source.words, err=True)
+    made = [figure for figure in figures_of(sources) if kind_of(figure) in wanted]
+    if not made:
+        raise GapcheckError(f"{', '.join(map(str, runs))}: allow none of the figures {', '.join(wanted)}")
+    folder = out or (runs[0] / "figures" if len(sources) == 1 else Path("runs") / "figures")
+    for figure in made:
+        for path in save(figure.figure, folder, figure.name, kinds):
+            click.echo(f"figure {path}")
+
+
+def chosen(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The comma-separated names in the order of `known`; UsageError names one that is not known."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"{option} {unknown[0]!r}: expected some of {','.join(known)}")
+    if not names:
+        raise UsageError(f"{option} {text!r}: names nothing; expected some of {','.join(known)}")
+    return tuple(name for name in known if name in names)

@@ -1,0 +1,91 @@
+"""The figures of runs, benchmarks, matrices and trainings, each with its title and what it shows in words.
+
+Every panel states its n; what is undefined says so in words. Intervals are 95 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from perception_gap.errors import UsageError
+from perception_gap.store import Run
+from reports.figures import ablation, distributions, divergence, focus, gap, training
+from reports.figures.models import Group, Made, of_bench, of_runs
+from reports.overlays import overlay_figure
+from reports.sources import BenchRun, Matrix, Source, Training
+from reports.style import Look, save
+
+__all__ = ["NAMES", "Made", "figures_of", "kind_of", "write_figures"]
+
+NAMES = (
+    "focus_accuracy", "divergence_by_category", "entropy", "salient_regions", "training", "ablation", "gap_accuracy",
+)  # fmt: skip
+
+
+def figures_of(sources: Sequence[Source]) -> list[Made]:
+    """All that these sources allow, in the order of NAMES, without overlays; nothing raises for what is absent.
+
+    Runs stand together in one figure; each benchmark and each matrix has its own. Where a name would stand twice, the
+    source's folder is behind it: `entropy`, `entropy-bench-proof`. An Unfinished has none.
+    """
+    looks: dict[str, Look] = {}
+    parts: list[tuple[str, list[Made]]] = []
+    runs = [source for source in sources if isinstance(source, Run)]
+    if runs:
+        group = of_runs(runs)
+        looks |= {model.label: model.look for model in group.models}
+        parts.append(("runs", [*_of_models(group), *gap.of_models(group)]))
+    loose = [source for source in sources if isinstance(source, Training)]
+    if loose:
+        parts.append(("trainings", [training.made(loose)]))
+    for source in sources:
+        if isinstance(source, BenchRun):
+            parts.append((source.path.resolve().name, _of_models(group := of_bench(source, looks))))
+            looks |= {model.label: model.look for model in group.models}
+        elif isinstance(source, Matrix):
+            trainings = source.trainings()
+            found = [training.made(trainings, list(source.results["preset"]))] if trainings else []
+            parts.append((source.path.resolve().name, [*found, *ablation.of_matrix(source), *gap.of_matrix(source)]))
+    return _named_once(parts)
+
+
+def _of_models(group: Group) -> list[Made]:
+    """Those that rest on samples; without a valid row they say so."""
+    makers: tuple[Callable[[Group], list[Made]], ...] = (
+        focus.of_models, divergence.of_models, distributions.entropy, distributions.salient_regions,
+    )  # fmt: skip
+    return [made for maker in makers for made in maker(group)]
+
+
+def _named_once(parts: Sequence[tuple[str, list[Made]]]) -> list[Made]:
+    found: list[Made] = []
+    for name in NAMES:
+        for folder, made in parts:
+            for one in made:
+                if one.name != name:
+                    continue
+                taken = {other.name for other in found}
+                stem, i = (name if name not in taken else f"{name}-{folder}"), 2
+                while stem in taken:
+                    stem, i = f"{name}-{folder}-{i}", i + 1
+                title = one.title if stem == name else f"{one.title} ({folder})"
+                found.append(one._replace(name=stem, title=title))
+    return found
+
+
+def kind_of(made: Made) -> str:
+    """Which of NAMES a figure is, whatever folder its name has behind it."""
+    return made.name.split("-", 1)[0]
+
+
+def write_figures(run: Run) -> list[Path]:
+    """Write the run's figures and its overlays into `run.path / "figures"`, PNG and PDF; [] when no row is valid."""
+    if not (run.samples["status"] == "ok").any():
+        return []
+    try:
+        teacher = run.teacher()
+    except UsageError:  # its folder is gone; the figures say so
+        teacher = None
+    figures = {made.name: made.figure for made in figures_of([run])} | {"overlays": overlay_figure(run, teacher)}
+    return [path for name, figure in figures.items() for path in save(figure, run.path / "figures", name)]

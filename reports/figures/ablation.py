@@ -1,0 +1,170 @@
+"""The presets of an ablation matrix (LaViT, table 3): accuracy, paired difference from a baseline, divergence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from reports.figures.models import Made
+from reports.sources import Matrix
+from reports.style import COLUMN, FLOOR, MUTED, RC, SMALL, STUDENT, new_figure, percent_ticks, undefined
+from reports.summary import written
+
+BASELINE = "naive-sft"
+
+
+class Mean(NamedTuple):
+    """A preset's mean over its seeds, each of `seeds` a value.
+
+    low, high: 95 % over the samples, the mean of the seeds' bounds. All seeds answer the same samples, so the interval
+    of the mean is at most as wide: the deviation of a mean is at most the mean of the deviations.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    seeds: tuple[float, ...]
+
+
+def means(matrix: Matrix, metric: str, task: str = "all") -> dict[str, Mean]:
+    """Of the answers' `metric`, by preset in the matrix's order; presets without a finite value are left out."""
+    results = matrix.results
+    some = results[(results["rows"] == "answer") & (results["task"] == task) & (results["metric"] == metric)]
+    found = {}
+    for preset in dict.fromkeys(results["preset"]):
+        mine = some[(some["preset"] == preset) & np.isfinite(some["value"].astype(float))]
+        if len(mine):
+            low, high = (float(mine[bound].mean(skipna=False)) for bound in ("low", "high"))
+            seeds = tuple(mine["value"].astype(float))
+            found[str(preset)] = Mean(float(np.mean(seeds)), low, high, int(mine["n"].max()), seeds)
+    return found
+
+
+def differences(matrix: Matrix, baseline: str) -> dict[str, pd.Series]:
+    """Paired differences of accuracy from the baseline over all tasks, by preset; {} without comparisons."""
+    rows = matrix.comparisons
+    if rows.empty or not {"preset", "against", "rows", "task", "metric", "mean", "low", "high"} <= set(rows):
+        return {}
+    some = rows[
+        (rows["against"] == baseline) & (rows["rows"] == "answer") & (rows["task"] == "all")
+        & (rows["metric"] == "accuracy")
+    ]  # fmt: skip
+    return {str(row["preset"]): row for _, row in some.iterrows()}
+
+
+@matplotlib.rc_context(RC)
+def of_matrix(matrix: Matrix) -> list[Made]:
+    """Accuracy, its difference from the baseline where comparisons have it, and the answers' KL, a row a preset."""
+    presets = [str(preset) for preset in dict.fromkeys(matrix.results["preset"])]
+    accuracy, kl = means(matrix, "accuracy"), means(matrix, "kl")
+    baseline = _baseline(matrix, presets)
+    paired = differences(matrix, baseline) if baseline else {}
+    figure = new_figure(COLUMN, 0.95 + 0.17 * max(len(presets), 3))
+    title = "Ablation: accuracy and divergence by preset"
+    if not accuracy and not kl:
+        ax = figure.subplots()
+        undefined(ax, "the matrix has no accuracy and no divergence")
+        return [Made("ablation", title, f"{title}: undefined, the matrix has neither.", figure)]
+    panels = figure.subplots(1, 3 if paired else 2, sharey=True, width_ratios=[1.3, 1, 1] if paired else [1, 1])
+    _panel(panels[0], presets, accuracy, baseline, "accuracy")
+    if paired:
+        _paired(panels[1], presets, paired, baseline or "")
+    _panel(panels[-1], presets, kl, baseline, "KL (nats)")
+    if accuracy:
+        percent_ticks(panels[0].xaxis)
+    for ax in panels:
+        if ax.get_xticks().size:  # not one that says undefined
+            ticks = MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(*ax.get_xlim())
+            seen = [tick for tick in ticks if ax.get_xlim()[0] <= tick <= ax.get_xlim()[1]]
+            # Two labels are what a third of a column has room for.
+            ax.set_xticks(seen[:: max(1, len(seen) - 1)] if paired else seen)
+        ax.grid(axis="y", color=MUTED, alpha=0.25, lw=0.4)
+    panels[0].set_yticks(range(len(presets)), presets)
+    panels[0].set_ylim(len(presets) - 0.5, -0.5)
+    for ax in panels[1:]:
+        ax.spines["left"].set_visible(False)
+    for ax in panels:
+        ax.tick_params(axis="y", length=0)
+    seeds = max((len(found.seeds) for found in (*accuracy.values(), *kl.values())), default=1)
+    n = max((found.n for found in (*accuracy.values(), *kl.values())), default=0)
+    words = f"n = {n:,} samples; bars: 95 % over them"
+    words += "; ○ one of several seeds" if seeds > 1 else "; one seed each"
+    figure.supxlabel(words, fontsize=SMALL, color=MUTED, x=0.01, ha="left")
+    return [Made("ablation", title, _alt(presets, accuracy, kl, paired, baseline), figure)]
+
+
+def _baseline(matrix: Matrix, presets: Sequence[str]) -> str | None:
+    """naive-sft where it is there, else what the matrix's own comparisons are against first."""
+    if BASELINE in presets:
+        return BASELINE
+    if "against" not in matrix.comparisons:
+        return None
+    return next((str(name) for name in matrix.comparisons["against"] if name in presets), None)
+
+
+def _panel(ax: Axes, presets: Sequence[str], found: dict[str, Mean], baseline: str | None, title: str) -> None:
+    ax.set_title(title)
+    if not found:
+        undefined(ax, "none")
+        return
+    if baseline in found:
+        ax.axvline(found[baseline].mean, color=FLOOR, ls="--", lw=0.9, gid=f"baseline {title}")
+    for y, preset in enumerate(presets):
+        if preset not in found:
+            ax.text(0.02, y, "undefined", va="center", color=MUTED, transform=ax.get_yaxis_transform())
+            continue
+        one = found[preset]
+        if np.isfinite([one.low, one.high]).all():
+            ax.plot([one.low, one.high], [y, y], color=STUDENT, lw=1.3, solid_capstyle="butt", gid=f"interval {preset}")
+        if len(one.seeds) > 1:
+            ax.plot(one.seeds, [y] * len(one.seeds), marker="o", ms=3.4, mfc="none", mec="black", mew=0.6, ls="",
+                    gid=f"seeds {preset}")  # fmt: skip
+        ax.plot([one.mean], [y], marker="o", ms=3.4, color=STUDENT, ls="", gid=f"mean {preset}")
+
+
+def _paired(ax: Axes, presets: Sequence[str], paired: dict[str, pd.Series], baseline: str) -> None:
+    """Differences in percentage points with their intervals; filled where the interval excludes none."""
+    ax.set_title("difference")
+    ax.axvline(0, color=FLOOR, ls="--", lw=0.9)
+    for y, preset in enumerate(presets):
+        if preset not in paired:
+            continue
+        mean, low, high = (100 * float(paired[preset][name]) for name in ("mean", "low", "high"))
+        ax.plot([low, high], [y, y], color=STUDENT, lw=1.3, solid_capstyle="butt", gid=f"interval {preset}")
+        clear = low > 0 or high < 0
+        ax.plot([mean], [y], marker="D", ms=3.2, mfc=STUDENT if clear else "none", mec=STUDENT, ls="",
+                gid=f"difference {preset}")  # fmt: skip
+    ax.set_xlabel(f"points − {baseline}")
+
+
+def _alt(
+    presets: Sequence[str], accuracy: dict[str, Mean], kl: dict[str, Mean], paired: dict[str, pd.Series],
+    baseline: str | None,
+) -> str:  # fmt: skip
+    said = ["Accuracy and KL of the answers' maps from the teacher's by preset, with 95 % intervals over the samples."]
+    for preset in presets:
+        parts = [
+            f"{name} {_words(found[preset], unit)}" if preset in found else f"{name} undefined"
+            for name, found, unit in (("accuracy", accuracy, "%"), ("KL", kl, "nats"))
+        ]
+        seeds = len(accuracy[preset].seeds) if preset in accuracy else 0
+        if preset in paired:
+            row = paired[preset]
+            metric = {"mean": row["mean"], "ci": [row["low"], row["high"]]}
+            parts.append(f"{written(metric, 'points')} from {baseline}")
+        said.append(f"{preset}{f' ({seeds} seeds)' if seeds > 1 else ''}: {', '.join(parts)}.")
+    if any(len(found.seeds) > 1 for found in accuracy.values()):
+        said.append("Intervals of several seeds are the mean of theirs, at least as wide as that of the mean.")
+    return " ".join(said)
+
+
+def _words(found: Mean, unit: str) -> str:
+    interval = [found.low, found.high]
+    return written({"mean": found.mean, "ci": interval if np.isfinite(interval).all() else None}, unit)

@@ -1,0 +1,169 @@
+"""How the maps are spread: entropy (paper, figure 4 and equation 10) and salient regions (table 2), by model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from perception_gap.statistics import Estimate, mean_ci
+from reports.figures.models import Group, Made, Model, without
+from reports.style import (
+    COLUMN,
+    RC,
+    bins,
+    caption,
+    legend_below,
+    new_figure,
+    percent_ticks,
+    row_captions,
+    row_height,
+    undefined,
+)
+from reports.summary import written
+
+OVERLAID = 3  # more models than this hide each other and get a row each
+
+
+class _Spread(NamedTuple):
+    """A model's values, one a valid sample that has one; cv: standard deviation (ddof 0) by mean, NaN undefined."""
+
+    model: Model
+    values: np.ndarray
+    mean: Estimate
+    cv: float
+    tokens: str
+
+
+def _spread(model: Model, column: str) -> _Spread:
+    rows = model.valid.dropna(subset=[column])
+    values = rows[column].to_numpy(dtype=float)
+    mean = mean_ci(values, rows["cluster"].to_numpy())
+    cv = values.std() / mean.mean if len(values) and mean.mean else np.nan
+    counts = np.unique(rows["n_image_tokens"].to_numpy(dtype=float))
+    tokens = "" if not len(counts) else f"{counts[0]:.0f}" + (f"–{counts[-1]:.0f}" if len(counts) > 1 else "")
+    return _Spread(model, values, mean, cv, tokens)
+
+
+def entropy(group: Group) -> list[Made]:
+    """Entropy of the own-answer maps; [] for a benchmark without --gaze."""
+    return _made(
+        group, "entropy", "entropy", "Entropy of the attention maps",
+        "entropy (nats; a uniform map of N tokens has ln N)", "nats",
+    )  # fmt: skip
+
+
+def salient_regions(group: Group) -> list[Made]:
+    """Image tokens with more than 1.5 times the mean weight; [] for a benchmark without --gaze."""
+    return _made(
+        group, "salient_regions", "salient_regions", "Salient regions of the attention maps",
+        "image tokens above 1.5 × the mean weight", "tokens",
+    )  # fmt: skip
+
+
+@matplotlib.rc_context(RC)
+def _made(group: Group, name: str, column: str, title: str, unit_label: str, unit: str) -> list[Made]:
+    group = without(group, column)
+    if not group.models:
+        return []
+    spreads = [_spread(model, column) for model in group.models]
+    known = [one for one in spreads if len(one.values)]
+    rows = len(spreads) > OVERLAID and len(known) > 0
+    captions = [_caption(one, 225) for one in spreads]
+    height = 0.72 + row_height(captions) * len(spreads) / 72 if rows else 1.85
+    figure = new_figure(COLUMN, height)
+    ax = figure.subplots()
+    ax.set_title(title)
+    if not known:
+        undefined(ax, "no valid map")
+    elif rows:
+        _violins(ax, spreads, captions)
+        ax.set_xlabel(
+            f"{unit_label}\nbar: quartiles; black: mean with its 95 % interval"
+            + f"\n{group.warning}" * bool(group.warning)
+        )
+    else:
+        _overlaid(figure, ax, spreads, _edges(known, whole=column == "salient_regions"), group.warning)
+        ax.set_xlabel(unit_label)
+    if column == "salient_regions" and known:
+        ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    return [Made(name, title, _alt(spreads, title, unit, group), figure)]
+
+
+def _edges(known: Sequence[_Spread], whole: bool) -> np.ndarray:
+    """Common edges of all models; of whole numbers each bin holds as many, so that no comb appears."""
+    every = np.concatenate([one.values for one in known])
+    low, high = every.min(), every.max()
+    wanted = bins(max(len(one.values) for one in known), 25)
+    if high == low:  # room on both sides of the one value
+        low, high = low - 1, high + 1
+    if not whole:
+        return np.linspace(low - 1e-6, high + 1e-6, 1 + wanted)
+    width = max(1, int(np.ceil((high - low + 1) / wanted)))
+    return np.arange(low - 0.5, high + 0.5 + width, width)
+
+
+def _overlaid(figure: Figure, ax: Axes, spreads: Sequence[_Spread], edges: np.ndarray, warning: str) -> None:
+    for one in spreads:
+        (color, line, _), label = one.model.look, _caption(one, 210)
+        if not len(one.values):
+            ax.plot([], [], color=color, ls=line, label=label)
+            continue
+        histogram(ax, one.values, edges, color, line, label)
+        ax.axvline(one.mean.mean, color=color, ls=line, lw=1, gid=f"mean {one.model.label}")
+    ax.set_ylabel("share of the samples")
+    percent_ticks(ax.yaxis, 100)
+    legend_below(figure, *ax.get_legend_handles_labels(), title=warning)
+
+
+def histogram(ax: Axes, values: np.ndarray, edges: np.ndarray, color: str, line: str | tuple, label: str) -> None:
+    """Percent of the values in each bin, as steps."""
+    sns.histplot(
+        x=values, bins=edges.tolist(), stat="percent", element="step", fill=True, alpha=0.2, lw=1.1, ls=line,
+        color=color, label=label, ax=ax,
+    )  # fmt: skip
+
+
+def _caption(one: _Spread, room: float) -> str:
+    if not len(one.values):
+        return caption(one.model.label, "undefined", room)
+    return caption(one.model.label, f"mean {one.mean.mean:.2f}, n = {len(one.values):,}, {one.tokens} tokens", room)
+
+
+def _violins(ax: Axes, spreads: Sequence[_Spread], captions: Sequence[str]) -> None:
+    """A row a model: the density (cut at the extremes), the quartiles as a bar, the mean with its interval."""
+    point = 1 / row_height(captions)
+    for y, one in enumerate(spreads):
+        color, _, marker = one.model.look
+        if not len(one.values):
+            continue
+        if np.ptp(one.values) > 0:
+            sns.violinplot(
+                x=one.values, y=np.full(len(one.values), y), orient="h", native_scale=True, cut=0, inner=None,
+                density_norm="width", width=17 * point, color=color, alpha=0.3, linewidth=0, ax=ax,
+            )  # fmt: skip
+        quartiles = np.quantile(one.values, [0.25, 0.75])
+        ax.plot(quartiles, [y, y], color=color, lw=3.5, solid_capstyle="butt", gid=f"quartiles {one.model.label}")
+        ax.plot([one.mean.low, one.mean.high], [y, y], color="black", lw=1.2, solid_capstyle="butt")
+        ax.plot([one.mean.mean], [y], marker=marker, ms=4, color="black", ls="", gid=f"mean {one.model.label}")
+    row_captions(ax, captions)  # last: the violins set limits of their own
+
+
+def _alt(spreads: Sequence[_Spread], title: str, unit: str, group: Group) -> str:
+    said = [f"{title}: their distribution over the samples."]
+    for one in spreads:
+        if not len(one.values):
+            said.append(f"{one.model.label}: undefined, no valid map.")
+            continue
+        cv = f", coefficient of variation {one.cv:.2f}" if np.isfinite(one.cv) else ""
+        said.append(
+            f"{one.model.label}: mean {written(one.mean.as_dict(), unit)}{cv}, n = {len(one.values):,}, "
+            f"{one.tokens} image tokens."
+        )
+    return " ".join([*said, *group.notes])

@@ -1,0 +1,247 @@
+"""Accuracy against focus (paper, figure 2): curves over the threshold, and the focus of right and wrong answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from perception_gap.statistics import Estimate, accuracy_by_threshold, auroc_ci, mean_ci
+from reports.figures.distributions import histogram
+from reports.figures.models import Group, Made, Model, without
+from reports.style import (
+    COLUMN,
+    FLOOR,
+    MUTED,
+    RC,
+    RIGHT,
+    WRONG,
+    bins,
+    caption,
+    legend_below,
+    new_figure,
+    percent_ticks,
+    row_captions,
+    row_height,
+    undefined,
+)
+from reports.summary import written
+
+TITLE = "Accuracy of the answers with at least this focus"
+FOCUS = "focus (attention mass inside the boxes)"
+
+
+@dataclass(frozen=True)
+class _Focused:
+    """A model's rows with both a focus score and a scored answer; `reason` where there is none."""
+
+    model: Model
+    rows: pd.DataFrame
+    reason: str | None
+
+    @cached_property
+    def curve(self) -> pd.DataFrame:
+        """As `accuracy_by_threshold`, without thresholds that nothing passes."""
+        found = accuracy_by_threshold(
+            self.rows["focus_score"].to_numpy(float), self.rows["correct"].to_numpy(float),
+            clusters=self.rows["cluster"].to_numpy(),
+        )  # fmt: skip
+        return found[found["n"] > 0]
+
+    def focus_of(self, right: bool) -> pd.DataFrame:
+        return self.rows[self.rows["correct"].eq(float(right))]
+
+    def mean(self, right: bool) -> Estimate:
+        mine = self.focus_of(right)
+        return mean_ci(mine["focus_score"].to_numpy(float), mine["cluster"].to_numpy())
+
+    @cached_property
+    def auroc(self) -> Estimate:
+        """Within task: the run's own where it has one, so that figure and table say the same."""
+        stored = self.model.summary.get("focus_score", {}).get("auroc")
+        if stored and not self.model.is_teacher:
+            low, high = stored["ci"] or (np.nan, np.nan)
+            return Estimate(np.nan if stored["mean"] is None else stored["mean"], low, high, stored["n"])
+        focus, correct = (self.rows[name].to_numpy(float) for name in ("focus_score", "correct"))
+        return auroc_ci(focus, correct, clusters=self.rows["cluster"].to_numpy(), strata=self.rows["task"].to_numpy())
+
+    @property
+    def caption(self) -> str:
+        n_right, n_wrong = (len(self.focus_of(right)) for right in (True, False))
+        area = f", AUROC {self.auroc.mean:.2f}" if np.isfinite(self.auroc.mean) else ""
+        return caption(self.model.label, f"{n_right:,} right, {n_wrong:,} wrong{area}", 190)
+
+    @property
+    def chance(self) -> float:
+        """Mean share of the picture inside the boxes; NaN where no row says it (a benchmark's do not)."""
+        return self.rows["focus_chance"].mean() if "focus_chance" in self.rows else np.nan
+
+
+def _focused(model: Model) -> _Focused:
+    rows = model.valid
+    rows = rows.assign(correct=rows["correct"].astype(float))
+    known = rows.dropna(subset=["focus_score", "correct"])
+    if len(known):
+        return _Focused(model, known, None)
+    if rows.empty:
+        reason = "no valid row"
+    elif rows["focus_score"].isna().all():
+        reason = "no focus score" if rows["boxes"].map(len).any() else "no boxes"
+    elif rows["correct"].isna().all():
+        reason = "no answer was scored"
+    else:
+        reason = "no sample has both a focus score and a scored answer"
+    return _Focused(model, known, reason)
+
+
+@matplotlib.rc_context(RC)
+def of_models(group: Group) -> list[Made]:
+    """[] for a benchmark without --gaze."""
+    group = without(group, "focus_score")
+    if not group.models:
+        return []
+    every = [_focused(model) for model in group.models]
+    known = [one for one in every if one.reason is None]
+    captions = [one.caption for one in known]
+    alone = next((one for one in known if len(group.students) == 1 and not one.model.is_teacher), None)
+    alt = _alt(every, group)
+    if not known:
+        figure = new_figure(COLUMN, 1.5)
+        for ax, title in zip(figure.subplots(2, 1), (TITLE, "Focus of right and wrong answers"), strict=True):
+            undefined(ax, every[-1].reason or "")
+            ax.set_title(title)
+        return [Made("focus_accuracy", "Accuracy against focus", alt, figure)]
+    inches = [1.3, 0.38, 1.1 if alone else row_height(captions) * len(known) / 72]
+    figure = new_figure(COLUMN, sum(inches) + 1.25)  # and titles, ticks and labels of the axes
+    curve, counts, spread = figure.subplots(3, 1, height_ratios=inches)
+    counts.sharex(curve)
+    _accuracy_curves(curve, counts, known)
+    if alone:
+        _histograms(spread, alone)
+    else:
+        _dots(spread, known, captions)
+    handles, names = curve.get_legend_handles_labels() if len(every) > 1 else ([], [])
+    more, words = spread.get_legend_handles_labels()
+    handles, names = [*handles, *more], [*names, *words]
+    for one in every:
+        if one.reason:
+            handles.append(curve.plot([], [], " ")[0])
+            names.append(f"{one.model.label}: undefined ({one.reason})")
+    legend_below(figure, handles, names, title=group.warning)
+    return [Made("focus_accuracy", "Accuracy against focus", alt, figure)]
+
+
+def _accuracy_curves(curve: Axes, counts: Axes, known: Sequence[_Focused]) -> None:
+    several = len(known) > 1
+    alpha = 0.25 if not several else 0.15 if len(known) <= 4 else 0.07
+    for one in known:
+        points, look = one.curve, one.model.look
+        x = points["threshold"].to_numpy(dtype=float)
+        curve.fill_between(x, points["low"], points["high"], color=look.color, alpha=alpha, lw=0)
+        curve.plot(
+            x, points["accuracy"], color=look.color, ls=look.line, marker=look.marker,
+            ms=4 if look.marker == "*" else 2.5,
+            label=one.model.label, gid=f"accuracy {one.model.label}",
+        )  # fmt: skip
+        if not several:
+            counts.fill_between(x, 0, points["n"], color=MUTED, alpha=0.35, lw=0)
+        color, line = (look.color, look.line) if several else (MUTED, "-")
+        counts.plot(x, points["n"], color=color, ls=line, lw=0.8, gid=f"samples {one.model.label}")
+    curve.set_title(TITLE)
+    curve.set_ylabel("accuracy (band: 95 %)")
+    # Lines may start above 0; what is below the lowest interval would only press them together.
+    lowest = min(float(one.curve[["accuracy", "low"]].min().min()) for one in known)
+    curve.set_ylim(max(0.0, np.floor(5 * lowest - 0.25) / 5), 1.02)
+    percent_ticks(curve.yaxis)
+    curve.tick_params(labelbottom=False)
+    counts.set_ylim(0, None)
+    counts.set_xlim(0, None)
+    counts.set_yticks(sorted({0, max(len(one.rows) for one in known)}))
+    counts.set_ylabel("samples")
+    counts.set_xlabel("focus threshold (attention mass inside the boxes)")
+    percent_ticks(counts.xaxis)
+
+
+def _histograms(ax: Axes, one: _Focused) -> None:
+    """Shares of the right and of the wrong answers of one model, their means, chance and the AUROC."""
+    focus = one.rows["focus_score"].to_numpy(dtype=float)
+    edges = np.linspace(0, max(focus.max(), 1e-9), 1 + bins(len(focus), 15))
+    for name, right, color, line in (("right", True, RIGHT, "-"), ("wrong", False, WRONG, "--")):
+        values = one.focus_of(right)["focus_score"].to_numpy(dtype=float)
+        if not len(values):
+            ax.plot([], [], color=color, ls=line, label=f"{name}, n = 0")
+            continue
+        histogram(ax, values, edges, color, line, f"{name}: mean {100 * values.mean():.1f} %, n = {len(values):,}")
+        ax.axvline(values.mean(), color=color, ls=line, lw=1)
+    if np.isfinite(one.chance):
+        ax.axvline(one.chance, color=FLOOR, ls=":", lw=1.2, label="chance (uniform map)")
+    if np.isfinite(one.auroc.mean):
+        ax.plot([], [], " ", label=f"AUROC {_bare(one.auroc)}")
+    ax.set_title("Focus of right and wrong answers" + (f": {one.model.label}" if len(one.model.label) < 16 else ""))
+    ax.set_xlim(0, None)
+    percent_ticks(ax.xaxis)
+    ax.set_xlabel(FOCUS)
+    ax.set_ylabel("share of the answers")
+    percent_ticks(ax.yaxis, 100)
+
+
+def _dots(ax: Axes, known: Sequence[_Focused], captions: Sequence[str]) -> None:
+    """Mean focus of the right (filled) and the wrong (hollow) answers with intervals, a row a model."""
+    point = row_captions(ax, captions)
+    for y, one in enumerate(known):
+        color, _, marker = one.model.look
+        size = 7 if marker == "*" else 4.5
+        for right, shift, face in ((True, -3 * point, color), (False, 5 * point, "none")):
+            mean = one.mean(right)
+            if not mean.n:
+                continue
+            gid = f"{'right' if right else 'wrong'} {one.model.label}"
+            ax.plot([mean.low, mean.high], [y + shift] * 2, color=color, lw=1.2, solid_capstyle="butt")
+            ax.plot([mean.mean], [y + shift], marker=marker, ms=size, mfc=face, mec=color, mew=1, ls="", gid=gid)
+        if np.isfinite(one.chance):
+            ax.plot(
+                [one.chance] * 2,
+                [y - 7 * point, y + 9 * point],
+                color=FLOOR,
+                ls=":",
+                lw=1.2,
+                gid=f"chance {one.model.label}",
+            )
+    ax.set_xlim(0, None)
+    percent_ticks(ax.xaxis)
+    ax.set_xlabel(FOCUS)
+    ax.set_title("Mean focus of right and wrong answers")
+    ax.plot([], [], marker="o", ms=5, mfc=MUTED, mec=MUTED, ls="", label="right")
+    ax.plot([], [], marker="o", ms=5, mfc="none", mec=MUTED, ls="", label="wrong (bars: 95 %)")
+    if any(np.isfinite(one.chance) for one in known):
+        ax.plot([], [], color=FLOOR, ls=":", lw=1.2, label="chance (uniform map)")
+
+
+def _bare(estimate: Estimate) -> str:
+    return written(estimate.as_dict())
+
+
+def _alt(every: Sequence[_Focused], group: Group) -> str:
+    said = ["Accuracy among the answers whose focus reaches a threshold, with 95 % intervals (the paper's figure 2)."]
+    for one in every:
+        if one.reason:
+            said.append(f"{one.model.label}: undefined, {one.reason}.")
+            continue
+        first, last = one.curve.iloc[0], one.curve.iloc[-1]
+        text = f"{one.model.label}: {_point(first)}, {_point(last)}"
+        right, wrong = one.mean(True), one.mean(False)
+        text += f"; mean focus {written(right.as_dict(), '%')} of {right.n:,} right answers"
+        text += f" and {written(wrong.as_dict(), '%')} of {wrong.n:,} wrong ones" if wrong.n else ", none wrong"
+        said.append(text + (f", AUROC within task {_bare(one.auroc)}." if np.isfinite(one.auroc.mean) else "."))
+    return " ".join([*said, *group.notes])
+
+
+def _point(point: pd.Series) -> str:
+    interval = [point["low"], point["high"]]
+    metric = {"mean": point["accuracy"], "ci": interval if np.isfinite(interval).all() else None}
+    return f"{written(metric, '%')} of the {int(point['n']):,} with focus from {100 * point['threshold']:.1f} %"

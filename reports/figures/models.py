@@ -1,0 +1,123 @@
+"""Who stands in a figure: the models of the runs, or of a benchmark, each with one label and one look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from perception_gap.errors import UsageError
+from perception_gap.store import Run
+from reports.sources import BenchRun, labels
+from reports.style import TEACHER_LOOK, Look, look
+
+
+class Made(NamedTuple):
+    """A finished figure. name: file stem, one of NAMES, with "-FOLDER" behind it where a name would stand twice.
+
+    alt: what it shows in words with the decisive numbers, for captions and for those who cannot see it.
+    """
+
+    name: str
+    title: str
+    alt: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model in a figure. samples: a row a question (samples.parquet); summary: its run's, {} in a benchmark."""
+
+    label: str
+    samples: pd.DataFrame
+    summary: Mapping[str, Any]
+    look: Look
+    is_teacher: bool = False
+
+    @property
+    def valid(self) -> pd.DataFrame:
+        return self.samples[self.samples["status"] == "ok"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Models that stand in one figure, the teacher first where there is one.
+
+    notes: whole sentences that a reader has to know (other samples, a teacher that is gone); compared: whether the
+    models have a divergence from a teacher; warning: what a figure itself has to say, in a few words.
+    """
+
+    models: tuple[Model, ...]
+    notes: tuple[str, ...] = ()
+    compared: bool = False
+    warning: str = ""
+
+    @property
+    def teacher(self) -> Model | None:
+        return self.models[0] if self.models and self.models[0].is_teacher else None
+
+    @property
+    def students(self) -> tuple[Model, ...]:
+        return self.models[self.teacher is not None :]
+
+
+def of_runs(runs: Sequence[Run]) -> Group:
+    """The teacher of the first run that has one, on the samples of the runs, and each run that is not this teacher."""
+    teacher, notes = _teacher(runs)
+    if teacher is not None:
+        where = teacher.path.resolve()
+        runs = [run for run in runs if run.path.resolve() != where]
+    names = labels([*([teacher] if teacher else []), *runs])
+    models = []
+    if teacher is not None:
+        asked = set().union(*(run.samples["sample_id"] for run in runs))
+        same = teacher.samples[teacher.samples["sample_id"].isin(asked)]
+        models.append(Model(names.pop(0), same, teacher.summary, TEACHER_LOOK, is_teacher=True))
+    for i, (run, name) in enumerate(zip(runs, names, strict=True)):
+        models.append(Model(name, run.samples, run.summary, look(i)))
+    differ = len({run.info["data"]["hash"] for run in runs}) > 1
+    if differ:
+        notes.append("The runs have different samples: differences between models are also differences of samples.")
+    if len({_teacher_name(run) for run in runs} - {None}) > 1:
+        notes.append("The runs have different teachers: each divergence is from its own.")
+    compared = any(run.info.get("teacher") for run in runs)
+    return Group(tuple(models), tuple(notes), compared, "the runs have different samples" if differ else "")
+
+
+def _teacher(runs: Sequence[Run]) -> tuple[Run | None, list[str]]:
+    """The first teacher that can be opened; a sentence for every one that cannot."""
+    notes: list[str] = []
+    for run in runs:
+        try:
+            if (teacher := run.teacher()) is not None:
+                return teacher, notes
+        except UsageError:
+            notes.append(f"The run of {run.info['teacher']['name']}, the teacher, is gone: it is not shown.")
+    return None, notes
+
+
+def _teacher_name(run: Run) -> tuple[str, str] | None:
+    teacher = run.info.get("teacher")
+    return (teacher["name"], teacher.get("revision", "")) if teacher else None
+
+
+def of_bench(bench: BenchRun, known: Mapping[str, Look]) -> Group:
+    """The models of a benchmark in its order, none of them a teacher; those in `known` look as they do there."""
+    names = [model.label for model in bench.models]
+    twice = [f"{n} ({m.folder.name})" if names.count(n) > 1 else n for n, m in zip(names, bench.models, strict=True)]
+    looks = dict(known)
+    for name in twice:
+        looks.setdefault(name, look(sum(one != TEACHER_LOOK for one in looks.values())))
+    models = [Model(name, model.samples, {}, looks[name]) for name, model in zip(twice, bench.models, strict=True)]
+    notes = [f"Not summarised yet: {', '.join(bench.missing)}."] if bench.missing else []
+    return Group(tuple(models), tuple(notes))
+
+
+def without(group: Group, column: str) -> Group:
+    """The group's models whose samples have this column at all; the others are named in a note."""
+    have = tuple(model for model in group.models if column in model.samples)
+    gone = [model.label for model in group.models if column not in model.samples]
+    return replace(group, models=have, notes=(*group.notes, *([f"Not measured: {', '.join(gone)}."] if gone else [])))
