@@ -107,10 +107,10 @@ def written(metric: Metric | None, unit: str = "") -> str:
     if not defined(metric):
         return "undefined"
     scale, digits = (100, 1) if unit in ("%", "points") else (1, 1 if unit == "tokens" else 2)
-    mean = f"{metric['mean'] * scale:.{digits}f}" + (f" {unit}" if unit else "")
+    mean = f"{metric['mean'] * scale:.{digits}f}".replace("-", "−") + (f" {unit}" if unit else "")
     if not metric["ci"]:
         return mean
-    low, high = (f"{bound * scale:.{digits}f}" for bound in metric["ci"])
+    low, high = (f"{bound * scale:.{digits}f}".replace("-", "−") for bound in metric["ci"])
     return f"{mean} [{low}, {high}]"
 
 

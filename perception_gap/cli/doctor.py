@@ -35,7 +35,7 @@ OPTIONAL: dict[str, tuple[Callable[[], object], str, str]] = {
     "LaTeX": (
         lambda: shutil.which("pdflatex"),
         "tests that compile LaTeX tables",
-        "apt-get install texlive-latex-base",
+        "apt-get install texlive-latex-recommended",
     ),
 }
 

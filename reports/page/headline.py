@@ -126,11 +126,11 @@ def _n(metric: Metric | None) -> str:
 
 
 def _signed(found: Estimate) -> str:
-    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]".replace("-", "−")
 
 
 def _points(found: Estimate) -> str:
-    return f"{100 * found.mean:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+    return f"{100 * found.mean:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}]".replace("-", "−")
 
 
 def lead(found: Sequence[Album]) -> list[Answer]:
