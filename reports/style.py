@@ -220,7 +220,7 @@ def svg(figure: Figure, name: str) -> str:
     """The figure as an `<svg>` element for a page: letters in the page's font, ink in its `currentColor`.
 
     The same figure gives the same text. Every id begins with `name`, so several can stand in one page; the background
-    is transparent; MUTED and FLOOR are `var(--muted)` and `var(--floor)`, which a dark page may define.
+    is transparent; MUTED, FLOOR and TEACHER are `var(--muted)` and so on, which a dark page defines.
     """
     name = re.sub(r"\W+", "-", name)
     settle(figure)
@@ -237,12 +237,14 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def _of_page(style: str) -> str:
-    """A style attribute without its font family, in the page's colours for ink, MUTED and FLOOR."""
+    """A style attribute without its font family, in the page's colours for ink, MUTED, FLOOR and TEACHER."""
     style = re.sub(r"font-family: [^;]*; ?", "", style)
     style = re.sub(r"font: ([\d.]+px)[^;]*", r"font-size: \1", style)  # matplotlib before 3.10
     for color in _INK:
         style = style.replace(color, "currentColor")
-    return style.replace(MUTED, f"var(--muted, {MUTED})").replace(FLOOR, f"var(--floor, {FLOOR})")
+    for name, color in (("muted", MUTED), ("floor", FLOOR), ("teacher", TEACHER)):
+        style = style.replace(color, f"var(--{name}, {color})")
+    return style
 
 
 def _prefixed(text: str, name: str) -> str:

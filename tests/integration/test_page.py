@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perception_gap.geometry import TokenGeometry
 from perception_gap.store import Run
 from reports.page import write_page
 from reports.sources import open_sources
@@ -280,6 +281,36 @@ def test_a_narrow_window_scrolls_one_way_only(report, tab):
     page.set_viewport_size({"width": 380, "height": 800})
     loaded(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
+
+
+def test_tiles_and_several_pictures_are_painted_on_their_rectangles(tmp_path, tab):
+    tiles = TokenGeometry.concatenate([
+        TokenGeometry.grid(4, 4), TokenGeometry.grid(2, 2, within=(0, 0, 0.5, 1)), TokenGeometry.nowhere(1),
+        TokenGeometry.grid(6, 6, image=1),
+    ])  # fmt: skip
+    model = synthetic_run.Model("tiles", geometry=tiles)
+    run = synthetic_run.write_run(tmp_path / "run", list(synthetic_run.scenes(n=2)), model, n_images=2)
+    open_page, trouble = tab
+    page = open_page(write_page([run], tmp_path / "report.html").path)
+    loaded(page)
+    assert page.locator("#panels .panel").nth(1).locator("canvas").count() == 2
+    page.wait_for_timeout(200)
+    shown = page.evaluate(
+        "() => [...document.querySelectorAll('#panels .panel')[1].querySelectorAll('canvas')].map(c => {"
+        "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0;"
+        "for (let i = 0; i < d.length; i += 4) n += Math.abs(d[i] - d[i + 2]) > 12; return n / (d.length / 4); })"
+    )
+    assert all(share > 0.02 for share in shown), shown  # colour on both pictures
+    assert trouble == []
+
+
+def test_the_picture_below_a_map_is_grey(report, tab):
+    """Where less than even attention lies nothing is painted: red, green and blue are equal."""
+    page = tab[0](report)
+    loaded(page)
+    page.wait_for_timeout(200)
+    rgb = pixels(page, 1)[:, :, :3].astype(int)  # the teacher's map lies on a few tokens
+    assert np.median(np.ptp(rgb, axis=2)) <= 2
 
 
 def test_hostile_texts_stay_texts(tmp_path, tab):

@@ -397,9 +397,14 @@
     pen.fillStyle = "#808080";
     pen.fillRect(0, 0, canvas.width, canvas.height);
     if (image.file) {
-      pen.filter = "grayscale(1) brightness(0.6)";
       pen.drawImage(image.file, 0, 0, canvas.width, canvas.height);
-      pen.filter = "none";
+      // Without colour and dimmed, so that attention is the only colour; by blending, as Safari has no canvas filter.
+      for (const [mode, shade] of [["saturation", "#000"], ["multiply", "#999"]]) {
+        pen.globalCompositeOperation = mode;
+        pen.fillStyle = shade;
+        pen.fillRect(0, 0, canvas.width, canvas.height);
+      }
+      pen.globalCompositeOperation = "source-over";
     }
     if (!map) {
       pen.fillStyle = "#fff";
