@@ -10,7 +10,6 @@ from perception_gap.cli.reproduction.plan import Plan
 
 LAYOUTS = {"md": "md", "tex": "latex", "csv": "csv", "html": "html"}  # file suffix -> layout
 MASKED_ROW = "LaViT 3B, w/o Latent Tokens"
-MASKED_LABEL = " (latents mask)"
 OVERLAYS = 6  # samples
 
 
@@ -48,10 +47,6 @@ def rows_of(plan: Plan, sources: Sequence[Any]) -> dict[str, str]:
     for source in sources:
         for model in source.models:
             masked = model.info["asked"]["latents"] == "mask"
-            # Where the label is the model's own name the masked one answers to it too; both are then told apart by
-            # how they were asked.
-            if plan.wanted.recipe.masked and model.name in (model.label, model.label.removesuffix(MASKED_LABEL)):
-                continue
             found[model.label] = MASKED_ROW if masked else plan.rows[model.name]
     return found
 
