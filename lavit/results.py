@@ -11,6 +11,7 @@ import pandas as pd
 
 from lavit.traces import resample, target
 from perception_gap.metrics import kl_divergence
+from perception_gap.proportions import proportion_ci
 from perception_gap.statistics import mean_ci
 from perception_gap.store import Run, write_text
 
@@ -37,6 +38,7 @@ HIDDEN_METRICS = {
     ("answer", "changed"): "changed",
     ("answer", "cost"): "cost",
 }
+SHARES = ("correct", "changed")  # columns of 0 and 1
 
 
 def by_id(run: Run) -> pd.DataFrame:
@@ -66,14 +68,21 @@ def target_kl(run: Run, teacher: Run, sample_id: str) -> float:
 
 
 def tidy(preset: str, seed: int, frame: pd.DataFrame, metrics: dict, suffix: str = "") -> list[dict]:
-    """Rows of COLUMNS for every metric, over all tasks and within each; 95 % intervals clustered by picture or pair."""
+    """Rows of COLUMNS for every metric, over all tasks and within each; 95 % intervals clustered by picture or pair.
+
+    Of shares as in `proportion_ci`: all right is no certainty.
+    """
     found = []
     for (rows, metric), column in metrics.items():
         for task, group in [("all", frame), *frame.groupby("task")]:
             values = group[column].to_numpy(float)
             if not np.isfinite(values).any():
                 continue
-            estimate = mean_ci(values, group["cluster"].to_numpy(), seed=0)
+            clusters = group["cluster"].to_numpy()
+            if column in SHARES:
+                estimate = proportion_ci(values, clusters, seed=0, independent="bootstrap")
+            else:
+                estimate = mean_ci(values, clusters, seed=0)
             found.append(
                 dict(zip(COLUMNS, (preset, seed, rows, task, metric + suffix, estimate.mean, estimate.low,
                                    estimate.high, estimate.n), strict=True))
@@ -122,5 +131,5 @@ def comparisons(
 
 
 def write(path: Path, frame: pd.DataFrame) -> None:
-    """A CSV, atomically, five significant digits."""
-    write_text(path, frame.to_csv(index=False, float_format="%.5g"))
+    """A CSV, atomically; ten significant digits, as a table that rounds what was rounded is wrong in its last digit."""
+    write_text(path, frame.to_csv(index=False, float_format="%.10g"))

@@ -14,6 +14,7 @@ import os
 import shutil
 import struct
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +25,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from perception_gap import intact, shapes
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.geometry import TokenGeometry
 
@@ -44,15 +46,35 @@ ROW_SCHEMA = pa.schema({
 })  # fmt: skip
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write aside, flush to disk, rename: a reader sees the old file or the whole new one."""
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write; takes its place when all is written, and goes when it is not.
+
+    A reader sees the old file or the whole new one. A link stays, and what it points to is replaced; a device or pipe
+    is written itself.
+    """
+    path = path.resolve() if path.is_symlink() else path
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with aside.open("w", encoding="utf-8") as file:
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder; expected the name of a file")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write aside, flush to disk, rename."""
+    with aside(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+        if partial.is_file():
+            os.fsync(file.fileno())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -62,18 +84,16 @@ def write_json(path: Path, value: Any) -> None:
 def write_table(path: Path, table: pa.Table | pd.DataFrame) -> None:
     if isinstance(table, pd.DataFrame):
         table = pa.Table.from_pandas(table, preserve_index=False)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    pq.write_table(table, aside, compression="zstd")
-    os.replace(aside, path)
+    with aside(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, aside)
+        with aside(path) as partial:
+            save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, partial)
     except SafetensorError as error:  # the library's own name for a full disk
         raise GapcheckError(f"{path}: cannot be written ({error}); make room and repeat the command") from None
-    os.replace(aside, path)
 
 
 class ArrayFile:
@@ -207,46 +227,37 @@ class Run:
 
     def __init__(self, path: Path, info: dict, summary: dict) -> None:
         self.path, self.info, self.summary = path, info, summary
-        self.samples = pd.read_parquet(path / "samples.parquet")
-        self.tokens = pd.read_parquet(path / "tokens.parquet")
+        self.samples = intact.read_table(path / "samples.parquet")
+        self.tokens = intact.read_table(path / "tokens.parquet")
+        intact.columns(self.samples, {"sample_id": str}, path / "samples.parquet")
         self._by_id = self.samples.set_index("sample_id", drop=False)
-        self._maps = safe_open(path / "maps.safetensors", framework="numpy")
+        self._maps = intact.open_arrays(path / "maps.safetensors")
         self._map_names = set(self._maps.keys())
         hidden = path / "hidden.safetensors"
-        self._hidden = safe_open(hidden, framework="numpy") if hidden.exists() else None
+        self._hidden = intact.open_arrays(hidden) if hidden.exists() else None
         self._hidden_names = set(self._hidden.keys()) if self._hidden else set()
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
-        """UsageError when the folder is no run, is not finished, or was written by another schema version."""
+        """UsageError when the folder is no run, is not finished or damaged, or was written by another schema version."""
         folder = Path(path)
         if not (folder / "run.json").exists():
             raise UsageError(
                 f"{folder}: no run directory (run.json is missing); give the --out folder of `gapcheck analyze`"
             )
-        try:
-            info = json.loads((folder / "run.json").read_text())
-            known = isinstance(info, dict)
-        except ValueError:
-            known = False
-        if not known:
-            raise UsageError(f"{folder}: damaged run (run.json is not valid JSON); --fresh rewrites it")
-        if info.get("schema_version") != SCHEMA_VERSION:
-            raise UsageError(
-                f"{folder}: written in run schema {info.get('schema_version')}, this gapcheck reads {SCHEMA_VERSION}; "
-                "run `gapcheck analyze` again"
-            )
+        info = run_info(folder)
         needed = ("summary.json", "samples.parquet", "tokens.parquet", "maps.safetensors")
         if missing := [name for name in needed if not (folder / name).exists()]:
             raise UsageError(
                 f"{folder}: unfinished run ({missing[0]} is missing); the same analyze command finishes it"
             )
-        try:
-            return cls(folder, info, json.loads((folder / "summary.json").read_text()))
-        except (pa.ArrowInvalid, OSError, SafetensorError, json.JSONDecodeError) as error:
-            raise UsageError(
-                f"{folder}: damaged run ({error}); the same analyze command with --fresh rewrites it"
-            ) from None
+        summary = intact.read_json(folder / "summary.json")
+        intact.require(summary, shapes.SUMMARY, folder / "summary.json")
+        run = cls(folder, info, summary)
+        intact.columns(run.samples, shapes.SAMPLES, folder / "samples.parquet")
+        intact.columns(run.tokens, shapes.TOKENS, folder / "tokens.parquet")
+        intact.unique(run.samples, ["sample_id"], folder / "samples.parquet")
+        return run
 
     def row(self, sample_id: str) -> pd.Series:
         row = self._by_id.loc[sample_id]
@@ -275,8 +286,52 @@ class Run:
 
     def teacher(self) -> Run | None:
         """The run of this run's teacher; None if it has none, UsageError if it is not where it was."""
-        teacher = self.info.get("teacher")
-        return Run.open((self.path / teacher["path"]).resolve()) if teacher else None
+        return teacher_of(self.path, self.info)
+
+
+def run_info(folder: Path) -> dict[str, Any]:
+    """run.json of an analysis, finished or not. UsageError where it is damaged or of another schema."""
+    info = intact.read_json(folder / "run.json")
+    intact.known_schema(folder, info.get("schema_version"), SCHEMA_VERSION, "run", "gapcheck analyze")
+    intact.require(info, shapes.RUN, folder / "run.json")
+    return info
+
+
+def teacher_of(folder: Path, info: Mapping[str, Any]) -> Run | None:
+    """The run of the teacher that `info`, the run.json in `folder`, names; as `Run.teacher`."""
+    teacher = info.get("teacher")
+    if teacher is None:
+        return None
+    where = (folder / teacher["path"]).resolve()
+    if not (where / "run.json").exists():
+        raise UsageError(
+            f"{folder}: the run of its teacher {teacher['name']} is not in {where}, where it was; move it back there, "
+            "or this run along with it, or analyze again with --teacher"
+        )
+    return Run.open(where)
+
+
+def stored_keys(folder: Path) -> list[str]:
+    """Keys of the rows that the analysis in `folder` has stored, in the order of its samples.
+
+    Without a whole keys.json (an older run has none) these are all rows in the parts; of several rows of one sample
+    that of the latest part.
+    """
+    parts = folder / "parts"
+    done = stored(parts)
+    try:
+        keys = json.loads((parts / KEYS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        keys = None
+    if isinstance(keys, list):
+        return [key for key in keys if isinstance(key, str) and key in done]
+    latest: dict[str, str] = {}
+    files = [parts / f"{name}.parquet" for name in set(done.values())]
+    for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name)):
+        if {"key", "sample_id"} <= set(pq.read_schema(path).names):
+            rows = pq.read_table(path, columns=["key", "sample_id"]).to_pylist()
+            latest |= {row["sample_id"]: row["key"] for row in rows if done.get(row["key"]) == path.stem}
+    return list(latest.values())
 
 
 def answered(row: Mapping | pd.Series, question: str, image_hash: str, options: Sequence[str]) -> bool:

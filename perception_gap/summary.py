@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,18 @@ from perception_gap.errors import UsageError
 from perception_gap.proportions import proportion_ci
 from perception_gap.sample import Sample
 from perception_gap.statistics import Estimate
-from perception_gap.store import KEYS, ROW_SCHEMA, ArrayFile, Parts, Run, geometry_of, stored, write_json, write_table
+from perception_gap.store import (
+    ROW_SCHEMA,
+    ArrayFile,
+    Parts,
+    Run,
+    geometry_of,
+    run_info,
+    stored_keys,
+    teacher_of,
+    write_json,
+    write_table,
+)
 
 CATEGORIES = ("functional", "object", "attribute")
 NOTHING = float("nan")
@@ -76,14 +86,14 @@ def so_far(folder: Path, work: Path) -> Run:
     """The run of the samples that an unfinished analysis in `folder` has stored, as `finish` would make it of these.
 
     Merged files go into `work`, a folder for the time being; `folder` stays as it is, for the analysis to go on. Maps
-    are compared on the default raster. UsageError when nothing is stored.
+    are compared on the default raster. UsageError when nothing is stored, when run.json is damaged and when the
+    teacher's run is not where it was.
     """
-    info = json.loads((folder / "run.json").read_text())
-    done = stored(folder / "parts")
-    keys = [key for key in json.loads((folder / "parts" / KEYS).read_text()) if key in done]
+    info = run_info(folder)
+    keys = stored_keys(folder)
     if not keys:
         raise UsageError(f"{folder}: no sample is stored yet; let the analysis go on")
-    teacher = Run.open(folder / info["teacher"]["path"]) if info["teacher"] else None
+    teacher = teacher_of(folder, info)
     work.mkdir(parents=True, exist_ok=True)
     found = finish(work, keys, Parts(folder), info, teacher, seed=info["settings"]["seed"], raster=(16, 16))
     found.path = folder  # images and teacher are found from there

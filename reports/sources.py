@@ -19,11 +19,14 @@ from typing import Any
 
 import pandas as pd
 
-from perception_gap.errors import UsageError
-from perception_gap.store import KEYS, SCHEMA_VERSION, Run, stored
+from perception_gap import intact, shapes
+from perception_gap.errors import UsageError, one_line
+from perception_gap.store import SCHEMA_VERSION, Run, run_info, stored_keys
 
 BENCH_SCHEMA = 1
-RESULTS = ("preset", "seed", "rows", "task", "metric", "value", "low", "high", "n")
+RESULTS = tuple(shapes.RESULTS)
+ANEW = "the command that made it writes it anew"
+AGAIN = "train again with --fresh"
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,12 @@ class BenchModel:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        return pd.read_parquet(self.folder / "samples.parquet")
+        """UsageError where the file is damaged, lacks a column or has a question twice."""
+        path = self.folder / "samples.parquet"
+        found = intact.read_table(path)
+        intact.columns(found, shapes.BENCH_SAMPLES, path)
+        intact.unique(found, ["task", "sample_id"], path)
+        return found
 
 
 @dataclass(frozen=True)
@@ -85,19 +93,22 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """An analysis that has not come to its end: `stored` of `total` samples are there. `command` goes on with it."""
+    """An analysis that has not come to its end: `stored` of `total` samples are there. `command` goes on with it.
+
+    asking: what is said of the teacher's pass, which comes first, while that is all that there is.
+    """
 
     path: Path
     info: Mapping[str, Any]
     stored: int
     total: int
+    asking: str = ""
 
     @property
     def words(self) -> str:
-        return (
-            f"{self.path}: unfinished, {self.stored:,} of {self.total:,} samples are stored; "
-            f"`{self.info.get('command') or 'the same analyze command'}` goes on with it"
-        )
+        there = self.asking or f"{self.stored:,} of {self.total:,} samples are stored"
+        command = self.info.get("command") or "the same analyze command"
+        return f"{self.path}: unfinished, {there}; `{command}` goes on with it"
 
 
 Source = Run | BenchRun | Matrix | Training | Unfinished
@@ -109,6 +120,8 @@ def open_source(path: str | Path) -> Source:
     for name, opened in _KINDS.items():
         if (folder / name).is_file():
             return opened(folder)
+    if (folder / "parts").is_dir() and (folder / "teacher").is_dir():
+        return _before_the_student(folder)
     reason = "does not exist" if not folder.exists() else f"holds none of {', '.join(_KINDS)}"
     raise UsageError(f"{folder}: {reason}; give the --out folder of gapcheck analyze, bench, ablate or train")
 
@@ -122,63 +135,99 @@ def open_sources(paths: Sequence[str | Path]) -> list[Source]:
 
 
 def _run(folder: Path) -> Run | Unfinished:
-    info = _json(folder / "run.json")
+    info = intact.read_json(folder / "run.json")
     if "asked" in info:
         raise UsageError(f"{folder}: one model of a benchmark; give the folder above it, which holds bench.json")
     if (folder / "summary.json").exists() or info.get("schema_version") != SCHEMA_VERSION:
         return Run.open(folder)
-    keys = folder / "parts" / KEYS
-    done = stored(folder / "parts") if keys.exists() else {}
-    here = sum(key in done for key in json.loads(keys.read_text())) if done else 0
-    return Unfinished(folder, info, here, info["data"]["n"])
+    info = run_info(folder)
+    return Unfinished(folder, info, len(stored_keys(folder)), info["data"]["n"])
+
+
+def _before_the_student(folder: Path) -> Unfinished:
+    """An analysis that is still at its teacher, whose pass has a run.json of its own as soon as the model is loaded."""
+    teacher = folder / "teacher"
+    if not (teacher / "run.json").is_file():
+        return Unfinished(folder, {}, 0, 0, f"the teacher's pass comes first and has stored nothing yet in {teacher}")
+    found = _run(teacher)
+    stored = found.stored if isinstance(found, Unfinished) else len(found.samples)
+    total = found.info["data"]["n"]
+    said = f"the teacher's pass comes first, {stored:,} of its {total:,} samples are stored in {teacher}"
+    return Unfinished(folder, found.info, 0, total, said)
 
 
 def _bench(folder: Path) -> BenchRun:
-    info = _json(folder / "bench.json")
-    if info.get("schema_version") != BENCH_SCHEMA:
-        raise UsageError(
-            f"{folder}: written in bench schema {info.get('schema_version')}, this gapcheck reads {BENCH_SCHEMA}; "
-            "run `gapcheck bench` again"
-        )
+    info = intact.read_json(folder / "bench.json")
+    intact.known_schema(folder, info.get("schema_version"), BENCH_SCHEMA, "bench", "gapcheck bench")
+    intact.require(info, shapes.BENCH, folder / "bench.json")
     models, missing = [], []
     for name, below in info["models"].items():
         made = folder / below
         if not all((made / file).exists() for file in ("run.json", "summary.json", "samples.parquet")):
             missing.append(name)
             continue
-        models.append(BenchModel(name, made, _json(made / "run.json"), _json(made / "summary.json")))
-    return BenchRun(folder, info, tuple(models), _csv(folder / "comparisons.csv"), tuple(missing))
+        about, summary = intact.read_json(made / "run.json"), intact.read_json(made / "summary.json")
+        intact.require(about, shapes.BENCH_MODEL, made / "run.json")
+        intact.require(summary, shapes.BENCH_SUMMARY, made / "summary.json")
+        models.append(BenchModel(name, made, about, summary))
+        _ = models[-1].samples  # read now, so that nothing behind this meets a damaged file
+    comparisons = _csv(folder / "comparisons.csv", shapes.BENCH_COMPARISONS)
+    return BenchRun(folder, info, tuple(models), comparisons, tuple(missing))
 
 
 def _matrix(folder: Path) -> Matrix:
-    results = _csv(folder / "results.csv")
-    if missing := [name for name in RESULTS if name not in results]:
-        raise UsageError(
-            f"{folder / 'results.csv'}: column {missing[0]} is missing; expected the CSV of gapcheck ablate"
-        )
-    return Matrix(folder, results, _csv(folder / "comparisons.csv"))
+    results = _csv(folder / "results.csv", shapes.RESULTS)
+    if results.empty:
+        raise UsageError(f"{folder / 'results.csv'}: no result in it; the same ablate command writes it anew")
+    return Matrix(folder, results, _csv(folder / "comparisons.csv", shapes.COMPARISONS))
 
 
 def _training(folder: Path) -> Training:
-    info = _json(folder / "train.json")
-    log = folder / "log.jsonl"
-    try:
-        steps = pd.read_json(log, lines=True) if log.exists() and log.stat().st_size else pd.DataFrame()
-    except ValueError:
-        raise UsageError(f"{log}: damaged log (a line is no JSON); train again with --fresh") from None
-    return Training(folder, info, steps, (folder / "model").is_dir())
+    info = intact.read_json(folder / "train.json")
+    intact.require(info, shapes.TRAINING, folder / "train.json")
+    return Training(folder, info, _log(folder / "log.jsonl"), (folder / "model").is_dir())
+
+
+def _log(path: Path) -> pd.DataFrame:
+    """A row a step; without the last line where that is half a one, as a kill or a full disk leaves it."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    steps: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            step = json.loads(line, parse_constant=intact.undefined)
+        except (ValueError, RecursionError):
+            step = None
+        if isinstance(step, dict):
+            steps.append(step)
+        elif number < len(lines):
+            raise intact.damaged(path, f"line {number} is no JSON of keys and values", AGAIN)
+    log = pd.DataFrame(steps)
+    intact.columns(log, shapes.LOG if steps else {}, path, line="line", remedy=AGAIN)
+    return log
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
     """What figures and tables call the runs' models: short, each once.
 
     `Qwen2.5-VL-3B-Instruct` of a hub id, `lavit` of runs/lavit/model; how latent tokens were treated, where that is not
-    the usual, and the run's own folder behind names that would stand twice.
+    the usual, and so much of the run's folder as tells apart names that would stand twice.
     """
     names = [short_name(run.info["model"]["name"], run.info["settings"].get("latents", "force")) for run in runs]
-    return [
-        f"{name} ({run.path.name})" if names.count(name) > 1 else name for name, run in zip(names, runs, strict=True)
-    ]
+    found = list(names)
+    for depth in range(1, max((len(run.path.resolve().parts) for run in runs), default=0)):
+        twice = {name for name in found if found.count(name) > 1}
+        for i, run in enumerate(runs):
+            if found[i] in twice:
+                found[i] = f"{names[i]} ({'/'.join(run.path.resolve().parts[-depth:])})"
+    return found
+
+
+def teacher_of(run: Run) -> tuple[Run | None, str]:
+    """(the teacher's run, ""), or (None, why it cannot be read); (None, "") for a run without one."""
+    try:
+        return run.teacher(), ""
+    except UsageError as error:
+        return None, str(error)
 
 
 def short_name(model: str, latents: str = "force") -> str:
@@ -195,22 +244,16 @@ _KINDS: dict[str, Callable[[Path], Source]] = {
 }
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _csv(path: Path, shape: Mapping[str, Any]) -> pd.DataFrame:
+    """Empty where there is no file or nothing in it. UsageError where it is no CSV of this shape."""
+    texts = {name: str for name, wanted in shape.items() if wanted is str}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise UsageError(f"{path}: damaged (not valid JSON); the command that made it, with --fresh, rewrites it")
-    return found
-
-
-def _csv(path: Path) -> pd.DataFrame:
-    if not path.exists():
+        found = pd.read_csv(path, dtype=texts, encoding="utf-8") if path.exists() else pd.DataFrame()
+    except pd.errors.EmptyDataError:
         return pd.DataFrame()
-    try:
-        return pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
-        if path.read_text(errors="replace").strip() == "":
-            return pd.DataFrame()
-        raise UsageError(f"{path}: damaged (not a CSV); the command that made it rewrites it") from None
+    except ValueError as error:
+        raise intact.damaged(path, f"not a CSV: {one_line(error, 80)}", ANEW) from None
+    if not isinstance(found.index, pd.RangeIndex):
+        raise intact.damaged(path, "not a CSV: lines are longer than its first one", ANEW)
+    intact.columns(found, shape if len(found.columns) else {}, path, line="line", first=2, remedy=ANEW)
+    return found

@@ -6,8 +6,8 @@ Figures are `matplotlib.figure.Figure` objects without pyplot: PNGs are rendered
 from __future__ import annotations
 
 import io
-import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from perception_gap.store import aside
 
 COLUMN, PAGE = 3.4, 6.9  # inches: one and two columns of a paper
 DPI = 150
@@ -183,7 +185,8 @@ def undefined(ax: Axes, reason: str) -> None:
 def settle(figure: Figure) -> None:
     """Arrange the panels once and for all: each drawing would move them a little, and no two files would agree."""
     if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
-        with matplotlib.rc_context(RC):
+        with matplotlib.rc_context(RC), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"Glyph .* missing")  # said once, when it is written
             figure.draw_without_rendering()
             figure.draw_without_rendering()
         figure.set_layout_engine("none")
@@ -201,14 +204,9 @@ def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = ("png
     paths = []
     for kind in formats:
         path = folder / f"{name}.{kind}"
-        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            # Ticks are created while drawing, so the style has to hold here too.
-            with matplotlib.rc_context(RC | {"svg.hashsalt": name}):
-                figure.savefig(partial, format=kind, dpi=DPI, metadata=_METADATA[kind])
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        # Ticks are created while drawing, so the style has to hold here too.
+        with aside(path) as partial, matplotlib.rc_context(RC | {"svg.hashsalt": name}):
+            figure.savefig(partial, format=kind, dpi=DPI, metadata=_METADATA[kind])
         paths.append(path)
     return paths
 
@@ -225,7 +223,8 @@ def svg(figure: Figure, name: str) -> str:
     name = re.sub(r"\W+", "-", name)
     settle(figure)
     file = io.StringIO()
-    with matplotlib.rc_context(RC | {"svg.fonttype": "none", "svg.hashsalt": name}):
+    with matplotlib.rc_context(RC | {"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing")  # letters are the page's font's
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     text = file.getvalue()
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)

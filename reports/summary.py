@@ -102,6 +102,12 @@ def defined(metric: Metric | None) -> TypeGuard[Metric]:
     return metric is not None and metric["mean"] is not None and math.isfinite(metric["mean"])
 
 
+def interval_of(metric: Metric) -> tuple[float, float] | None:
+    """The 95 % interval, None where no resample differed: an interval without width would claim certainty."""
+    ci = metric["ci"]
+    return (ci[0], ci[1]) if ci and ci[0] < ci[1] else None
+
+
 def written(metric: Metric | None, unit: str = "") -> str:
     """`61.0 % [55.2, 66.8]`; "%" and "points" multiply by 100, another unit is appended; "undefined" for null."""
     if not defined(metric):
@@ -117,6 +123,8 @@ def written(metric: Metric | None, unit: str = "") -> str:
 def finding(summary: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> str:
     """One sentence with its uncertainty; a difference is claimed only when its 95 % interval excludes none."""
     who = "model" if teacher is None else "student"
+    if summary["n_failed"] == summary["n_samples"]:
+        return f"None of the {who}'s {summary['n_samples']:,} samples is valid: every one failed."
     said = [f"The {who} answers {written(summary['accuracy'], '%')}"]
     if not defined(summary["accuracy"]):
         said = [f"The {who}'s accuracy is undefined"]
@@ -138,11 +146,12 @@ def _gap(kl: Metric | None, floor: Metric | None, paired: Metric | None) -> str:
     if not defined(floor):
         return text + " (no floor: no other sample of the same task)"
     other = f"the {written(floor, 'nats')} to the teacher's map of another picture"
-    if not defined(paired) or not paired["ci"]:
+    interval = interval_of(paired) if defined(paired) else None
+    if interval is None:
         return f"{text}, beside {other}"
-    if paired["ci"][0] > 0:
+    if interval[0] > 0:
         return f"{text}, less than {other}"
-    if paired["ci"][1] < 0:
+    if interval[1] < 0:
         return f"{text}, more than {other}"
     return f"{text}, not distinguishable from {other}"
 
@@ -161,7 +170,7 @@ def _focus(summary: Mapping[str, Any]) -> str:
     beside = f"within task {written(difference, 'points')}"
     beside += f", AUROC {written(auroc)}" if defined(auroc) else ""
     means = f"({written(right, '%')} and {written(wrong, '%')}; {beside})"
-    interval = difference["ci"]
+    interval = interval_of(difference)
     if interval and interval[0] > 0:
         return f"right answers have more focus than wrong ones {means}"
     if interval and interval[1] < 0:

@@ -63,6 +63,7 @@ class LazyGroup(click.Group):
         self, args: Sequence[str] | None = None, prog_name: str | None = "gapcheck", **extra: Any
     ) -> NoReturn:
         extra["standalone_mode"] = False
+        _open_streams()
         try:
             result = super().main(args, prog_name, **extra)
             sys.stdout.flush()
@@ -85,6 +86,13 @@ class LazyGroup(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         sys.exit(result if isinstance(result, int) else 0)
+
+
+def _open_streams() -> None:
+    """Where the caller closed stdout or stderr (`>&-`), what is said goes nowhere, and not into a file of a report."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def fail(message: str, status: int) -> NoReturn:

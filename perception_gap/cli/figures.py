@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,22 +25,38 @@ def command(runs: tuple[Path, ...], out: Path | None, only: str | None, formats:
     Runs of analyze stand together in one figure, beside their teacher; a benchmark and a matrix each have their own.
     """
     from reports.figures import NAMES, figures_of, kind_of
-    from reports.sources import Unfinished, open_sources
+    from reports.sources import open_sources
     from reports.style import FORMATS, save
 
     wanted = chosen("--only", only, NAMES) if only is not None else NAMES
     kinds = chosen("--format", formats, FORMATS)
     sources = open_sources(runs)
-    for source in sources:
-        if isinstance(source, Unfinished):
-            click.echo(source.words, err=True)
+    for line in absent(sources):
+        click.echo(f"note: {line}", err=True)
     made = [figure for figure in figures_of(sources) if kind_of(figure) in wanted]
     if not made:
         raise GapcheckError(f"{', '.join(map(str, runs))}: allow none of the figures {', '.join(wanted)}")
     folder = out or (runs[0] / "figures" if len(sources) == 1 else Path("runs") / "figures")
-    for figure in made:
-        for path in save(figure.figure, folder, figure.name, kinds):
-            click.echo(f"figure {path}")
+    # All are written before the first is named: a reader that leaves (`| head`) takes none away.
+    for path in [path for figure in made for path in save(figure.figure, folder, figure.name, kinds)]:
+        click.echo(f"figure {path}")
+
+
+def absent(sources: Sequence[Any]) -> Iterator[str]:
+    """What is not in the figures though it was given: unfinished parts, teachers that are not where they were."""
+    from perception_gap.store import Run
+    from reports.sources import BenchRun, Unfinished
+
+    for source in sources:
+        if isinstance(source, Unfinished):
+            yield source.words
+        elif isinstance(source, BenchRun) and source.missing:
+            yield f"{source.path}: unfinished, not summarised yet: {', '.join(source.missing)}"
+        elif isinstance(source, Run):
+            try:
+                source.teacher()
+            except UsageError as error:
+                yield f"{error}; the figures are without it"
 
 
 def chosen(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:

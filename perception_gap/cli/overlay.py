@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perception_gap.cli.model_options import model_options, pop_load
+from perception_gap.cli.output import check_writable
 from perception_gap.errors import GapcheckError, UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ def command(models: tuple[str, ...], out: Path, text: str, words: bool, smooth: 
         raise click.UsageError("--revision belongs to one model; name one MODEL, or leave it out")
     if text == "reference" and (len(models) == 1 or not options["answer"]):
         raise click.UsageError("--text reference: expected several MODELs and an --answer")
-    writable(out, options["images"])
+    check_writable(out, SUFFIXES)
+    if any(out.resolve() == image.resolve() for image in options["images"]):
+        raise UsageError(f"--out {out}: is the picture itself; choose another file")
     sample = read_sample(options)
     settings = read_settings(options)
     import tempfile
@@ -86,23 +88,6 @@ def command(models: tuple[str, ...], out: Path, text: str, words: bool, smooth: 
         for line in said(runs):
             click.echo(line)
     click.echo(f"figure {out}")
-
-
-def writable(out: Path, images: Sequence[Path]) -> None:
-    """UsageError unless the figure can be written there; says it before any model is loaded."""
-    if out.suffix not in SUFFIXES:
-        raise UsageError(f"--out {out}: expected a file that ends in {', '.join(SUFFIXES)}")
-    if any(out.resolve() == image.resolve() for image in images):
-        raise UsageError(f"--out {out}: is the picture itself; choose another file")
-    if out.is_dir():
-        raise UsageError(f"--out {out}: is a folder; expected a file")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        probe = out.with_name(f"{out.name}.{os.getpid()}.part")
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from None
 
 
 def read_sample(options: dict[str, Any]) -> Sample:

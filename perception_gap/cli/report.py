@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from perception_gap.cli.output import check_writable
+
 
 @click.command(epilog="Example: gapcheck report runs/student runs/lavit runs/bench --out runs/report.html")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
@@ -34,7 +36,7 @@ def command(runs: tuple[Path, ...], out: Path, title: str, samples: str, thumbna
 def parse_samples(text: str) -> int | None:
     if text == "all":
         return None
-    if not text.isdigit() or int(text) < 1:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise click.UsageError(f"--samples {text!r}: expected a number of samples, or all")
     return int(text)
 
@@ -43,15 +45,10 @@ def write(runs: Sequence[Path], out: Path, *, title: str, samples: int | None = 
     """The page of these run directories; says what was found, what a reader must know, and the page's size."""
     import tempfile
 
-    from perception_gap.errors import UsageError
     from reports.page import write_page
-    from reports.page.albums import albums
-    from reports.page.headline import lead
-    from reports.page.provenance import notices
     from reports.sources import Unfinished, open_sources
 
-    if out.is_dir() or out.suffix not in (".html", ".htm"):
-        raise UsageError(f"--out {out}: expected the name of a page, such as runs/report.html")
+    check_writable(out, (".html", ".htm"))
     sources = open_sources(runs)
     with tempfile.TemporaryDirectory() as work:
         whole = [measured(s, Path(work) / str(i)) if isinstance(s, Unfinished) else s for i, s in enumerate(sources)]
@@ -60,10 +57,9 @@ def write(runs: Sequence[Path], out: Path, *, title: str, samples: int | None = 
         page = write_page(
             shown, out, title=title, samples=samples, side=side, command=" ".join(["gapcheck", *sys.argv[1:]])
         )
-        found = albums(shown)
-    for line in notices(shown, found):
+    for line in page.notices:
         click.echo(f"note: {line}", err=True)
-    for answer in lead(found):
+    for answer in page.answers:
         click.echo(f"{answer.question} {answer.verdict}: {answer.reason}")
     size = page.path.stat().st_size / 2**20
     beside = f", {len(page.chunks)} files beside it" if page.chunks else ""

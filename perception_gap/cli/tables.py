@@ -28,6 +28,7 @@ def command(
     Hub ids and presets find their published rows; --row says it for other models. Exit status: 2 where the runs have
     nothing for the table.
     """
+    from perception_gap.cli.output import check_writable
     from perception_gap.errors import UsageError
     from perception_gap.store import write_text
     from reports import tables
@@ -35,6 +36,12 @@ def command(
 
     if kind is None and (rows or baseline):
         raise UsageError(f"{'--row' if rows else '--baseline'} belongs to a table of the paper; add --as table1")
+    if baseline is not None and (kind == "table2" or not baseline.strip()):
+        raise UsageError(
+            f"--baseline {baseline!r}: expected a model, of table1, table3 or tableA2; table2 has no gains"
+        )
+    if out is not None:
+        check_writable(out)
     told = {}
     for given in rows:
         model, equals, row = given.partition("=")

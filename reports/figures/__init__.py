@@ -11,7 +11,7 @@ from pathlib import Path
 from perception_gap.errors import UsageError
 from perception_gap.store import Run
 from reports.figures import ablation, distributions, divergence, focus, gap, training
-from reports.figures.models import Group, Made, of_bench, of_runs
+from reports.figures.models import Group, Made, by_teacher, of_bench, of_runs
 from reports.overlays import overlay_figure
 from reports.sources import BenchRun, Matrix, Source, Training
 from reports.style import Look, save
@@ -26,8 +26,9 @@ NAMES = (
 def figures_of(sources: Sequence[Source]) -> list[Made]:
     """All that these sources allow, in the order of NAMES, without overlays; nothing raises for what is absent.
 
-    Runs stand together in one figure; each benchmark and each matrix has its own. Where a name would stand twice, the
-    source's folder is behind it: `entropy`, `entropy-bench-proof`. An Unfinished has none.
+    Runs stand together in one figure, but for the gap, whose correlation needs one data set and one teacher; each
+    benchmark and each matrix has its own. Where a name would stand twice, the source's folder is behind it: `entropy`,
+    `entropy-bench-proof`. An Unfinished has none.
     """
     looks: dict[str, Look] = {}
     parts: list[tuple[str, list[Made]]] = []
@@ -35,7 +36,8 @@ def figures_of(sources: Sequence[Source]) -> list[Made]:
     if runs:
         group = of_runs(runs)
         looks |= {model.label: model.look for model in group.models}
-        parts.append(("runs", [*_of_models(group), *gap.of_models(group)]))
+        parts.append(("runs", _of_models(group)))
+        parts += [(folder, gap.of_models(part)) for folder, part in by_teacher(runs, group)]
     loose = [source for source in sources if isinstance(source, Training)]
     if loose:
         parts.append(("trainings", [training.made(loose)]))

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from reports.figures.models import Made
+from reports.seeds import CERTAIN, over_seeds, value_of
 from reports.sources import Matrix
 from reports.style import COLUMN, FLOOR, MUTED, RC, SMALL, STUDENT, new_figure, percent_ticks, undefined
 from reports.summary import written
@@ -20,11 +21,7 @@ BASELINE = "naive-sft"
 
 
 class Mean(NamedTuple):
-    """A preset's mean over its seeds, each of `seeds` a value.
-
-    low, high: 95 % over the samples, the mean of the seeds' bounds. All seeds answer the same samples, so the interval
-    of the mean is at most as wide: the deviation of a mean is at most the mean of the deviations.
-    """
+    """A preset's mean over its seeds, each of `seeds` a value; low, high: as `over_seeds`, NaN without an interval."""
 
     mean: float
     low: float
@@ -34,16 +31,17 @@ class Mean(NamedTuple):
 
 
 def means(matrix: Matrix, metric: str, task: str = "all") -> dict[str, Mean]:
-    """Of the answers' `metric`, by preset in the matrix's order; presets without a finite value are left out."""
+    """Of the answers' `metric`, by preset in the matrix's order; presets whose mean is undefined are left out."""
     results = matrix.results
     some = results[(results["rows"] == "answer") & (results["task"] == task) & (results["metric"] == metric)]
     found = {}
     for preset in dict.fromkeys(results["preset"]):
-        mine = some[(some["preset"] == preset) & np.isfinite(some["value"].astype(float))]
-        if len(mine):
-            low, high = (float(mine[bound].mean(skipna=False)) for bound in ("low", "high"))
-            seeds = tuple(mine["value"].astype(float))
-            found[str(preset)] = Mean(float(np.mean(seeds)), low, high, int(mine["n"].max()), seeds)
+        mine = some[some["preset"] == preset]
+        mean = over_seeds(mine, results.loc[results["preset"] == preset, "seed"])
+        if mean["mean"] is not None:
+            low, high = mean["ci"] or (np.nan, np.nan)
+            seeds = tuple(value_of(row) for row in mine.to_dict("records"))
+            found[str(preset)] = Mean(mean["mean"], low, high, mean["n"], seeds)
     return found
 
 
@@ -96,6 +94,7 @@ def of_matrix(matrix: Matrix) -> list[Made]:
     n = max((found.n for found in (*accuracy.values(), *kl.values())), default=0)
     words = f"n = {n:,} samples; bars: 95 % over them"
     words += "; ○ one of several seeds" if seeds > 1 else "; one seed each"
+    words += "\nwithout a bar: no interval, for no resample differs" if _certain(accuracy, kl) else ""
     figure.supxlabel(words, fontsize=SMALL, color=MUTED, x=0.01, ha="left")
     return [Made("ablation", title, _alt(presets, accuracy, kl, paired, baseline), figure)]
 
@@ -162,7 +161,14 @@ def _alt(
         said.append(f"{preset}{f' ({seeds} seeds)' if seeds > 1 else ''}: {', '.join(parts)}.")
     if any(len(found.seeds) > 1 for found in accuracy.values()):
         said.append("Intervals of several seeds are the mean of theirs, at least as wide as that of the mean.")
+    if certain := _certain(accuracy, kl):
+        said.append(f"{', '.join(certain)}: {CERTAIN}.")
     return " ".join(said)
+
+
+def _certain(*found: dict[str, Mean]) -> list[str]:
+    """The presets that have a mean without an interval."""
+    return list(dict.fromkeys(name for means_ in found for name, one in means_.items() if not np.isfinite(one.low)))
 
 
 def _words(found: Mean, unit: str) -> str:

@@ -39,8 +39,8 @@ def of_models(group: Group) -> list[Made]:
         left.set_xlabel(KL)
     if draw(right, students, "cosine_distance", reason):
         right.set_xlabel(COSINE)
-    if known:
         right.set_yticks(right.get_yticks(), _counts(students, "cosine_distance"))
+    if known:
         _legend(figure, left, right, several, group.warning)
     title = "Divergence from the teacher by word category"
     return [Made("divergence_by_category", title, _alt(students, reason if not known else "", group), figure)]

@@ -15,7 +15,7 @@ from reports.figures.ablation import means
 from reports.figures.labelling import Target, place_labels
 from reports.figures.models import Group, Made
 from reports.sources import Matrix
-from reports.style import COLUMN, RC, SMALL, TEACHER, Look, look, new_figure, percent_ticks
+from reports.style import COLUMN, RC, SMALL, TEACHER, Look, fitted, look, new_figure, percent_ticks
 from reports.summary import defined, written
 
 FEWEST = 4  # models for a correlation: the interval of Fisher's z needs n > 3
@@ -32,23 +32,28 @@ class Point(NamedTuple):
 
 
 class Correlation(NamedTuple):
+    """Of n models; low and high are NaN where the value has no interval."""
+
     name: str
     value: float
     low: float
     high: float
+    n: int
 
     @property
     def words(self) -> str:
         if math.isnan(self.value):
             return f"{self.name} undefined"
-        return f"{self.name} {self.value:.2f} [{self.low:.2f}, {self.high:.2f}]".replace("-", "−")
+        interval = "(no interval at n = {0.n})" if math.isnan(self.low) else "[{0.low:.2f}, {0.high:.2f}]"
+        return f"{self.name} {self.value:.2f} {interval.format(self)}".replace("-", "−")
 
 
 def correlations(x: Sequence[float], y: Sequence[float]) -> list[Correlation]:
     """Pearson's r and Spearman's ρ with 95 % intervals by Fisher's z; [] below FEWEST points.
 
     Standard error of z: 1 / √(n − 3) for r, √((1 + ρ²/2) / (n − 3)) for ρ (Bonett and Wright 2000, Psychometrika 65).
-    NaN where x or y is constant.
+    NaN where x or y is constant. ±1 has no finite z: its bounds are NaN, for the four points of a line or a ranking
+    are no certainty.
     """
     if (n := len(x)) < FEWEST:
         return []
@@ -56,9 +61,9 @@ def correlations(x: Sequence[float], y: Sequence[float]) -> list[Correlation]:
     for name, of in (("Pearson r", pearsonr), ("Spearman ρ", spearmanr)):
         value = math.nan if np.ptp(x) == 0 or np.ptp(y) == 0 else float(of(x, y)[0])
         error = math.sqrt((1 + (value**2 / 2 if of is spearmanr else 0)) / (n - 3))
-        # ±1 has no finite z: its interval is the point itself.
-        z = math.atanh(float(np.clip(value, -1 + 1e-15, 1 - 1e-15)))
-        found.append(Correlation(name, value, math.tanh(z - 1.96 * error), math.tanh(z + 1.96 * error)))
+        # Sums of float64 leave a line's r within a few 1e-16 of 1.
+        z = math.nan if abs(value) > 1 - 1e-12 else math.atanh(value)
+        found.append(Correlation(name, value, math.tanh(z - 1.96 * error), math.tanh(z + 1.96 * error), n))
     return found
 
 
@@ -107,7 +112,7 @@ def _made(points: Sequence[Point], teacher: float | None, notes: Sequence[str], 
     percent_ticks(ax.yaxis)
     words = "\n".join(c.words for c in found) if found else f"n = {len(points)}: no correlation is computed"
     words += f"\nn = {len(points)} models (bars, brackets: 95 %; Fisher z)" if found else " (bars: 95 %)"
-    words += f"\n{warning}" * bool(warning)
+    words += f"\n{fitted(warning, 72 * COLUMN - 6)}" * bool(warning)
     figure.supxlabel(words, fontsize=SMALL, x=0.01, ha="left")
     unplaced = place_labels(figure, ax, [_target(point) for point in points])
     if unplaced:

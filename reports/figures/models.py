@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -29,13 +30,14 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """One model in a figure. samples: a row a question (samples.parquet); summary: its run's, {} in a benchmark."""
+    """One model in a figure. samples: a row a question (samples.parquet); summary, path: its run's, else {}, None."""
 
     label: str
     samples: pd.DataFrame
     summary: Mapping[str, Any]
     look: Look
     is_teacher: bool = False
+    path: Path | None = None
 
     @property
     def valid(self) -> pd.DataFrame:
@@ -75,9 +77,9 @@ def of_runs(runs: Sequence[Run]) -> Group:
     if teacher is not None:
         asked = set().union(*(run.samples["sample_id"] for run in runs))
         same = teacher.samples[teacher.samples["sample_id"].isin(asked)]
-        models.append(Model(names.pop(0), same, teacher.summary, TEACHER_LOOK, is_teacher=True))
+        models.append(Model(names.pop(0), same, teacher.summary, TEACHER_LOOK, is_teacher=True, path=where))
     for i, (run, name) in enumerate(zip(runs, names, strict=True)):
-        models.append(Model(name, run.samples, run.summary, look(i)))
+        models.append(Model(name, run.samples, run.summary, look(i), path=run.path.resolve()))
     differ = len({run.info["data"]["hash"] for run in runs}) > 1
     if differ:
         notes.append("The runs have different samples: differences between models are also differences of samples.")
@@ -85,6 +87,33 @@ def of_runs(runs: Sequence[Run]) -> Group:
         notes.append("The runs have different teachers: each divergence is from its own.")
     compared = any(run.info.get("teacher") for run in runs)
     return Group(tuple(models), tuple(notes), compared, "the runs have different samples" if differ else "")
+
+
+def by_teacher(runs: Sequence[Run], group: Group) -> list[tuple[str, Group]]:
+    """(folder of its first run, Group) for each data set and teacher of the runs, labelled and drawn as in `group`.
+
+    Runs without a teacher are in none. Where there are several, each says in words which it is.
+    """
+    parts: dict[tuple, list[Run]] = {}
+    for run in runs:
+        if teacher := _teacher_name(run):
+            parts.setdefault((run.info["data"]["hash"], *teacher), []).append(run)
+    known = {model.path: model for model in group.models}
+    found = []
+    for part in parts.values():
+        own = of_runs(part)
+        there = [(model, known.get(model.path, model)) for model in own.models]
+        drawn = [
+            replace(model, label=same.label, look=model.look if model.is_teacher else same.look)
+            for model, same in there
+        ]
+        own = replace(own, models=tuple(drawn))
+        if len(parts) > 1:
+            which = f"on {part[0].info['data']['spec']}, teacher {part[0].info['teacher']['name']}"
+            note = f"Only the runs {which}: those of other samples or of another teacher are not comparable with them."
+            own = replace(own, notes=(*own.notes, note), warning=f"only the runs {which}")
+        found.append((part[0].path.resolve().name, own))
+    return found
 
 
 def _teacher(runs: Sequence[Run]) -> tuple[Run | None, list[str]]:

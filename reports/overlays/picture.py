@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps
 from skimage.transform import resize
 
+from perception_gap.datasets.images import open_image
+from perception_gap.errors import GapcheckError
 from perception_gap.store import Run
 
 LONG_SIDE = 336  # pixels of a painted picture: finer than a panel of two inches shows at 150 dpi
 ASPECT = 6.0  # a picture longer than this is stretched to it: a true one would be a line
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)  # Pillow's decoders raise them all
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,8 @@ def pictures_of(run: Run, sample: pd.Series) -> list[Picture]:
 def read_picture(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     """The picture as float RGB [rows, cols, 3] in 0..1, or None when the file is gone or cannot be read."""
     try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)  # as the model saw it
-            if upright.mode.startswith(("I", "F")):  # deep grey, which Pillow's own conversion clips
-                deep = np.asarray(upright, dtype=np.float64)
-                grey = np.clip(deep / max(float(deep.max()), 1.0), 0, 1)
-                return resize(np.stack([grey] * 3, axis=-1), shape, anti_aliasing=True)
-            small = upright.convert("RGB")
-            small.thumbnail((4 * LONG_SIDE, 4 * LONG_SIDE))  # a photograph of 100 megapixels is 2.4 GB as floats
-            pixels = np.asarray(small, dtype=np.float64) / 255
-    except _BROKEN:
+        small = open_image(path)
+    except GapcheckError:
         return None
-    return resize(pixels, shape, anti_aliasing=True).clip(0, 1)
+    small.thumbnail((4 * LONG_SIDE, 4 * LONG_SIDE))  # a photograph of 100 megapixels is 2.4 GB as floats
+    return resize(np.asarray(small, dtype=np.float64) / 255, shape, anti_aliasing=True).clip(0, 1)

@@ -1,25 +1,26 @@
 """Which models can be looked at side by side: an album is models over the same samples, the teacher first.
 
-Runs of one data set and one teacher form an album, and so do the models of a benchmark; other data are another album,
-so that nothing is ever compared across data sets.
+Runs of one data set and one teacher, read in one way, form an album, and so do the models of a benchmark; other data
+are another album, so that nothing is ever compared across data sets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from safetensors import safe_open
 
 from perception_gap.geometry import TokenGeometry
+from perception_gap.intact import open_arrays
 from perception_gap.store import Run, geometry_of
-from reports.sources import BenchModel, BenchRun, Source, labels
-from reports.style import STUDENTS, TEACHER
+from reports.sources import BenchModel, BenchRun, Source, labels, teacher_of
+from reports.style import TEACHER, look
 
 
 class Text(NamedTuple):
@@ -47,6 +48,7 @@ class Member:
     map_of: Callable[[str, str], np.ndarray | None]  # (sample id, kind)
     tokens: pd.DataFrame = field(default_factory=pd.DataFrame)
     shared: str = "own"  # the kind of map on the text that the album's models share
+    has_maps: bool = True  # a benchmark without --gaze has none
 
     @cached_property
     def _words(self) -> dict[tuple[str, str], slice]:
@@ -58,8 +60,14 @@ class Member:
         stops = np.append(starts[1:], len(ids))
         return {(ids[a], texts[a]): slice(a, b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)}
 
+    def row(self, sample_id: str) -> dict[Any, Any]:
+        return self.samples.loc[sample_id].to_dict()
+
+    def pictures(self, sample_id: str) -> list[Path]:
+        return [self.folder / path for path in self.row(sample_id)["images"]]
+
     def geometry(self, sample_id: str) -> TokenGeometry:
-        return geometry_of(self.samples.loc[sample_id].to_dict())
+        return geometry_of(self.row(sample_id))
 
     def text(self, sample_id: str, kind: str) -> Text | None:
         """The words of the `own` or `shared` text; None without maps of them."""
@@ -73,74 +81,114 @@ class Member:
 
 @dataclass
 class Album:
-    """Models over the same samples. `runs`: the analyses behind it, without the teacher's, in the order given."""
+    """Models over the same samples. `runs`: the analyses behind it, without the teacher's, in the order given.
+
+    teacher: their teacher's run, None where they have none or where it is gone.
+    """
 
     title: str
     members: list[Member]
     runs: list[Run] = field(default_factory=list)
     teacher: Run | None = None
 
+    @property
+    def first(self) -> Member:
+        """The first that is no teacher: its rows say what was asked, a teacher's may be another question."""
+        return self.members[0 if self.teacher is None else 1]
+
     @cached_property
     def ids(self) -> list[str]:
-        """The samples that every member has, in the order of the first that is no teacher."""
-        order = self.members[-1 if self.teacher is None else 1].samples.index
-        common = set(order).intersection(*(member.samples.index for member in self.members))
-        return [i for i in order if i in common]
+        """The samples that every member has, as the same question about the same pictures, in the order of `first`."""
+        asked = self.first.samples[["question", "image_hash"]]
+        common = pd.Series(True, index=asked.index)
+        for member in self.members:
+            theirs = member.samples[["question", "image_hash"]].reindex(asked.index)
+            common &= (theirs == asked).all(axis=1)
+        return common.index[common].tolist()
+
+    def label(self, run: Run) -> str:
+        """What the page calls the model of one of `runs`."""
+        return next(member.label for member in self.members if member.folder == run.path)
+
+    def pictures(self, sample_id: str) -> list[Path]:
+        """Those of the first member that has them all still."""
+        found = [member.pictures(sample_id) for member in (self.first, *self.members)]
+        return next((paths for paths in found if all(path.exists() for path in paths)), found[0])
 
 
 def albums(sources: Sequence[Source]) -> list[Album]:
-    """Albums in the order of their first source; a run that is another's teacher is no album of its own."""
+    """Albums in the order of their first source; a run that is another's teacher is no album of its own.
+
+    A model has one label and one colour in all of them, as in the figures.
+    """
     runs = [source for source in sources if isinstance(source, Run)]
-    teachers = {run.path.resolve(): run.teacher() for run in runs}
-    are_teachers = {teacher.path.resolve() for teacher in teachers.values() if teacher is not None}
-    groups: dict[tuple[str, Path | None], list[Run]] = {}
+    teachers = {run.path.resolve(): teacher_of(run)[0] for run in runs}
+    where = {teacher.path.resolve() for teacher in teachers.values() if teacher is not None}
+    runs = [run for run in runs if run.path.resolve() not in where]
+    groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        teacher = teachers[run.path.resolve()]
-        if run.path.resolve() not in are_teachers:
-            place = teacher.path.resolve() if teacher else None
-            groups.setdefault((run.info["data"]["hash"], place), []).append(run)
-    found = [_of_runs(group, teachers[group[0].path.resolve()]) for group in groups.values()]
-    return found + [_of_bench(source) for source in sources if isinstance(source, BenchRun) and source.models]
+        groups.setdefault(comparable(run, teachers[run.path.resolve()]), []).append(run)
+    # One pass of each group's teacher stands for all: `comparable` says that they were asked alike.
+    firsts = {key: teachers[group[0].path.resolve()] for key, group in groups.items()}
+    known = {t.path.resolve(): t for t in firsts.values() if t is not None}
+    everyone = [*known.values(), *runs]
+    names = dict(zip((one.path.resolve() for one in everyone), labels(everyone), strict=True))
+    colors = {names[place]: TEACHER for place in known}
+    colors |= {names[run.path.resolve()]: look(i).color for i, run in enumerate(runs)}
+    found = [_of_runs(group, firsts[key], names, colors) for key, group in groups.items()]
+    return found + [_of_bench(source, colors) for source in sources if isinstance(source, BenchRun) and source.models]
 
 
-def _of_runs(runs: list[Run], teacher: Run | None) -> Album:
-    names = labels([*([teacher] if teacher else []), *runs])
-    members = [] if teacher is None else [_teacher(teacher, names.pop(0), runs[0])]
-    role = "model" if teacher is None else "student"
-    for i, (run, name) in enumerate(zip(runs, names, strict=True)):
-        kind = "own" if teacher is None else "shared"
-        members.append(_member(run, name, STUDENTS[i % len(STUDENTS)], role, kind))
+def comparable(run: Run, teacher: Run | None) -> tuple[Any, ...]:
+    """Equal for runs that may be compared: the same data, read in the same way, against a teacher asked in one way.
+
+    Two passes of one teacher that lie in two folders are one.
+    """
+    settings = run.info["settings"]
+    read = (run.info["data"]["hash"], *(settings.get(name) for name in ("text", "layers", "rows", "instruction")))
+    if teacher is None:
+        return (*read, None)
+    model = teacher.info["model"]
+    how = {name: value for name, value in teacher.info["settings"].items() if name not in ("batch_size", "seed")}
+    return *read, model["name"], model.get("revision"), json.dumps(how, sort_keys=True, default=str)
+
+
+def _of_runs(runs: list[Run], teacher: Run | None, names: Mapping[Path, str], colors: Mapping[str, str]) -> Album:
+    text = runs[0].info["settings"]["text"]
+    members = []
+    if teacher is not None:
+        # On the teacher's text its own map is the shared one; on the reference it has a shared map too.
+        members.append(_member(teacher, names, colors, "teacher", "own" if text == "teacher" else "shared"))
+    role, kind = ("model", "own") if text == "own" else ("student", "shared")
+    members += [_member(run, names, colors, role, kind) for run in runs]
     spec = Path(runs[0].info["data"]["spec"]).name
     return Album(f"{spec}, {len(runs[0].samples):,} samples", members, runs, teacher)
 
 
-def _teacher(teacher: Run, name: str, student: Run) -> Member:
-    # On the teacher's text its own map is the shared one; on the reference it has a shared map too.
-    kind = "own" if student.info["settings"]["text"] == "teacher" else "shared"
-    return _member(teacher, name, TEACHER, "teacher", kind)
+def _member(run: Run, names: Mapping[Path, str], colors: Mapping[str, str], role: str, shared: str) -> Member:
+    samples, name = run.samples.set_index("sample_id", drop=False), names[run.path.resolve()]
+    return Member(name, colors[name], role, run.path, samples, run.map, run.tokens, shared)
 
 
-def _member(run: Run, name: str, color: str, role: str, shared: str) -> Member:
-    samples = run.samples.set_index("sample_id", drop=False)
-    return Member(name, color, role, run.path, samples, run.map, run.tokens, shared)
-
-
-def _of_bench(bench: BenchRun) -> Album:
+def _of_bench(bench: BenchRun, colors: dict[str, str]) -> Album:
     members = []
-    for i, model in enumerate(bench.models):
+    for model in bench.models:
         samples = model.samples.assign(sample_id=model.samples["task"] + "/" + model.samples["sample_id"].astype(str))
         samples = samples.rename(columns={"prompt": "asked"}).set_index("sample_id", drop=False)
         samples["reference"] = [" | ".join(map(str, references)) for references in samples["references"]]
-        color = STUDENTS[i % len(STUDENTS)]
-        members.append(Member(model.label, color, "model", bench.path, samples, _maps_of(model)))
-    n = len(members[0].samples)
-    return Album(f"benchmark {bench.path.name}, {n:,} questions", members)
+        if model.label not in colors:
+            colors[model.label] = look(sum(color != TEACHER for color in colors.values())).color
+        maps = (model.folder / "maps.safetensors").exists()
+        color = colors[model.label]
+        members.append(Member(model.label, color, "model", bench.path, samples, _maps_of(model), has_maps=maps))
+    return Album(f"benchmark {bench.path.name}, {len(members[0].samples):,} questions", members)
 
 
 def _maps_of(model: BenchModel) -> Callable[[str, str], np.ndarray | None]:
+    """UsageError where the file of maps is not whole."""
     path = model.folder / "maps.safetensors"
     if not path.exists():
         return lambda sample_id, kind: None
-    file = safe_open(path, framework="numpy")
+    file = open_arrays(path)
     names = set(file.keys())
     return lambda sample_id, kind: file.get_tensor(name) if (name := f"{sample_id}/{kind}") in names else None

@@ -1,13 +1,16 @@
 """Assemble the page: blocks of samples, tables, figures, words; one file, with further samples in scripts beside it.
 
-Scripts, since a page opened from disk may not fetch: `REPORT_samples/aABBB.js` calls `gapcheckBlock`.
+Scripts, since a page opened from disk may not fetch: `REPORT_samples/aAbBBBB.HASH.js` calls `gapcheckBlock`. The hash
+is that of the choice of samples: a page that is there finds its own scripts until the new one has its place.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +23,10 @@ from perception_gap.store import Run, write_text
 from reports import figures, style, tables
 from reports.page.albums import Album, albums
 from reports.page.choice import facts, telling
-from reports.page.headline import lead
+from reports.page.headline import Answer, lead
 from reports.page.payload import SIDE, Shapes, index_of, sample_payload
 from reports.page.provenance import notices, provenance
-from reports.sources import Source, Training, Unfinished
+from reports.sources import BenchRun, Matrix, Source, Training
 
 BLOCK = 50  # samples of a block: what the page reads at once
 EMBEDDED = 500
@@ -31,17 +34,19 @@ EMBEDDED = 500
 
 @dataclass(frozen=True)
 class Page:
-    """What was written: the file, the script files beside it, how many samples it holds of how many there are."""
+    """What was written: the file, scripts beside it, how many samples of how many, what it found and warns of."""
 
     path: Path
     chunks: list[Path]
     samples: int
     of: int
+    answers: list[Answer]
+    notices: list[str]
 
 
 def write_page(
     sources: Sequence[Source], out: Path, *, title: str = "gapcheck report", samples: int | None = EMBEDDED,
-    embedded: int = EMBEDDED, side: int = SIDE, command: str = "", say: Callable[[str], None] = lambda _: None,
+    embedded: int = EMBEDDED, side: int = SIDE, command: str = "",
 ) -> Page:  # fmt: skip
     """Write the page of these sources to `out`.
 
@@ -49,36 +54,66 @@ def write_page(
     lie in the page itself, in whole blocks of BLOCK; side: long side of the thumbnails in pixels.
     """
     found = albums(sources)
-    beside = out.with_name(f"{out.stem}_samples")
-    shutil.rmtree(beside, ignore_errors=True)
-    inside: list[dict[str, str]] = []
+    inside: list[tuple[str, Markup]] = []
     chunks: list[Path] = []
-    indexes = []
+    indexes, said = [], notices(sources, found)
     for a, album in enumerate(found):
         about = facts(album)
         ids = telling(about)[:samples]
-        indexes.append(_album_index(album, about, ids, beside.name))
+        indexes.append(_album_index(album, about, ids, out))
+        lost = Counter[str]()
         for number, block in enumerate(_blocks(album, ids, side)):
             name, text = f"a{a}b{number:04d}", _json(block)
+            lost.update(missing(block["samples"], album))
             if number * BLOCK < embedded:
-                inside.append({"name": name, "json": text})
+                inside.append((name, Markup(text)))
                 continue
-            chunks.append(beside / f"{name}.js")
+            chunks.append(out.parent / f"{indexes[-1]['beside']}/{name}.{indexes[-1]['mark']}.js")
             write_text(chunks[-1], f'gapcheckBlock("{name}", {text});\n')
-            say(f"{album.title}: {min((number + 1) * BLOCK, len(ids)):,} of {len(ids):,} samples")
+        said += [
+            f"{album.title}: {what} of {n:,} of the {len(ids):,} samples in the browser." for what, n in lost.items()
+        ]
+    answers = lead(found)
     page = _environment().get_template("page.html.j2").render(
-        title=title, command=command, answers=lead(found), notices=notices(sources, found), albums=found,
-        index=Markup(_json(indexes)), blocks=[(b["name"], Markup(b["json"])) for b in inside],
-        colors=Markup(_json(_color_map())), figures=_figures(sources), tables=_tables(sources),
-        provenance=provenance(sources),
+        title=title, command=command, answers=answers, notices=said, albums=found,
+        index=Markup(_json(indexes)), blocks=inside, colors=Markup(_json(_color_map())),
+        figures=_figures(sources), tables=_tables(sources), provenance=provenance(sources),
     )  # fmt: skip
     write_text(out, page)
-    return Page(out, chunks, sum(len(i["id"]) for i in indexes), sum(len(album.ids) for album in found))
+    _forget(out, set(chunks))
+    held, most = sum(len(i["id"]) for i in indexes), sum(max(len(m.samples) for m in a.members) for a in found)
+    return Page(out, chunks, held, most, answers, said)
 
 
-def _album_index(album: Album, about: Any, ids: list[str], beside: str) -> dict[str, Any]:
+def _beside(out: Path) -> str:
+    return f"{out.stem}_samples"
+
+
+def _forget(out: Path, kept: set[Path]) -> None:
+    """Removes the scripts of earlier pages of this name, and nothing else that lies there."""
+    folder = out.parent / _beside(out)
+    for path in folder.glob("a*b*.js"):
+        if re.fullmatch(r"a\d+b\d{4,}\.[0-9a-f]{8}\.js", path.name) and path not in kept:
+            path.unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def missing(samples: Sequence[dict[str, Any]], album: Album) -> Iterator[str]:
+    """What of each sample cannot be shown though it was measured."""
+    for sample in samples:
+        if any(image["src"] is None for image in sample["images"]):
+            yield "a picture cannot be read"
+        pairs = zip(sample["models"], album.members, strict=True)
+        if any(member.has_maps and "error" not in model and "whole" not in model for model, member in pairs):
+            yield "a map is missing"
+
+
+def _album_index(album: Album, about: Any, ids: list[str], out: Path) -> dict[str, Any]:
     members = [{"label": m.label, "color": m.color, "role": m.role} for m in album.members]
-    return {"title": album.title, "members": members, "block": BLOCK, "beside": beside} | index_of(album, about, ids)
+    index = {"title": album.title, "members": members, "block": BLOCK} | index_of(album, about, ids)
+    mark = hashlib.sha256(_json(index).encode()).hexdigest()[:8]
+    return index | {"beside": _beside(out), "mark": mark}
 
 
 def _blocks(album: Album, ids: Sequence[str], side: int) -> Iterator[dict[str, Any]]:
@@ -97,11 +132,20 @@ def _figures(sources: Sequence[Source]) -> list[dict[str, Any]]:
 
 def _tables(sources: Sequence[Source]) -> list[dict[str, Any]]:
     """Every table that these sources fill, [] where no sample is valid."""
-    usable = [source for source in sources if not isinstance(source, Run) or (source.samples["status"] == "ok").any()]
-    if all(isinstance(source, Unfinished | Training) for source in usable):
+    usable = [source for source in sources if _has_table(source)]
+    if not usable:
         return []
     made = tables.build(None, usable)
     return [{"title": table.caption, "html": Markup(tables.render([table], "html"))} for table in made]
+
+
+def _has_table(source: Source) -> bool:
+    """Whether anything in it is whole."""
+    if isinstance(source, Run):
+        return bool((source.samples["status"] == "ok").any())
+    if isinstance(source, BenchRun):
+        return bool(source.models)
+    return isinstance(source, Matrix) or (isinstance(source, Training) and not source.log.empty)
 
 
 def _color_map() -> list[list[int]]:

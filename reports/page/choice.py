@@ -17,7 +17,7 @@ def facts(album: Album) -> pd.DataFrame:
     which the maps of the first student differ most, "" where no word was compared.
     """
     ids = album.ids
-    first = album.members[0].samples.loc[ids]
+    first = album.first.samples.loc[ids]
     columns: dict[str, object] = {"task": first["task"].to_numpy()}
     verdicts, divergences = [], []
     for m, member in enumerate(album.members):

@@ -13,8 +13,7 @@ import numpy as np
 from perception_gap.statistics import Estimate, mean_ci
 from perception_gap.store import Run
 from reports.page.albums import Album
-from reports.sources import labels
-from reports.summary import Metric, defined, lookup, written
+from reports.summary import Metric, defined, interval_of, lookup, written
 
 
 class Answer(NamedTuple):
@@ -36,43 +35,34 @@ def headline(album: Album) -> list[Answer]:
     if not (run.samples["status"] == "ok").any():
         return [Answer("What was measured?", "Nothing", f"All {len(run.samples):,} samples of the run failed.")]
     before = album.runs[0] if len(album.runs) > 1 else None
-    found = [_decides(run)]
-    if album.teacher is not None:
-        found = [_looks(run), *found]
+    name = album.label(run)
+    found = [_decides(run, name)]
+    if run.info["teacher"] is not None:
+        found = [_looks(run, name), *found]
         if before is not None:
-            found.insert(1, _nearer(before, run))
+            found.insert(1, _nearer(before, run, album.label(before), name))
     return found
 
 
-def sentence(album: Album) -> str:
-    """The same on one line, for a terminal."""
-    return " ".join(f"{one.question} {one.verdict}: {one.reason}" for one in headline(album))
-
-
-def _looks(run: Run) -> Answer:
-    name = labels([run])[0]
+def _looks(run: Run, name: str) -> Answer:
     question = f"Does {name} look where its teacher looks?"
     kl, floor, paired = (lookup(run.summary, f"kl.{key}") for key in ("sample", "sample_floor", "floor_minus_sample"))
     if not defined(kl):
         return Answer(question, "Undefined", "no sample has a map of both models on one text.")
     reason = f"KL(teacher ‖ student) of the maps is {written(kl, 'nats')}, n = {kl['n']:,}"
-    if not defined(floor) or not defined(paired) or not paired["ci"]:
+    if not defined(floor):
         return Answer(question, "No floor to compare with", reason + ".")
-    closed = 100 * paired["mean"] / floor["mean"]
     reason += f"; to the teacher's map of another picture of the same task it is {written(floor, 'nats')}"
-    if paired["ci"][0] > 0:
-        low, high = (100 * bound / floor["mean"] for bound in paired["ci"])
-        reason += f", of which {closed:.0f} % [{low:.0f}, {high:.0f}] is gone."
+    interval = interval_of(paired) if defined(paired) else None
+    if interval is None:
+        return Answer(question, "Not established", reason + ".")
+    reason += f", {written(paired, 'nats')} more."
+    if interval[0] > 0:
         return Answer(question, "More than by chance", reason)
-    if paired["ci"][1] < 0:
-        return Answer(
-            question, "No", reason + ": its maps are farther from the teacher's than those of another picture."
-        )
-    return Answer(question, "Not established", reason + f"; the difference is {written(paired, 'nats')}.")
+    return Answer(question, "No" if interval[1] < 0 else "Not established", reason)
 
 
-def _nearer(before: Run, after: Run) -> Answer:
-    first, last = labels([before, after])
+def _nearer(before: Run, after: Run, first: str, last: str) -> Answer:
     kl, accuracy = paired(before, after, "kl"), paired(before, after, "correct")
     question = f"Does {last} look nearer to the teacher than {first}?"
     right = f"; its accuracy differs by {_points(accuracy)}, n = {accuracy.n:,}"
@@ -83,8 +73,7 @@ def _nearer(before: Run, after: Run) -> Answer:
     return Answer(question, verdict, reason)
 
 
-def _decides(run: Run) -> Answer:
-    name = labels([run])[0]
+def _decides(run: Run, name: str) -> Answer:
     question = f"Does looking decide whether {name} is right?"
     right, wrong, difference, auroc = (
         lookup(run.summary, f"focus_score.{key}") for key in ("correct_mean", "incorrect_mean", "difference", "auroc")
@@ -99,9 +88,10 @@ def _decides(run: Run) -> Answer:
         f"ones (means {written(right, '%')}, n = {_n(right)}, and {written(wrong, '%')}, n = {_n(wrong)}"
         + (f"; AUROC {written(auroc)}" if defined(auroc) else "") + ")."
     )  # fmt: skip
-    if not difference["ci"]:
+    interval = interval_of(difference)
+    if interval is None:
         return Answer(question, "Not established", reason)
-    low, high = difference["ci"]
+    low, high = interval
     if low > 0:
         return Answer(question, "It goes with it", reason + " This is a correlation, not a cause.")
     return Answer(question, "The other way round" if high < 0 else "Not established", reason)

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps
 
+from perception_gap.datasets.images import open_image
+from perception_gap.errors import GapcheckError
 from perception_gap.geometry import TokenGeometry
 from reports.page.albums import Album, Member
 
@@ -25,28 +26,27 @@ MOST_WORDS = 40  # of a text; the words behind them are shown without maps
 
 def sample_payload(album: Album, sample_id: str, shapes: Shapes, side: int = SIDE) -> dict[str, Any]:
     """What the page shows of a sample; `shapes` collects the token rectangles that samples share."""
-    first = album.members[0].samples.loc[sample_id]
-    pictures = [thumbnail(album.members[0].folder / path, side) for path in first["images"]]
+    first = album.first.row(sample_id)
+    pictures = [thumbnail(path, side) for path in album.pictures(sample_id)]
     measured = first["heights"] is not None  # a picture that did not open has no size, and its boxes no place
     sizes = list(zip(first["widths"], first["heights"], strict=True)) if measured else []
     return {
         "question": str(first["question"]), "reference": str(first["reference"]),
         "options": [str(option) for option in first["options"]],
         "images": [{"src": src, "ratio": ratio} for src, ratio in pictures],
-        "boxes": unit_boxes(first.to_dict(), sizes),
+        "boxes": unit_boxes(first, sizes),
         "models": [_model(member, sample_id, shapes) for member in album.members],
     }  # fmt: skip
 
 
 def _model(member: Member, sample_id: str, shapes: Shapes) -> dict[str, Any]:
-    row = member.samples.loc[sample_id]
+    row = member.row(sample_id)
     found: dict[str, Any] = {"answer": "" if row["answer"] is None else str(row["answer"])}
     if row["status"] != "ok":
         return found | {"error": str(row["error"])}
-    whole = member.map_of(sample_id, member.shared)
-    if whole is None:
+    whole, geometry = member.map_of(sample_id, member.shared), member.geometry(sample_id)
+    if whole is None or len(whole) != len(geometry):
         return found
-    geometry = member.geometry(sample_id)
     shared = member.text(sample_id, member.shared)
     found |= {"shape": shapes.index(geometry), "whole": packed(whole[None])}
     if shared is not None:
@@ -97,17 +97,15 @@ def packed(maps: np.ndarray) -> dict[str, Any]:
 
 
 def thumbnail(path: Path, side: int) -> tuple[str | None, float]:
-    """(data URI or None where the file cannot be read, width / height)."""
+    """(data URI or None where the file cannot be read, width / height), of the picture as the model saw it."""
     try:
-        with Image.open(path) as image:
-            image.draft("RGB", (2 * side, 2 * side))  # a JPEG is decoded at a fraction of its size
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            ratio = upright.width / upright.height
-            upright.thumbnail((side, side))
-            file = io.BytesIO()
-            upright.save(file, "WEBP", quality=80, method=2)
-    except (OSError, ValueError, Image.DecompressionBombError):
+        picture = open_image(path)
+    except GapcheckError:
         return None, 1.0
+    ratio = picture.width / picture.height
+    picture.thumbnail((side, side))
+    file = io.BytesIO()
+    picture.save(file, "WEBP", quality=80, method=2)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii"), round(ratio, 4)
 
 
@@ -130,10 +128,10 @@ def number(value: float, digits: int = 4) -> float | None:
 def index_of(album: Album, found: pd.DataFrame, ids: list[str]) -> dict[str, Any]:
     """The columns by which the page sorts and filters: one entry a sample, in the order of `ids`."""
     rows = found.loc[ids]
-    questions = album.members[0].samples.loc[ids, "question"].astype(str)
+    questions = album.first.samples.loc[ids, "question"].astype(str)
     columns: dict[str, Any] = {
         "id": ids, "task": rows["task"].tolist(), "word": rows["word"].tolist(),
-        "question": [text if len(text) <= 90 else text[:89] + "…" for text in questions],
+        "question": [text[:2000] for text in questions],
         "kl": [number(v, 3) for v in rows["kl"]],
     }  # fmt: skip
     for name in ("verdict", "kl", "focus"):

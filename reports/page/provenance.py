@@ -8,7 +8,7 @@ from typing import Any
 
 from perception_gap.store import Run
 from reports.page.albums import Album
-from reports.sources import BenchRun, Matrix, Source, Training, Unfinished, labels
+from reports.sources import BenchRun, Matrix, Source, Training, Unfinished, labels, teacher_of
 
 
 def notices(sources: Sequence[Source], found: Sequence[Album]) -> list[str]:
@@ -19,6 +19,8 @@ def notices(sources: Sequence[Source], found: Sequence[Album]) -> list[str]:
             said.append(f"{source.path}: unfinished, not summarised yet: {', '.join(source.missing)}.")
         if isinstance(source, Training) and not source.finished:
             said.append(f"{source.path}: training has not come to its end, {len(source.log):,} steps are logged.")
+        if isinstance(source, Run) and (gone := teacher_of(source)[1]):
+            said.append(f"{gone}; this page is without it.")
     for album in found:
         for member in album.members:
             failed = int((member.samples["status"] != "ok").sum())
@@ -26,12 +28,17 @@ def notices(sources: Sequence[Source], found: Sequence[Album]) -> list[str]:
                 said.append(f"{member.label}: none of {failed:,} samples is valid; its measures are undefined.")
             elif failed:
                 said.append(f"{member.label}: {failed:,} of {len(member.samples):,} samples failed; counted as wrong.")
-    runs = [source for source in sources if isinstance(source, Run)]
-    hashes = {run.info["data"]["hash"] for run in runs}
-    if len(hashes) > 1:
+        most = max(len(member.samples) for member in album.members)
+        if len(album.ids) < most:
+            said.append(
+                f"{album.title}: the browser shows the {len(album.ids):,} samples that all {len(album.members)} models "
+                f"have, of up to {most:,}."
+            )
+    sets = [album for album in found if album.runs]
+    if len(sets) > 1:
         said.append(
-            f"These runs asked {len(hashes)} different sets of samples: their figures stand side by side, nothing is "
-            "compared across sets, and the browser below shows one set at a time."
+            f"These runs are {len(sets)} sets: they have other samples, another teacher, or were read in another way "
+            "(text, layers, rows). Nothing is compared across sets, and the browser below shows one at a time."
         )
     return said
 
@@ -42,7 +49,7 @@ def provenance(sources: Sequence[Source]) -> list[dict[str, str]]:
     runs: list[Run] = []
     for source in sources:
         if isinstance(source, Run):
-            teacher = source.teacher()
+            teacher = teacher_of(source)[0]
             runs += [run for run in (teacher, source) if run and run.path.resolve() not in map(_resolved, runs)]
         elif isinstance(source, BenchRun):
             about = ", ".join(f"{task} × {n:,}" for task, n in source.info["tasks"].items())

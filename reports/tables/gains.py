@@ -10,10 +10,11 @@ import pandas as pd
 from benchmarks import published
 from benchmarks.published.model import pick
 from perception_gap.statistics import mean_ci
-from reports.sources import BenchRun
+from reports.seeds import CERTAIN, over_seeds
+from reports.sources import BenchRun, Matrix
 from reports.tables.match import title
 from reports.tables.model import Cell, Row, estimate
-from reports.tables.own import DRAWN, SCENES, Own, over_seeds
+from reports.tables.own import DRAWN, SCENES, Own
 from reports.tables.places import Place
 
 GROUP = "gains"
@@ -89,7 +90,8 @@ def _gain(own: Own, base: Own, places: Sequence[Place]) -> Row:
             continue
         found = _paired(own, base, place.task) or _by_sample(own, base, place.task)
         if found is not None:
-            cells[place.key] = estimate(found, "points", signed=True)
+            certain = isinstance(own.source, Matrix) and found["mean"] is not None and found["ci"] is None
+            cells[place.key] = estimate(found, "points", signed=True, notes=(CERTAIN,) if certain else ())
         elif mine.data != theirs.data:
             cells[place.key] = Cell(None, notes=(OTHER,))
         elif mine.estimate["mean"] is None or theirs.estimate["mean"] is None:
@@ -151,10 +153,11 @@ def _cost(own: Own, base: Own, task: str) -> dict[str, Any] | None:
     if isinstance(own.source, BenchRun) or own.name != base.name:
         return None
     results, names = own.source.results, (task, task.removeprefix(DRAWN))
-    chosen = results["task"].isin(names) & (results["preset"] == own.name) & (results["metric"] == "cost_mask")
-    if not chosen.any():
+    mine = results[(results["preset"] == own.name) & (results["metric"] == "cost_mask")]
+    chosen = mine[mine["task"].isin(names)]
+    if chosen.empty:
         return None
-    found = over_seeds(results[chosen])
+    found = over_seeds(chosen, mine["seed"])
     return _signed(found["mean"], found["ci"], found["n"], -1 if own.hidden else 1)
 
 

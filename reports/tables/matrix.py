@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from reports.seeds import CERTAIN, value_of
 from reports.sources import Matrix
 from reports.tables.model import Cell, Column, Row, Table, n_in_heads, n_in_rows
-from reports.tables.own import CERTAIN
 
 # Percent of a fraction; the other metrics are nats, or the ratio that `focus_lift` is.
 SHARES = ("accuracy", "focus", "image_mass", "changed", "cost")
@@ -100,7 +100,8 @@ def _unit(metric: str) -> str:
 def _cell(row: Mapping[Any, Any], unit: str, value: str, signed: bool = False) -> Cell:
     """An interval without width is none: no resample differed."""
     scale = 100 if unit in ("percent", "points") else 1
-    mean, low, high = (scale * float(row[name]) for name in (value, "low", "high"))
+    mean = scale * (value_of(row) if value == "value" else float(row[value]))
+    low, high = (scale * float(row[name]) for name in ("low", "high"))
     digits = 2 if scale == 100 else 3
     if not low < high:
         return Cell(mean, None, None, int(row["n"]), digits, signed=signed)

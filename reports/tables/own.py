@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from perception_gap.store import Run
+from reports.seeds import CERTAIN, over_seeds
 from reports.sources import BenchModel, BenchRun, Matrix, Source, Training, Unfinished
 
 DRAWN = "scenes_"
 # Tasks of drawn scenes as analyze and ablate name them.
 SCENES = ("attribute", "relative_depth", "relative_reflectance", "spatial_relation", "pairs", "iq")
-CERTAIN = "no interval: the bootstrap of the matrix has no resample that differs"
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,12 @@ def gathered(sources: Sequence[Source]) -> tuple[list[Own], list[str]]:
 
 
 def absent(source: Source) -> list[str]:
-    """What a source names and does not have yet, a line each."""
+    """What a source names and does not have yet, in one line."""
     if isinstance(source, Unfinished):
         return [source.words]
-    if isinstance(source, BenchRun):
-        return [
-            f"{name}: named by {source.path} and not finished; the same bench command goes on with it"
-            for name in source.missing
-        ]
+    if isinstance(source, BenchRun) and source.missing:
+        names = ", ".join(source.missing)
+        return [f"{names}: named by {source.path} and not finished; the same bench command goes on with it"]
     return []
 
 
@@ -114,33 +111,21 @@ def _of_matrix(matrix: Matrix) -> list[Own]:
 def _preset(matrix: Matrix, preset: str, metric: str) -> Own:
     rows = matrix.results
     chosen = rows[(rows["preset"] == preset) & (rows["rows"] == "answer") & (rows["metric"] == metric)]
+    measured = set(chosen["seed"])  # the latents of one seed alone may have been masked
     hidden = metric != "accuracy"
     label = preset + (" (latents mask)" if hidden else "")
     figures = {}
     for key, part in chosen[chosen["task"] != "all"].groupby("task", sort=False):
         task = str(key)
         name = f"{DRAWN}{task}" if task in SCENES else task
-        figures[name] = _averaged(matrix, part)
-    seeds = chosen["seed"].nunique()
+        figures[name] = _averaged(matrix, part, measured)
+    seeds = len(measured)
     note = f"mean of {seeds} seeds; the interval is that of the samples, not of training"
     return Own(label, preset, frozenset({label}), figures, matrix, hidden, notes=(note,) if seeds > 1 else ())
 
 
-def _averaged(matrix: Matrix, part: pd.DataFrame) -> Measured:
-    """Mean over seeds. The interval is the mean of theirs, which covers the samples and not the scatter of training.
-
-    As the seeds answer the same samples, the mean's standard error is at most the mean of their standard errors.
-    """
-    found = over_seeds(part)
+def _averaged(matrix: Matrix, part: pd.DataFrame, seeds: set[int]) -> Measured:
+    """Mean over seeds, whose interval covers the samples and not the scatter of training."""
+    found = over_seeds(part, seeds)
     notes = (CERTAIN,) if found["mean"] is not None and found["ci"] is None else ()
     return Measured(found, f"{matrix.path}, n {found['n']}", notes)
-
-
-def over_seeds(part: pd.DataFrame) -> dict[str, Any]:
-    """{mean, ci, n} of rows of a matrix's results, one a seed: means of value, low and high, the smallest n.
-
-    No interval where no resample differs: the bootstrap's [100, 100] would be a certainty that nobody has.
-    """
-    value, low, high = (float(part[name].mean(skipna=False)) for name in ("value", "low", "high"))
-    ci = [low, high] if math.isfinite(low + high) and low < high else None
-    return {"mean": value if math.isfinite(value) else None, "ci": ci, "n": int(part["n"].min())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 from pathlib import Path
@@ -11,10 +12,13 @@ import pytest
 
 from perception_gap.geometry import TokenGeometry
 from perception_gap.store import Run
+from reports.figures.models import of_bench, of_runs
 from reports.page import write_page
+from reports.page.albums import albums
 from reports.sources import open_sources
 from tests.command import gapcheck
 from tests.unit.reports import synthetic_run
+from tests.unit.reports.tables.synthetic_bench import write_bench
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: install Debian's chromium to test the pages")
@@ -233,6 +237,33 @@ def test_no_sample_passes_is_said(report, tab):
     assert trouble == []
 
 
+def test_another_sample_does_not_keep_the_words_of_the_one_before(report, tab):
+    page = tab[0](report)
+    loaded(page)
+    page.locator("#shared button").first.click()
+    assert page.locator("#said").inner_text() != ""
+    page.locator("#next").click()
+    page.wait_for_function("() => document.getElementById('place').textContent.startsWith('2 of')")
+    assert page.locator("#said").inner_text() == ""
+
+
+def test_the_list_is_one_tab_stop(report, tab):
+    page = tab[0](report)
+    loaded(page)
+    assert page.locator("#list button[tabindex='0']").count() == 1
+    page.locator("#list button[tabindex='0']").focus()
+    page.keyboard.press("Tab")
+    assert not page.evaluate("document.getElementById('list').contains(document.activeElement)")
+
+
+def test_a_question_is_found_by_its_end(tmp_path, tab):
+    run = synthetic_run.write_run(tmp_path / "run", list(synthetic_run.scenes(n=3)), synthetic_run.STUDENT)
+    run.samples.loc[1, "question"] = "word " * 60 + "needle"
+    page = tab[0](write_page([run], tmp_path / "report.html").path)
+    page.get_by_label("Find").fill("needle")
+    assert count(page) == 1
+
+
 def test_a_failed_sample_gives_its_reason(report, tab):
     page = tab[0](report)
     page.get_by_label("Verdicts").select_option("failed")
@@ -252,6 +283,12 @@ def test_samples_behind_the_first_lie_in_scripts_beside_the_page(runs, tab, tmp_
     loaded(page)
     assert page.locator("#panels canvas").count() >= 4
     assert trouble == []
+    (tmp_path / "report_samples" / "thesis.txt").write_text("mine")
+    write_page(runs, tmp_path / "report.html", samples=None, embedded=0)
+    assert len(list((tmp_path / "report_samples").glob("*.js"))) == 2  # the old page's script is the same file
+    write_page(runs, tmp_path / "report.html", samples=10)
+    assert [path.name for path in (tmp_path / "report_samples").iterdir()] == ["thesis.txt"]  # nobody else's file
+    found = write_page(runs, tmp_path / "report.html", samples=None, embedded=50)
     shutil.rmtree(tmp_path / "report_samples")
     page = open_page(found.path)
     page.evaluate("document.querySelector('#list li:last-child button').click()")
@@ -360,11 +397,82 @@ def test_the_command_shows_an_unfinished_run_with_what_it_has(runs, tmp_path, ta
     assert page.locator("#list button").count() == 24
 
 
+def test_lost_pictures_and_maps_are_counted(runs, tmp_path):
+    folder = tmp_path / "run"
+    run = synthetic_run.write_run(folder, list(synthetic_run.scenes(n=3)), synthetic_run.STUDENT)
+    (tmp_path / "images" / Path(run.samples["images"][0][0]).name).unlink()
+    run._map_names -= {f"{run.samples['sample_id'][1]}/own"}
+    found = write_page([run], tmp_path / "report.html")
+    assert [line.split(": ", 1)[1] for line in found.notices] == [
+        "a picture cannot be read of 1 of the 3 samples in the browser.",
+        "a map is missing of 1 of the 3 samples in the browser.",
+    ]
+
+
+def test_a_model_has_one_colour_in_the_browser_and_in_the_figures(runs, tmp_path):
+    bench = write_bench(tmp_path / "bench", {"other": {"mmvp": [True] * 4}, "tiny:lavit": {"mmvp": [True, False] * 2}})
+    sources = [*runs, bench]
+    shown = {member.label: member.color for album in albums(sources) for member in album.members}
+    drawn = of_bench(bench, {model.label: model.look for model in of_runs(runs).models}).models
+    assert {model.label: model.look.color for model in drawn}.items() <= shown.items()
+    assert {model.label: model.look.color for model in of_runs(runs).models}.items() <= shown.items()
+    assert len(set(shown.values())) == len(shown) == 4
+
+
+def test_a_reference_run_shows_the_maps_of_the_reference(tmp_path, tab):
+    drawn = list(synthetic_run.scenes(n=3))
+    teacher = synthetic_run.write_run(tmp_path / "teacher", drawn, synthetic_run.TEACHER)
+    student = synthetic_run.write_run(tmp_path / "student", drawn, synthetic_run.STUDENT, teacher)
+    student.info["settings"]["text"] = "reference"
+    (album,) = albums([student])
+    assert [member.shared for member in album.members] == ["shared", "shared"]
+
+
+def test_runs_that_were_read_differently_are_two_sets(runs):
+    other = copy.copy(runs[1])
+    other.info = copy.deepcopy(other.info)
+    other.info["settings"]["layers"] = "last1"
+    assert [len(album.runs) for album in albums([runs[0], other])] == [1, 1]
+    assert [len(album.runs) for album in albums(runs)] == [2]
+
+
+def test_another_question_of_the_teacher_is_not_shown_under_the_students_maps(runs):
+    teacher = runs[0].teacher()
+    (album,) = albums(runs)
+    album.members[0].samples = album.members[0].samples.copy()
+    album.members[0].samples.loc[teacher.samples["sample_id"][0], "question"] = "What else?"
+    assert album.ids == list(runs[0].samples["sample_id"][1:])
+
+
+def test_a_teacher_that_is_gone_is_said_and_the_rest_is_shown(tmp_path, tab):
+    drawn = list(synthetic_run.scenes(n=4))
+    teacher = synthetic_run.write_run(tmp_path / "teacher", drawn, synthetic_run.TEACHER)
+    student = synthetic_run.write_run(tmp_path / "student", drawn, synthetic_run.STUDENT, teacher)
+    shutil.move(tmp_path / "teacher", tmp_path / "elsewhere")
+    found = write_page([student], tmp_path / "report.html")
+    assert any("this page is without it" in notice for notice in found.notices)
+    assert found.samples == 4
+    assert "KL(teacher ‖ student)" in found.answers[0].reason
+    open_page, trouble = tab
+    loaded(open_page(found.path))
+    assert trouble == []
+
+
+def test_two_passes_of_one_teacher_are_one_album(tmp_path):
+    drawn = list(synthetic_run.scenes(n=4))
+    students = []
+    for name in ("a", "b"):
+        teacher = synthetic_run.write_run(tmp_path / name / "teacher", drawn, synthetic_run.TEACHER)
+        students.append(synthetic_run.write_run(tmp_path / name / "run", drawn, synthetic_run.STUDENT, teacher))
+    (album,) = albums(students)
+    assert [member.role for member in album.members] == ["teacher", "student", "student"]
+
+
 def test_two_data_sets_are_two_albums(runs, tmp_path, tab):
     other = synthetic_run.write_run(tmp_path / "other", list(synthetic_run.scenes(n=5, seed=9)), synthetic_run.STUDENT)
     other.info["data"]["hash"] = "other"
     page = tab[0](write_page([runs[0], other], tmp_path / "report.html").path)
-    assert "2 different sets of samples" in page.locator(".notices").inner_text()
+    assert "These runs are 2 sets" in page.locator(".notices").inner_text()
     page.get_by_label("Samples of").select_option("1")
     assert count(page) == 5
 
@@ -374,7 +482,8 @@ def test_two_data_sets_are_two_albums(runs, tmp_path, tab):
     [
         (["nowhere"], "nowhere: does not exist"),
         (["RUN", "--samples", "-1"], "--samples '-1': expected a number of samples, or all"),
-        (["RUN", "--out", "report.pdf"], "--out report.pdf: expected the name of a page"),
+        (["RUN", "--samples", "²"], "--samples '²': expected a number of samples, or all"),
+        (["RUN", "--out", "report.pdf"], "--out report.pdf: expected a file that ends in .html, .htm"),
     ],
 )
 def test_bad_input_is_one_line(runs, tmp_path, monkeypatch, arguments, words):

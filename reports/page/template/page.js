@@ -40,7 +40,7 @@
     return new Promise((done, failed) => {
       if (waiting.has(name)) { waiting.get(name).push({ done, failed }); return; }
       waiting.set(name, [{ done, failed }]);
-      const script = make("script", { src: `${albums[album].beside}/${name}.js` });
+      const script = make("script", { src: `${albums[album].beside}/${name}.${albums[album].mark}.js` });
       script.addEventListener("error", () => {
         waiting.get(name).forEach((one) => one.failed(new Error(`${script.getAttribute("src")} is not beside this page`)));
         waiting.delete(name);
@@ -160,7 +160,12 @@
   });
 
   function markCurrent() {
-    for (const row of byId("list").children) row.firstChild.setAttribute("aria-current", String(Number(row.firstChild.dataset.place) === state.current));
+    // One tab stop for the whole list; arrow keys move in it.
+    for (const { firstChild: button } of byId("list").children) {
+      const current = Number(button.dataset.place) === state.current;
+      button.setAttribute("aria-current", String(current));
+      button.tabIndex = current ? 0 : -1;
+    }
   }
 
   // ---- one sample
@@ -204,6 +209,7 @@
     byId("asked").textContent = `Reference: ${sample.reference || "none"}${options}`;
     byId("place").textContent = `${place + 1} of ${state.shown.length} · ${album.task[i]} · ${album.id[i]}`;
     word = pinned = { text: "whole", at: -1 };
+    byId("said").textContent = "";
     drawTexts();
     drawPanels();
     paint();
@@ -435,7 +441,7 @@
       return `“${text.words[word.at]}”: focus ${percent(text.focus[word.at])}${kl === null ? "" : ` · KL ${kl.toFixed(2)}`}`;
     }
     const kl = album.kls[m][at];
-    return `own answer: focus ${percent(album.focuss[m][at])}${kl === null ? "" : ` · KL ${kl.toFixed(2)} nats`}`;
+    return `own answer: focus ${percent(album.focuss[m][at])}${kl === null ? "" : `; on the shared text: KL ${kl.toFixed(2)} nats`}`;
   }
   // The place of the largest density in words, for those who do not see the picture.
   function spoken({ about, model }, map) {

@@ -10,6 +10,7 @@ from lavit import results
 from lavit.ablation import parse_runs
 from lavit.tables import by_run, by_task, differences, tables
 from perception_gap.errors import UsageError
+from perception_gap.statistics import mean_ci
 
 
 def frame(**columns) -> pd.DataFrame:
@@ -57,6 +58,21 @@ def test_comparisons_leave_out_what_is_not_there():
     assert found.set_index("task")["mean"].to_dict() == {"all": 0.25, "a": 0.5, "b": 0.0}
 
 
+def test_all_right_or_all_wrong_is_no_certainty_and_what_lies_between_is_the_bootstrap():
+    for right, low, high in ((1.0, 0.5101, 1.0), (0.0, 0.0, 0.4899)):  # Wilson's of 4 of 4: 4 / (4 + 1.96²)
+        found = results.tidy("paper", 0, frame(correct=[right] * 4), results.METRICS)[0]
+        assert (found["value"], found["n"]) == (right, 4)
+        assert (found["low"], found["high"]) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+    half = frame(correct=[1.0, 0.0, 1.0, 1.0])
+    found, expected = results.tidy("paper", 0, half, results.METRICS)[0], mean_ci(half["correct"], half["cluster"])
+    assert (found["low"], found["high"]) == (expected.low, expected.high)
+
+
+def test_a_csv_keeps_the_digits_that_a_table_rounds(tmp_path):
+    results.write(tmp_path / "a.csv", pd.DataFrame({"value": [77 / 160, 1 / 3]}))
+    assert pd.read_csv(tmp_path / "a.csv")["value"].tolist() == pytest.approx([77 / 160, 1 / 3], abs=1e-10)
+
+
 def test_the_tables_hold_every_run_task_and_difference():
     frames = {
         ("naive-sft", 0): frame(correct=[0.0, 0.0, 1.0, 1.0]),
@@ -66,7 +82,7 @@ def test_the_tables_hold_every_run_task_and_difference():
     rows = pd.DataFrame(row for (p, s), f in frames.items() for row in results.tidy(p, s, f, results.METRICS))
     compared = results.comparisons(frames, ["naive-sft", "paper"], ("naive-sft",), ["a", "b"])
     text = tables(rows, compared, ("naive-sft",))
-    assert "| paper, 1 | 100.0 [100.0, 100.0] |" in by_run(rows, [("accuracy", "answer", "accuracy", True)])
+    assert "| paper, 1 | 100.0 [51.0, 100.0] |" in by_run(rows, [("accuracy", "answer", "accuracy", True)])
     assert "| paper | 87.5 (75.0, 100.0) | 100.0 (100.0, 100.0) | 75.0 (50.0, 100.0) |" in by_task(rows)
     assert "+37.5" in differences(compared, "naive-sft", [("accuracy", "answer", "accuracy", True)])
     for heading in ("each preset and seed", "Accuracy by task", "Paired differences from naive-sft", "### b"):

@@ -10,14 +10,19 @@ from matplotlib.text import Text
 from reports.figures import figures_of
 from reports.figures.training import MOST, smoothed
 from reports.sources import open_source
+from tests.unit.reports.tables.synthetic_bench import TRAINED
 
 STEPS = 60
+
+
+def made(preset, seed):
+    return TRAINED | {"preset": preset, "settings": {"seed": seed, "steps": STEPS, "n_latents": 4}}
 
 
 def write_training(folder, preset, seed=0, **columns):
     """A finished training whose log has these columns, each a value a step or one for all."""
     folder.mkdir(parents=True)
-    (folder / "train.json").write_text(json.dumps({"preset": preset, "settings": {"seed": seed}}))
+    (folder / "train.json").write_text(json.dumps(made(preset, seed)))
     log = pd.DataFrame({"step": np.arange(1, STEPS + 1)} | columns)
     log.to_json(folder / "log.jsonl", orient="records", lines=True)
     (folder / "model").mkdir()
@@ -142,7 +147,7 @@ def test_presets_beyond_the_readable_are_named_in_words(tmp_path):
 def test_an_empty_log_and_a_loss_that_is_not_a_number_do_not_stop_the_figure(tmp_path):
     folder = tmp_path / "empty"
     folder.mkdir()
-    (folder / "train.json").write_text(json.dumps({"preset": "paper", "settings": {"seed": 0}}))
+    (folder / "train.json").write_text(json.dumps(made("paper", 0)))
     assert "no step was logged" in shown(figure("training", open_source(folder)).figure)
     nan = write_training(tmp_path / "nan", "paper", ntp=np.nan, gamma=np.nan)
     assert "next token loss: undefined, no step has a number" in shown(figure("training", nan).figure)

@@ -1,6 +1,7 @@
 """Figures of several models: each with its own look, its teacher, and a correlation only where there is one."""
 
 import copy
+import os
 
 import matplotlib
 import numpy as np
@@ -46,7 +47,8 @@ def bench_of(folder, runs):
     for run in runs:
         below = folder / run.path.name
         below.mkdir(parents=True)
-        run.samples.drop(columns=["focus_chance"]).to_parquet(below / "samples.parquet")
+        asked = {"prompt": "?", "references": [["A"]] * len(run.samples), "n_tokens": 2}
+        run.samples.drop(columns=["focus_chance"]).assign(**asked).to_parquet(below / "samples.parquet")
         info = {"asked": {"latents": "force"}}
         models.append(BenchModel(run.info["model"]["name"], below, info, {}))
     return BenchRun(folder, {}, tuple(models), None, ())
@@ -130,7 +132,7 @@ def test_a_model_looks_the_same_in_every_figure_and_in_a_benchmark(family, tmp_p
 def test_a_benchmark_without_gaze_allows_no_figure(family, tmp_path):
     bench = bench_of(tmp_path / "bench", family[1][:1])
     path = bench.models[0].folder / "samples.parquet"
-    bench.models[0].samples[["sample_id", "task", "cluster", "status", "correct"]].to_parquet(path)
+    bench.models[0].samples.drop(columns=["focus_score", "entropy", "salient_regions"]).to_parquet(path)
     assert figures_of([bench_of_again(bench)]) == []
 
 
@@ -174,6 +176,41 @@ def test_each_model_is_a_point_at_its_gap_and_its_accuracy(family):
     assert "not independent" in made.alt
 
 
+def as_if(run, data="0", teacher=None):
+    """The run as if of other data, or of another teacher (a run)."""
+    other = copy.copy(run)
+    other.info = run.info | {"data": run.info["data"] | {"hash": data, "spec": f"data {data}"}}
+    if teacher is not None:
+        named = {"name": teacher.info["model"]["name"], "path": os.path.relpath(teacher.path, run.path)}
+        other.info |= {"teacher": run.info["teacher"] | named}
+    return other
+
+
+def test_data_sets_and_teachers_have_a_gap_figure_each_with_their_own_teacher(family):
+    teacher, students = family
+    elsewhere = [as_if(run, "other") for run in students[2:4]]
+    found = figures_of([*students[:2], *elsewhere])
+    gaps = {made.name: made for made in found if kind_of(made) == "gap_accuracy"}
+    assert list(gaps) == ["gap_accuracy", "gap_accuracy-s2"]
+    for made, shown_ in zip(gaps.values(), (students[:2], elsewhere), strict=True):
+        points = {str(one.get_gid()) for one in made.figure.axes[0].get_lines() if "point" in str(one.get_gid())}
+        assert points == {f"point {run.info['model']['name']}" for run in shown_}
+        assert f"A point a model ({len(shown_)})" in made.alt
+    assert "Only the runs on data other, teacher tiny:teacher" in gaps["gap_accuracy-s2"].alt
+    colors = [
+        line(drawn.axes[0], gid).get_color()
+        for drawn, gid in (
+            (gaps["gap_accuracy-s2"].figure, "point tiny:s3"),
+            (next(made for made in found if made.name == "focus_accuracy").figure, "accuracy tiny:s3"),
+        )
+    ]
+    assert colors[0] == colors[1]
+    of_another = [as_if(run, teacher=students[4]) for run in students[2:4]]
+    first, second = (made for made in figures_of([*students[:2], *of_another]) if kind_of(made) == "gap_accuracy")
+    assert line(first.figure.axes[0], "teacher").get_ydata()[0] == teacher.summary["accuracy"]["mean"]
+    assert line(second.figure.axes[0], "teacher").get_ydata()[0] == students[4].summary["accuracy"]["mean"]
+
+
 def test_three_models_are_too_few_for_a_correlation(family):
     made = figure("gap_accuracy", *family[1][:3])
     assert "n = 3: no correlation is computed" in shown(made.figure)
@@ -203,6 +240,19 @@ def test_correlations_do_not_depend_on_scale_and_order_and_turn_with_the_sign():
     ):
         assert one[1:] == pytest.approx(other[1:])
         assert (turned.value, turned.low, turned.high) == pytest.approx((-one.value, -one.high, -one.low))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_points_on_a_line_have_no_interval(sign):
+    x = np.array([0.1, 0.2, 0.4, 0.7])
+    value = "1.00" if sign > 0 else "−1.00"
+    for found in correlations(x, sign * x / 3):
+        assert found.value == pytest.approx(sign)
+        assert np.isnan([found.low, found.high]).all()
+        assert found.words == f"{found.name} {value} (no interval at n = 4)"
+    pearson, spearman = correlations(x, sign * x**3)  # ranks alone are in line
+    assert np.isfinite([pearson.low, pearson.high]).all()
+    assert np.isnan([spearman.low, spearman.high]).all()
 
 
 def test_a_constant_has_no_correlation():

@@ -79,15 +79,15 @@ def test_pictures_of_every_mode_are_read_as_rgb_between_0_and_1(tmp_path, mode):
     assert found.mean() == pytest.approx(200 / 255, abs=0.08)
 
 
-def test_sixteen_bit_grey_keeps_its_shades(tmp_path):
+def test_sixteen_bit_grey_has_the_shades_that_the_model_saw(tmp_path):
     path = tmp_path / "depth.png"
     deep = Image.new("I;16", (4, 4), 20000)
     deep.putpixel((0, 0), 40000)
     deep.save(path)
     found = read_picture(path, (4, 4))
     assert found is not None
-    assert found[3, 3, 0] == pytest.approx(0.5, abs=0.01)
-    assert found[0, 0, 0] == pytest.approx(1, abs=0.01)
+    assert found[3, 3, 0] == pytest.approx(20000 / 65535, abs=0.01)
+    assert found[0, 0, 0] == pytest.approx(40000 / 65535, abs=0.01)
 
 
 def test_a_turned_photograph_is_shown_upright(tmp_path):

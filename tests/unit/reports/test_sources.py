@@ -1,4 +1,6 @@
 import json
+import os
+import re
 import shutil
 
 import pandas as pd
@@ -9,11 +11,16 @@ from perception_gap.store import Run
 from perception_gap.summary import so_far
 from reports.sources import BenchRun, Matrix, Training, Unfinished, labels, open_source, open_sources, short_name
 from tests.unit.reports import synthetic_run
+from tests.unit.reports.tables.synthetic_bench import TRAINED, rows
 
 
 @pytest.fixture
 def student(tmp_path) -> Run:
     return synthetic_run.write_pair(tmp_path, n=10)[1]
+
+
+TRAIN = TRAINED | {"preset": "paper", "settings": {"seed": 3, "steps": 9, "n_latents": 4}}
+RESULT = "preset,seed,rows,task,metric,value,low,high,n\nstudent,0,answer,all,accuracy,0.5,0.4,0.6,480\n"
 
 
 def write(path, value) -> None:
@@ -25,15 +32,15 @@ def bench_folder(folder) -> None:
     write(folder / "bench.json", {"schema_version": 1, "models": {"a/b": "a-b", "c": "c"}, "tasks": {"t": 1}})
     write(folder / "a-b" / "run.json", {"asked": {"latents": "mask"}, "model": {}})
     write(folder / "a-b" / "summary.json", {"tasks": {}})
-    pd.DataFrame({"x": [1]}).to_parquet(folder / "a-b" / "samples.parquet")
+    rows("t", [True, False]).to_parquet(folder / "a-b" / "samples.parquet")
     (folder / "comparisons.csv").write_text("")
 
 
 def test_every_kind_of_directory_is_told_by_what_lies_in_it(tmp_path, student):
     bench_folder(tmp_path / "bench")
     (tmp_path / "matrix").mkdir()
-    (tmp_path / "matrix" / "results.csv").write_text("preset,seed,rows,task,metric,value,low,high,n\n")
-    write(tmp_path / "train" / "train.json", {"preset": "paper", "settings": {"seed": 3}})
+    (tmp_path / "matrix" / "results.csv").write_text(RESULT)
+    write(tmp_path / "train" / "train.json", TRAIN)
     (tmp_path / "train" / "log.jsonl").write_text('{"step": 1, "ntp": 2.5}\n')
     assert isinstance(open_source(student.path), Run)
     bench = open_source(tmp_path / "bench")
@@ -72,6 +79,62 @@ def test_what_an_unfinished_run_has_is_what_the_whole_one_said_of_these_samples(
     assert not (found.path / "summary.json").exists()  # the analysis still has to write its own
 
 
+@pytest.mark.parametrize("text", [None, "", "[1, {", '{"a": 1}', "\xff"])
+def test_without_a_whole_list_of_keys_an_unfinished_run_has_what_is_stored(student, tmp_path, text):
+    keys = student.path / "parts" / "keys.json"
+    if text is not None:
+        keys.write_text(text, encoding="latin-1")
+    (student.path / "summary.json").unlink()
+    found = open_source(student.path)
+    assert isinstance(found, Unfinished)
+    assert (found.stored, found.total) == (10, 10)
+    assert list(so_far(found.path, tmp_path / "work").samples["sample_id"]) == list(student.samples["sample_id"])
+
+
+def test_of_two_stored_rows_of_one_sample_the_later_one_counts(student, tmp_path):
+    (path,) = (student.path / "parts").glob("*.parquet")
+    for name, key, at in (("0", "older", 1), ("1", "newer", 2**40)):
+        table = pd.read_parquet(path)
+        table["key"], table["answer"] = [f"{key}-{i}" for i in range(10)], key
+        table["status"] = "failed"
+        table.iloc[:4].to_parquet(path.with_stem(name))
+        shutil.copy(path.with_suffix(".safetensors"), path.with_stem(name).with_suffix(".safetensors"))
+        os.utime(path.with_stem(name), (at, at))
+    (student.path / "summary.json").unlink()
+    found = so_far(student.path, tmp_path / "work")
+    assert len(found.samples) == 10
+    assert found.samples["answer"].eq("newer").sum() == 4
+    assert not found.samples["answer"].eq("older").any()
+
+
+def test_an_analysis_that_is_still_at_its_teacher_is_unfinished(student, tmp_path):
+    folder = tmp_path / "out"
+    for name in ("parts", "data", "teacher"):
+        (folder / name).mkdir(parents=True)
+    found = open_source(folder)
+    assert isinstance(found, Unfinished)
+    assert "unfinished, the teacher's pass comes first and has stored nothing yet in" in found.words
+    (folder / "teacher").rmdir()
+    shutil.copytree(student.path.parent / "teacher", folder / "teacher")
+    (folder / "teacher" / "summary.json").unlink()
+    found = open_source(folder)
+    assert isinstance(found, Unfinished)
+    assert (found.stored, found.total) == (0, 10)
+    assert f"10 of its 10 samples are stored in {folder / 'teacher'}; `synthetic` goes on with it" in found.words
+    shutil.copy(student.path.parent / "teacher" / "summary.json", folder / "teacher")  # whole, the student not begun
+    assert "10 of its 10" in open_source(folder).words
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_teacher_that_was_moved_is_said_with_its_place_and_what_helps(student, tmp_path, finished):
+    if not finished:
+        (student.path / "summary.json").unlink()
+    (tmp_path / "teacher").rename(tmp_path / "elsewhere")
+    where = re.escape(str(tmp_path / "teacher"))
+    with pytest.raises(UsageError, match=rf"student: the run of its teacher tiny:teacher is not in {where}.*move it back"):
+        open_source(student.path).teacher() if finished else so_far(student.path, tmp_path / "work")
+
+
 def test_an_unfinished_run_with_nothing_stored_says_so(student, tmp_path):
     found = unfinished(student, keep=0)
     assert found.stored == 0
@@ -95,9 +158,9 @@ def test_another_schema_is_said_in_one_line(student, finished):
         ({}, "holds none of bench.json, results.csv, train.json, run.json"),
         ({"run.json": "{"}, "damaged"),
         ({"run.json": '{"asked": {}}'}, "one model of a benchmark; give the folder above it"),
-        ({"bench.json": '{"schema_version": 9, "models": {}}'}, "written in bench schema 9"),
+        ({"bench.json": '{"schema_version": 9, "models": {}}'}, "written in bench schema 9, .*upgrade"),
         ({"results.csv": "a,b\n1,2\n"}, "column preset is missing"),
-        ({"train.json": "{}", "log.jsonl": "{broken\n"}, "damaged log"),
+        ({"train.json": json.dumps(TRAIN), "log.jsonl": '{broken\n{"step": 2}\n'}, "log.jsonl: damaged .line 1"),
     ],
 )
 def test_what_is_no_source_is_said(tmp_path, files, words):

@@ -14,6 +14,8 @@ def metric(mean, low=None, high=None, n=100):
 def summary(**focus):
     found = {"correct_mean": metric(0.16, 0.14, 0.18), "incorrect_mean": metric(0.12, 0.1, 0.14)} | focus
     return {
+        "n_samples": 240,
+        "n_failed": 3,
         "accuracy": metric(0.61, 0.55, 0.67),
         "kl": {"sample": metric(0.84, 0.8, 0.9), "sample_floor": metric(2.1, 2.0, 2.2)},
         "focus_score": metric(0.15, 0.13, 0.17) | found,
@@ -113,3 +115,13 @@ def test_a_task_may_have_a_dot_in_its_name(no_boxes):
     other.summary = no_boxes.summary | {"accuracy_by_task": {"v1.5": metric(0.25, 0.2, 0.3) | {"chance": None}}}
     assert "v1.5" in summary_table(other)
     assert lookup(other.summary, "focus_score.nothing.here") is None
+
+
+def test_an_interval_without_width_claims_nothing():
+    sentence = finding(summary(difference=metric(-0.007, -0.007, -0.007), auroc=metric(0.0, 0.0, 0.0)), None)
+    assert "no difference in focus between right and wrong answers is established" in sentence
+
+
+def test_a_run_of_failures_says_so_and_not_that_boxes_lack():
+    failed = summary(difference=NONE, auroc=NONE) | {"n_samples": 4, "n_failed": 4}
+    assert finding(failed, None) == "None of the model's 4 samples is valid: every one failed."

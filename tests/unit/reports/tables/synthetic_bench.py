@@ -25,8 +25,9 @@ def rows(task: str, verdicts: Sequence[bool | None], failed: Sequence[int] = (),
     frame = pd.DataFrame({
         "sample_id": [f"{task}-{i}" for i in range(n)], "task": task, "pair": [f"p{i // 2}" for i in range(n)],
         "cluster": [f"{task}-{i // 2 if paired else i}" for i in range(n)],
-        "image_hash": [f"{task}{i}" for i in range(n)],
-        "prompt": "?", "references": [["A"]] * n, "options": [["A", "B"]] * n, "answer": "A",
+        "image_hash": [f"{task}{i}" for i in range(n)], "images": [[]] * n, "heights": [[]] * n, "widths": [[]] * n,
+        "grid_rows": 8, "grid_cols": 8, "token_boxes": [[]] * n, "token_images": [[]] * n,
+        "question": "?", "boxes": [[]] * n, "box_images": [[]] * n, "prompt": "?", "references": [["A"]] * n, "options": [["A", "B"]] * n, "answer": "A",
         "status": ["failed" if i in failed else "ok" for i in range(n)],
         "error": ["out of memory" if i in failed else None for i in range(n)],
         "correct": list(verdicts), "strict_correct": list(verdicts), "lmms_error": None,
@@ -66,12 +67,15 @@ def write_bench(
         write_json(folder / "summary.json", summary)
         done.append(results.ModelResult(name, samples, summary))
     results.finish(out, done, baseline or next(iter(models)), 0)
-    (out / "bench.json").write_text(json.dumps({"schema_version": schema, "models": folders}))
+    asked_of = {task: len(verdicts) for tasks in models.values() for task, verdicts in tasks.items()}
+    about = {"schema_version": schema, "models": folders, "tasks": asked_of, "versions": {}}
+    (out / "bench.json").write_text(json.dumps(about))
     source = open_source(out)
     assert isinstance(source, BenchRun)
     return source
 
 
+TRAINED = {"student": {"name": "tiny:student"}, "traces": {"n": 9, "teacher": {"name": "tiny:teacher"}}}
 RESULTS = ("preset", "seed", "rows", "task", "metric", "value", "low", "high", "n")
 COMPARED = ("preset", "against", "rows", "task", "metric", "mean", "low", "high", "n", "of_each_seed")
 
@@ -87,7 +91,7 @@ def write_matrix(
         settings = {"n_latents": latents, "steps": steps, "seed": 0}
         folder = out / f"{preset}-s0" / "train"
         folder.mkdir(parents=True)
-        write_json(folder / "train.json", {"preset": preset, "settings": settings})
+        write_json(folder / "train.json", TRAINED | {"preset": preset, "settings": settings})
     source = open_source(out)
     assert isinstance(source, Matrix)
     return source

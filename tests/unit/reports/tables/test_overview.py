@@ -9,7 +9,7 @@ from perception_gap.errors import UsageError
 from reports import tables
 from reports.sources import BenchRun, Unfinished, open_source
 from reports.summary import lookup
-from tests.unit.reports.tables.synthetic_bench import write_bench, write_matrix
+from tests.unit.reports.tables.synthetic_bench import TRAINED, write_bench, write_matrix
 
 
 def cells(table, label, group=None):
@@ -131,7 +131,8 @@ def test_a_matrix_is_a_row_a_seed_and_differences_a_baseline(tmp_path):
 def test_a_training_says_how_far_it_is(tmp_path):
     folder = tmp_path / "train"
     folder.mkdir()
-    (folder / "train.json").write_text(json.dumps({"preset": "paper", "settings": {"seed": 3, "steps": 400}}))
+    made = TRAINED | {"preset": "paper", "settings": {"seed": 3, "steps": 400, "n_latents": 4}}
+    (folder / "train.json").write_text(json.dumps(made))
     (folder / "log.jsonl").write_text('{"step": 1, "loss": 5.0}\n{"step": 2, "loss": 4.5}\n')
     (table,) = tables.build(None, [open_source(folder)])
     (row,) = table.rows
