@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
-from perception_gap.statistics import Estimate, cluster_codes, mean_ci
+from perception_gap.statistics import Estimate, cluster_codes, mean_ci, wilson
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -38,14 +37,6 @@ def proportion_ci(
     if n_clusters == n and independent == "wilson":
         return wilson(right, n, level)
     return mean_ci(array, cluster, level, resamples, seed)
-
-
-def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
-    """Proportion with Wilson's score interval, for independent trials; NaN for n = 0."""
-    if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    interval = binomtest(int(successes), int(n)).proportion_ci(confidence_level=level, method="wilson")
-    return Estimate(successes / n, float(interval.low), float(interval.high), int(n))
 
 
 def as_verdicts(values: ArrayLike) -> np.ndarray:

@@ -18,7 +18,10 @@ def _estimates(*names: str) -> Shape:
 # --- gapcheck analyze
 RUN: Shape = {
     "model": {"name": str, "revision": _TEXT},
-    "settings": {"text": str, "seed": int, "latents?": str},
+    "settings": {
+        "text": str, "seed": int, "latents?": str, "rows?": _TEXT, "layers?": _TEXT, "instruction?": _TEXT,
+        "system?": _TEXT,
+    },  # fmt: skip
     "data": {"spec": str, "hash": str, "n": int},
     "teacher": ({"name": str, "path": str, "revision": _TEXT}, None),
     "versions": {},

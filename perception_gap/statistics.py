@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
-from scipy.stats import rankdata
+from scipy.stats import binomtest, rankdata
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -166,7 +166,8 @@ def accuracy_by_threshold(
     focus: [n], 0..1; correct: bool [n]; rows with NaN in either are dropped. thresholds: default 0 and
     the 5 %, 10 %, .. 95 % quantiles of the focus, each once. Returns columns threshold, accuracy, low, high
     (fractions 0–1, NaN where n = 0) and n. One bootstrap over all clusters serves every threshold: how many
-    samples pass it is random too.
+    samples pass it is random too. Where all that pass are right, or all wrong, no resample differs: the interval is
+    Wilson's over their clusters, as in `proportions.proportion_ci`.
     """
     array, label, cluster, n_clusters, _, _ = _labelled(focus, correct, clusters, None)
     if thresholds is None:
@@ -182,17 +183,31 @@ def accuracy_by_threshold(
         return _ratio(weights @ right, weights @ counts)
 
     drawn = _bootstrap(accuracy, n_clusters, resamples, seed)
-    drawn[:, (counts > 0).sum(axis=0) < 2] = np.nan
-    bounds = [_interval(column, level) for column in drawn.T]
+    passing = (counts > 0).sum(axis=0)
+    drawn[:, passing < 2] = np.nan
+    shares = _ratio(right.sum(axis=0), counts.sum(axis=0))
+    bounds = []
+    for share, clusters_there, column in zip(shares, passing, drawn.T, strict=True):
+        alike = share in (0, 1)
+        score = wilson(clusters_there if share else 0, clusters_there, level) if alike else None
+        bounds.append((score.low, score.high) if score else _interval(column, level))
     return pd.DataFrame(
         {
             "threshold": levels,
-            "accuracy": _ratio(right.sum(axis=0), counts.sum(axis=0)),
+            "accuracy": shares,
             "low": [low for low, _ in bounds],
             "high": [high for _, high in bounds],
             "n": above.sum(axis=0),
         }
     )
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
+    """Proportion with Wilson's score interval, for independent trials; NaN for n = 0."""
+    if n == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    interval = binomtest(int(successes), int(n)).proportion_ci(confidence_level=level, method="wilson")
+    return Estimate(successes / n, float(interval.low), float(interval.high), int(n))
 
 
 def cluster_codes(labels: ArrayLike) -> tuple[np.ndarray, int]:

@@ -16,7 +16,7 @@ CERTAIN = "no interval: the bootstrap of the matrix has no resample that differs
 def restored(value: float, n: int) -> float:
     """k / n where `value` is that to five significant digits, which is what results.csv once had; else `value`.
 
-    Five digits of 77 / 160 are 0.48125, which is 48.12 or 48.13 %, as the rounding of the rounded number has it.
+    Rounding what was rounded is wrong in the last digit: 4 / 34 is 11.76 %, and its five digits, 0.11765, are 11.77 %.
     """
     if not math.isfinite(value) or n < 1:
         return value
@@ -35,8 +35,8 @@ def over_seeds(rows: pd.DataFrame, seeds: Iterable[int]) -> dict[str, Any]:
 
     All seeds answer the same samples, so the mean's interval is at most as wide as the mean of theirs: the deviation
     of a mean is at most the mean of the deviations. That holds of intervals alone: where one seed has none, or one
-    without width (no resample differed), the mean has none. seeds: all that were measured; one that has no row or no value
-    leaves the mean undefined, for the mean of the others is of another set of trainings.
+    without width (no resample differed), the mean has none. seeds: all that were measured; one that has no row or no
+    value leaves the mean undefined, for the mean of the others is of another set of trainings.
     """
     values = [value_of(row) for row in rows.to_dict("records")]
     mean = math.fsum(values) / len(values) if values and set(seeds) <= set(rows["seed"]) else math.nan

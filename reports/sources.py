@@ -255,5 +255,9 @@ def _csv(path: Path, shape: Mapping[str, Any]) -> pd.DataFrame:
         raise intact.damaged(path, f"not a CSV: {one_line(error, 80)}", ANEW) from None
     if not isinstance(found.index, pd.RangeIndex):
         raise intact.damaged(path, "not a CSV: lines are longer than its first one", ANEW)
-    intact.columns(found, shape if len(found.columns) else {}, path, line="line", first=2, remedy=ANEW)
+    for name in found.columns.intersection(list(shape)).difference(list(texts)):
+        if found[name].dtype.kind not in "iuf":  # a text is among its numbers: which one?
+            numbers = pd.to_numeric(found[name], errors="coerce").astype(object)
+            found[name] = numbers.where(numbers.notna(), found[name])
+    intact.columns(found, shape, path, line="line", first=2, remedy=ANEW)
     return found

@@ -7,6 +7,7 @@ import scipy.stats
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from perception_gap.proportions import proportion_ci
 from perception_gap.statistics import (
     Estimate,
     accuracy_by_threshold,
@@ -313,8 +314,22 @@ def test_accuracy_above_each_threshold_by_hand():
     assert table.columns.tolist() == ["threshold", "accuracy", "low", "high", "n"]
     assert table.n.tolist() == [4, 3, 1, 0]
     np.testing.assert_allclose(table.accuracy, [0.5, 2 / 3, 1, math.nan], atol=EXACT)
-    # One sample has no interval, none has no accuracy either.
-    assert table.low.isna().tolist() == [False, False, True, True]
+    # One right sample has Wilson's interval, [1 / (1 + 1.96²), 1]; none has no accuracy either.
+    assert table.low.isna().tolist() == [False, False, False, True]
+    assert (table.low[2], table.high[2]) == (pytest.approx(0.2065, abs=1e-4), 1)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_accuracy_of_all_or_none_above_a_threshold_is_no_certainty(right):
+    focus = np.linspace(0.1, 0.9, 12)
+    clusters = np.arange(12) // 3
+    correct = np.where(focus > 0.5, right, np.arange(12) % 2 == 0)
+    table = accuracy_by_threshold(focus, correct, thresholds=[0, 0.6], clusters=clusters)
+    above = focus >= 0.6
+    alone = proportion_ci(correct[above], clusters[above])
+    assert (table.accuracy[1], table.low[1], table.high[1]) == (float(right), alone.low, alone.high)
+    assert alone.high - alone.low > 0.5  # two clusters, not five rows
+    assert table.low[0] < table.accuracy[0] < table.high[0]
 
 
 def test_accuracy_above_a_threshold_agrees_with_the_naive_subset_and_its_interval():

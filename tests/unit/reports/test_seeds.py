@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 
+from reports import tables
 from reports.figures.ablation import means
 from reports.seeds import over_seeds, restored
 from reports.sources import open_source
@@ -31,13 +32,12 @@ def test_what_is_no_count_stays():
 
 
 def test_a_matrix_with_five_digits_has_the_last_digit_of_its_counts(tmp_path):
-    # 2063 / 3296 is 62.5910 %; as printed by five digits 0.62591. 331 / 1600 is 0.206875: five digits are 0.20687.
-    five = float(f"{331 / 1600:.5g}")
-    lines = [("paper", 0, "answer", "iq", "accuracy", five, 0.1, 0.3, 1600)]
-    source = write_matrix(tmp_path / "m", lines)
+    # 4 of 34 are 11.7647 %, and five digits of it 11.765 %.
+    source = write_matrix(tmp_path / "m", [("paper", 0, "answer", "iq", "accuracy", 0.11765, 0.0, 0.25, 34)])
     (own,), _ = gathered([source])
-    assert own.figures["scenes_iq"].estimate["mean"] == 331 / 1600
-    assert f"{100 * 331 / 1600:.2f}" == "20.69" != f"{100 * five:.2f}"
+    assert own.figures["scenes_iq"].estimate["mean"] == 4 / 34
+    by_task = tables.build(None, [source])[0]
+    assert by_task.rows[0].cells["iq"].figure == "11.76"
 
 
 def test_the_mean_over_seeds_by_hand_with_the_smallest_n():
