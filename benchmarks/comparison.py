@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -20,8 +20,8 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from benchmarks.power import detectable
-from perception_gap.proportions import as_verdicts, proportion_ci, wilson
-from perception_gap.statistics import Estimate, cluster_codes, mean_ci
+from perception_gap.proportions import as_verdicts, paired_ci, proportion_ci
+from perception_gap.statistics import Estimate, cluster_codes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -109,23 +109,10 @@ def paired(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None = None, seed: 
     sums = np.bincount(codes, second - first, n_clusters)
     return Paired(
         n, int((~keep).sum()), n_clusters, int(both_right), int(only_first), int(only_second), int(both_wrong),
-        _difference(second - first, labels, n_clusters, seed),
+        paired_ci(second - first, labels, seed=seed),
         float(mcnemar(table, exact=True).pvalue) if n else math.nan,
         _sign_flips(sums) if n_clusters < n else math.nan,
     )  # fmt: skip
-
-
-def _difference(differences: np.ndarray, labels: np.ndarray, n_clusters: int, seed: int) -> Estimate:
-    """`mean_ci`; where all clusters have one mean k and no resample differs, a score interval over the clusters.
-
-    With u = z² / (n + z²), Wilson's upper bound of 0 in n: [k − (1 + k) u, k + (1 − k) u], which for k = 0 and ±1 is
-    Tango's score interval (1998). The bootstrap's [k, k] would call two models equal for certain.
-    """
-    found = mean_ci(differences, labels, seed=seed)
-    if not found.high - found.low < 1e-12:  # NaN too
-        return found
-    k, u = found.mean, wilson(0, n_clusters).high
-    return replace(found, low=k - (1 + k) * u, high=k + (1 - k) * u)
 
 
 def _sign_flips(sums: np.ndarray) -> float:

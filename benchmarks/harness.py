@@ -95,7 +95,7 @@ def bench(request: Request, *, progress: bool = True, say: Callable[[str], None]
             (request.out / old).unlink(missing_ok=True)  # an unfinished run must not show an older result
         write_json(request.out / "bench.json", _describe(request, asked, suites, folders))
     done: list[results.ModelResult] = []
-    baseline = request.baseline or request.models[0]
+    baseline = _baseline(request)
     for name in request.models:
         try:
             found = _one_model(name, request, asked, suites, folders[name], state, progress)
@@ -245,12 +245,17 @@ def _folders(request: Request) -> dict[str, Path]:
     return found
 
 
+def _baseline(request: Request) -> str:
+    return request.baseline or request.models[0]
+
+
 def _describe(request: Request, asked: Asked, suites: Sequence[Suite], folders: dict[str, Path]) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "command": request.command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "models": {name: folder.name for name, folder in folders.items()},
+        "baseline": _baseline(request),
         "tasks": {suite.name: len(suite) for suite in suites},
         "limit": request.limit,
         "seed": request.seed,

@@ -21,13 +21,12 @@ RUN: Shape = {
     "settings": {
         "text": str, "seed": int, "latents?": str, "rows?": _TEXT, "layers?": _TEXT, "instruction?": _TEXT,
         "system?": _TEXT,
-    },  # fmt: skip
+    },
     "data": {"spec": str, "hash": str, "n": int},
     "teacher": ({"name": str, "path": str, "revision": _TEXT}, None),
     "versions": {},
-    "command?": _TEXT,
-    "created?": _TEXT,
-}
+    "command?": _TEXT, "created?": _TEXT,
+}  # fmt: skip
 _OF_WORDS = _estimates("all", "functional", "object", "attribute", "floor")
 _FLOORS = {f"{name}_floor?": ESTIMATE for name in ("functional", "object", "attribute")}
 _OF_MAPS = _OF_WORDS | _FLOORS | _estimates("sample", "sample_floor") | {"floor_minus_sample?": ESTIMATE}

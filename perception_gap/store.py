@@ -239,7 +239,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
-        """UsageError when the folder is no run, is not finished or damaged, or was written by another schema version."""
+        """UsageError when the folder is no run, unfinished or damaged, or was written by another schema version."""
         folder = Path(path)
         if not (folder / "run.json").exists():
             raise UsageError(

@@ -246,9 +246,11 @@ _KINDS: dict[str, Callable[[Path], Source]] = {
 
 def _csv(path: Path, shape: Mapping[str, Any]) -> pd.DataFrame:
     """Empty where there is no file or nothing in it. UsageError where it is no CSV of this shape."""
+    if not path.exists():
+        return pd.DataFrame()
     texts = {name: str for name, wanted in shape.items() if wanted is str}
     try:
-        found = pd.read_csv(path, dtype=texts, encoding="utf-8") if path.exists() else pd.DataFrame()
+        found = pd.read_csv(path, dtype=texts, encoding="utf-8")
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -204,9 +205,14 @@ def said(runs: Sequence[Run]) -> list[str]:
         mark = "–" if row["correct"] is None else ("✓" if row["correct"] else "✗")
         fields = [f"{name:{max(map(len, names))}}  {mark}"]
         if len(row["boxes"]):
-            fields.append(f"focus {100 * row['focus_score']:5.1f} %")
+            fields.append(f"focus {measured(row['focus_score'], '5.1f', '%', 100)}")
         if run.info["teacher"]:
-            fields.append(f"KL {row['kl']:.2f} nats")
+            fields.append(f"KL {measured(row['kl'], '.2f', 'nats')}")
         fields.append(" ".join(row["answer"].split()) or "(empty answer)")
         lines.append("  ".join(fields))
     return lines
+
+
+def measured(value: float | None, layout: str, unit: str, scale: float = 1) -> str:
+    """`16.4 %`, or `undefined`: of a map without mass, or a picture without the boxes."""
+    return "undefined" if value is None or math.isnan(value) else f"{scale * value:{layout}} {unit}"

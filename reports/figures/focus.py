@@ -30,7 +30,7 @@ from reports.style import (
     row_height,
     undefined,
 )
-from reports.summary import written
+from reports.summary import interval_of, written
 
 TITLE = "Accuracy of the answers with at least this focus"
 FOCUS = "focus (attention mass inside the boxes)"
@@ -73,7 +73,7 @@ class _Focused:
     @property
     def caption(self) -> str:
         n_right, n_wrong = (len(self.focus_of(right)) for right in (True, False))
-        area = f", AUROC {self.auroc.mean:.2f}" if np.isfinite(self.auroc.mean) else ""
+        area = f", AUROC {_bare(self.auroc)}" if np.isfinite(self.auroc.mean) else ""
         return caption(self.model.label, f"{n_right:,} right, {n_wrong:,} wrong{area}", 190)
 
     @property
@@ -223,7 +223,9 @@ def _dots(ax: Axes, known: Sequence[_Focused], captions: Sequence[str]) -> None:
 
 
 def _bare(estimate: Estimate) -> str:
-    return written(estimate.as_dict())
+    """`0.48 [0.39, 0.56]`, without an interval that has no width."""
+    found = estimate.as_dict()
+    return written(found | {"ci": interval_of(found)})
 
 
 def _alt(every: Sequence[_Focused], group: Group) -> str:

@@ -188,7 +188,7 @@ def _ends(preset: _Preset, column: str) -> str:
             curves.append({"first": smooth[0], "last": smooth[-1]})
     if not curves:
         return ""
-    first, last = (np.nanmean([curve[end] for curve in curves]) for end in ("first", "last"))
+    first, last = (pd.Series([curve[end] for curve in curves]).mean() for end in ("first", "last"))
     return f"{first:.3g} → {last:.3g}"
 
 

@@ -10,6 +10,7 @@ from reports.sources import BenchModel, BenchRun
 from reports.tables.gains import baseline_of
 from reports.tables.model import Cell, Column, Row, Table, estimate, n_in_rows
 from reports.tables.own import losses
+from reports.tables.published_cells import disagreements, figure
 
 GAZE = (
     ("focus_score", "focus", "percent", 2),
@@ -117,8 +118,8 @@ def beside(bench: BenchRun) -> Table | None:
     for task in tasks_of(bench):
         for one in published.for_task(task):
             label = " ".join(part for part in (one.model, one.params) if part)
-            cell = Cell(one.value, n=one.n, decimals=one.decimals, printed=one.printed, starred=one.starred)
-            found.setdefault(label, {}).setdefault(task, cell)
+            checked = disagreements(published.load(one.paper), one.table)
+            found.setdefault(label, {}).setdefault(task, figure(one, checked))
     tasks = [task for task in tasks_of(bench) if any(task in row for row in found.values())]
     rows = tuple(Row(label, "published", cells) for label, cells in found.items())
     columns = tuple(Column(task, task) for task in tasks)
@@ -154,6 +155,7 @@ def comparisons(bench: BenchRun) -> Table | None:
         "clusters flipped where they repeat; Holm's correction over the tasks; detectable: with 80 % power",
     )
     base = baseline_of(bench) or "the baseline"
+    base = names.get(base, base)
     caption = f"Differences from {base} on the same questions"
     return Table(f"{bench.path.name} comparisons", caption, columns, n_in_rows(rows), "task", about)
 

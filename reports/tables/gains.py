@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmarks import published
 from benchmarks.published.model import pick
-from perception_gap.statistics import mean_ci
+from perception_gap.proportions import paired_ci
 from reports.seeds import CERTAIN, over_seeds
 from reports.sources import BenchRun, Matrix
 from reports.tables.match import title
@@ -77,7 +77,13 @@ def _pairs(
 
 
 def baseline_of(bench: BenchRun) -> str | None:
-    """The model that bench compared the others with: the one that is never the second of a comparison."""
+    """The model that bench compared the others with, summarised or not.
+
+    A bench.json of before it was written there: the one that is never the second of a comparison.
+    """
+    named = bench.info.get("baseline")
+    if isinstance(named, str):
+        return named
     compared = set() if bench.comparisons.empty else set(bench.comparisons["model"])
     return next((model.name for model in bench.models if model.name not in compared), None) if compared else None
 
@@ -137,9 +143,7 @@ def _by_sample(own: Own, base: Own, task: str) -> dict[str, Any] | None:
         return None
     mine, theirs = (_verdicts(one, one.source, task) for one in (own, base) if isinstance(one.source, BenchRun))
     difference = mine["correct"].astype(float) - theirs["correct"].astype(float).reindex(mine.index)
-    found = mean_ci(difference.to_numpy(), mine["cluster"].to_numpy()).as_dict()
-    # As in `over_seeds`: without a resample that differs there is no interval.
-    return found | {"ci": found["ci"] if found["ci"] and found["ci"][0] < found["ci"][1] else None}
+    return paired_ci(difference.to_numpy(), mine["cluster"].to_numpy()).as_dict()
 
 
 def _verdicts(own: Own, bench: BenchRun, task: str) -> pd.DataFrame:

@@ -36,7 +36,24 @@ def build(sources: Sequence[Source]) -> list[Table]:
     tables += [_trainings(trainings)] if trainings else []
     if not tables:
         raise UsageError(f"nothing to show: {'; '.join(missing) or 'no finished model in these folders'}")
-    return [replace(tables[0], about=(*tables[0].about, *missing)), *tables[1:]]
+    return _told_apart([replace(tables[0], about=(*tables[0].about, *missing)), *tables[1:]])
+
+
+def _told_apart(tables: Sequence[Table]) -> list[Table]:
+    """The tables with ids and captions that stand once: a later one has its number behind, `runs 2`.
+
+    Two data sets, or two folders of one name, would make lines of the CSV that nobody can tell apart and one label of
+    LaTeX for two tables.
+    """
+    found: list[Table] = []
+    for table in tables:
+        ids, captions = {one.id for one in found}, {one.caption for one in found}
+        numbered = (f"{table.id} {i}" for i in range(2, len(tables) + 2))
+        name = next(one for one in (table.id, *numbered) if one not in ids)
+        # Tables of other folders may share their caption, which their ids tell apart in every layout but LaTeX.
+        caption = f"{table.caption} ({name})" if name != table.id and table.caption in captions else table.caption
+        found.append(replace(table, id=name, caption=caption))
+    return found
 
 
 def _runs(runs: Sequence[Run]) -> Table:

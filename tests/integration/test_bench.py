@@ -82,7 +82,7 @@ def test_answers_verdicts_and_maps_are_those_of_analyze(scenes, tmp_path):
 
 def test_the_summary_says_what_the_rows_say(scenes):
     summary = json.loads((scenes / "summary.json").read_text())
-    assert summary["baseline"] == "tiny:teacher"
+    assert summary["baseline"] == json.loads((scenes / "bench.json").read_text())["baseline"] == "tiny:teacher"
     rows = samples(scenes, "tiny-student")
     for task, found in summary["models"]["tiny:student"]["tasks"].items():
         own = rows[rows["task"] == task]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from perception_gap.cli.reproduction.plan import Plan
@@ -23,8 +24,13 @@ def printed_beside(target: str) -> str:
         return ""
     name, columns = PRINTED[target]
     rows = load("lavit").table(name).rows
-    each = [f"{row.name}: {row.cells[column].printed}" for row in rows for column in columns if column in row.cells]
+    each = [f"{row.name}: {_shown(row.cells[column])}" for row in rows for column in columns if column in row.cells]
     return f"The paper prints: {'; '.join(each)} ({name})."
+
+
+def _shown(cell: Any) -> str:
+    """The printed digits; a fraction as percent, which ours beside it is in."""
+    return f"{Decimal(cell.printed).scaleb(2)} %" if cell.unit == "fraction" else cell.printed
 
 
 def finding(plan: Plan, sources: Sequence[Any]) -> str:
@@ -41,36 +47,42 @@ def finding(plan: Plan, sources: Sequence[Any]) -> str:
     return nearness(plan, sources)
 
 
-def estimate(found: dict | None, scale: float = 1, digits: int = 2, sign: str = "") -> str:
-    """`4.10 [4.09, 4.12]`, or `undefined`."""
-    if not found or found.get("mean") is None or not found.get("ci"):
+def estimate(found: dict | None, unit: str = "") -> str:
+    """`4.10 nats [4.09, 4.12], n 480`; without an interval where there is none; `undefined, n 0`."""
+    from reports.summary import interval_of, written
+
+    if not found:
         return "undefined"
-    mean, low, high = (f"{scale * value:{sign}.{digits}f}" for value in (found["mean"], *found["ci"]))
-    return f"{mean} [{low}, {high}]"
+    return f"{written(found | {'ci': interval_of(found)}, unit)}, n {found['n']:,}"
 
 
 def entropies(plan: Plan, bench: Any) -> str:
-    """Entropy of the maps, nats, of each model."""
+    """Entropy of the maps of each model."""
     each = []
     for model in bench.models:
         (task,) = model.summary["tasks"].values()
-        each.append(f"{model.label} {estimate(task['gaze']['entropy'])}, n {task['gaze']['entropy']['n']:,}")
-    return f"Entropy of the maps in nats: {'; '.join(each)}."
+        each.append(f"{model.label} {estimate(task['gaze']['entropy'], 'nats')}")
+    return f"Entropy of the maps: {'; '.join(each)}."
 
 
 def differences(plan: Plan, bench: Any) -> str:
-    """Accuracy over all tasks of every model minus the baseline's, on the same questions, points."""
+    """Accuracy over all tasks of every model minus the baseline's, on the same questions."""
     rows = bench.comparisons
     if rows.empty:
         return "Nothing to compare: one model."
     each = [
-        f"{_label(bench, row.model)} {100 * row.difference:+.1f} [{100 * row.difference_low:+.1f}, "
-        f"{100 * row.difference_high:+.1f}]"
-        for row in rows[rows["task"] == "all"].itertuples()
+        f"{_label(bench, row['model'])} {estimate(_of_row(row), 'points')}"
+        for row in rows[rows["task"] == "all"].to_dict("records")
     ]
-    n = int(rows.loc[rows["task"] == "all", "n"].max())
     baseline = _label(bench, plan.names[plan.wanted.recipe.baseline or next(iter(plan.names))])
-    return f"Accuracy over all {n:,} questions against {baseline}, in points: {'; '.join(each)}."
+    return f"Accuracy over all questions minus that of {baseline}: {'; '.join(each)}."
+
+
+def _of_row(row: dict) -> dict:
+    """{mean, ci, n} of a row of comparisons.csv, undefined as None."""
+    from perception_gap.statistics import Estimate
+
+    return Estimate(row["difference"], row["difference_low"], row["difference_high"], int(row["n"])).as_dict()
 
 
 def _label(bench: Any, name: str) -> str:
@@ -80,24 +92,25 @@ def _label(bench: Any, name: str) -> str:
 def focus(summary: dict) -> str:
     found = summary["focus_score"]
     return (
-        f"Focus of right answers {estimate(found['correct_mean'], 100)} %, of wrong ones "
-        f"{estimate(found['incorrect_mean'], 100)} %; within task {estimate(found['difference'], 100, sign='+')} "
-        f"points (uniform map {estimate(found['chance'], 100)} %)."
+        f"Focus of right answers {estimate(found['correct_mean'], '%')}, of wrong ones "
+        f"{estimate(found['incorrect_mean'], '%')}; right minus wrong within task "
+        f"{estimate(found['difference'], 'points')} (uniform map {estimate(found['chance'], '%')})."
     )
 
 
 def categories(summary: dict) -> str:
     kl, distance = summary["kl"], summary["cosine_distance"]
     each = "; ".join(
-        f"{name} {estimate(kl[name])} (floor {estimate(kl[f'{name}_floor'])}, hidden states {estimate(distance[name])})"
+        f"{name} {estimate(kl[name], 'nats')} (floor {estimate(kl[f'{name}_floor'], 'nats')}; hidden states "
+        f"{estimate(distance[name])})"
         for name in ("functional", "object", "attribute")
         if name in kl
     )
-    return f"KL(teacher ‖ student) in nats: {each}."
+    return f"KL(teacher ‖ student): {each}."
 
 
 def nearness(plan: Plan, sources: Sequence[Any]) -> str:
     """KL from the teacher's map on its own answer, of every student."""
-    each = [f"{name} {estimate(run.summary['kl']['sample'])}" for name, run in zip(plan.names, sources, strict=True)
-            if name != "teacher"]  # fmt: skip
-    return f"KL from the teacher's map of its answer, nats: {'; '.join(each)}."
+    each = [f"{name} {estimate(run.summary['kl']['sample'], 'nats')}"
+            for name, run in zip(plan.names, sources, strict=True) if name != "teacher"]  # fmt: skip
+    return f"KL from the teacher's map of its answer: {'; '.join(each)}."

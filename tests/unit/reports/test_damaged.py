@@ -14,7 +14,6 @@ from safetensors.numpy import save_file
 from perception_gap import intact
 from perception_gap.errors import UsageError
 from reports import tables
-from reports.figures import figures_of
 from reports.page import write_page
 from reports.sources import open_source
 from tests.command import gapcheck
@@ -51,10 +50,9 @@ def runs(whole, tmp_path):
 
 
 def everything(path) -> None:
-    """All that reports make of a folder."""
+    """All that reports make of a folder; the page draws every figure."""
     source = open_source(path)
     tables.build(None, [source])
-    figures_of([source])
     write_page([source], path.parent / "report.html")
     pyplot.close("all")
 
@@ -110,6 +108,15 @@ def test_a_damaged_run_of_the_teacher_is_named(runs, file):
     (runs / "teacher" / file).write_bytes(b"")
     with pytest.raises(UsageError, match=rf"teacher/{file}: damaged"):
         open_source(runs / "student").teacher()
+
+
+@pytest.mark.parametrize("command", [["tables"], ["tables", "--as", "table2"], ["figures"], ["report"]])
+def test_every_command_says_it_in_one_line(runs, command):
+    (runs / "student" / "summary.json").write_text('{"model": "caf')
+    out = [] if "tables" in command else ["--out", runs / ("out.html" if "report" in command else "out")]
+    status, said = gapcheck(*command, runs / "student", *out)
+    assert (status, said.count("\n")) == (2, 1)
+    assert said.startswith(f"gapcheck: error: {runs / 'student' / 'summary.json'}: damaged (not valid JSON")
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "null", '"text"', "[" * 10**5, '{"a":' * 10**5, "9" * 5000])

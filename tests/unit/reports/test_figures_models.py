@@ -9,6 +9,7 @@ import pytest
 from matplotlib.text import Text
 from scipy.stats import spearmanr
 
+from perception_gap.statistics import auroc_ci
 from reports.figures import figures_of, kind_of
 from reports.figures.divergence import CATEGORIES
 from reports.figures.gap import correlations
@@ -79,6 +80,23 @@ def test_mean_focus_of_right_and_wrong_answers_stands_in_a_row_a_model(family):
         for name, right in (("right", True), ("wrong", False)):
             mean = rows[rows["correct"].astype(bool) == right]["focus_score"].mean()
             assert line(spread, f"{name} {label}").get_xdata()[0] == pytest.approx(mean)
+
+
+def test_the_auroc_of_each_of_several_models_has_its_interval(family, tmp_path):
+    teacher, students = family
+    bench = bench_of(tmp_path / "bench", students[:2])
+    for made in figures_of([*students[:2], bench]):
+        if kind_of(made) != "focus_accuracy":
+            continue
+        words = [text.get_text() for text in made.figure.axes[2].texts]
+        for run in (teacher, *students[:2]) if made.name == "focus_accuracy" else students[:2]:
+            rows = run.samples.dropna(subset=["focus_score", "correct"])
+            found = auroc_ci(rows["focus_score"], rows["correct"].astype(bool), rows["cluster"], strata=rows["task"])
+            (text,) = [line for line in words if line.startswith(run.info["model"]["name"])]
+            interval = (
+                f" [{found.low:.2f}, {found.high:.2f}]" if found.low < found.high else ""
+            )  # the teacher's: all apart
+            assert text.endswith(f"AUROC {found.mean:.2f}{interval}")
 
 
 def test_divergence_of_each_model_and_its_floor_stand_beside_each_other(family):

@@ -91,6 +91,14 @@ def test_smoothing_keeps_the_peak_where_it_is():
     assert found.mean() == pytest.approx(1, rel=1e-9)
 
 
+@pytest.mark.parametrize("grid", [(3, 3), (7, 5), (1, 9)])
+def test_smoothing_keeps_the_mass_of_a_picture_that_is_no_multiple_of_the_grid(grid):
+    weights = np.random.default_rng(0).random(grid) ** 4
+    weights[0, -1] = 9  # in a corner, whose cell has fewer pixels than others
+    smooth = density(weights.ravel(), TokenGeometry.grid(*grid), 50, 37, smooth=True)[0]
+    assert smooth.mean() == pytest.approx(1, rel=1e-9)
+
+
 def test_top_tokens_are_the_heaviest_that_cover_something():
     weights = np.arange(len(TILES), dtype=float)
     weights[4] = 100  # the separator

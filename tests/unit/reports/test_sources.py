@@ -131,7 +131,9 @@ def test_a_teacher_that_was_moved_is_said_with_its_place_and_what_helps(student,
         (student.path / "summary.json").unlink()
     (tmp_path / "teacher").rename(tmp_path / "elsewhere")
     where = re.escape(str(tmp_path / "teacher"))
-    with pytest.raises(UsageError, match=rf"student: the run of its teacher tiny:teacher is not in {where}.*move it back"):
+    with pytest.raises(
+        UsageError, match=rf"student: the run of its teacher tiny:teacher is not in {where}.*move it back"
+    ):
         open_source(student.path).teacher() if finished else so_far(student.path, tmp_path / "work")
 
 

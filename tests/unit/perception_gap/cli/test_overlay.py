@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,11 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from perception_gap.cli import main
-from perception_gap.cli.overlay import SAMPLE, measure, read_boxes, read_sample
+from perception_gap.cli.overlay import SAMPLE, measure, read_boxes, read_sample, said
+from perception_gap.datasets.scenes import scenes
 from perception_gap.errors import UsageError
+from perception_gap.store import Run
+from tests.unit.reports.synthetic_run import STUDENT, TEACHER, write_run
 
 ASKED = ("--question", "What colour is the small star?", "--max-new-tokens", 6, "--device", "cpu")
 
@@ -191,3 +195,16 @@ def test_boxes_come_one_by_one_or_together():
     assert read_boxes([], 1) == ((), ())
     with pytest.raises(UsageError, match=r"image index 1\.5"):
         read_boxes(["1,2,3,4,1.5"], 2)
+
+
+def test_what_is_undefined_is_said_in_words(tmp_path):
+    drawn = replace(next(iter(scenes(n=1))), id="1")
+    teacher = write_run(tmp_path / "teacher", [drawn], TEACHER)
+    student = write_run(tmp_path / "student", [drawn], STUDENT, teacher)
+    row = student.row("1")
+    (line,) = said([student])
+    assert f"focus {100 * row['focus_score']:5.1f} %  KL {row['kl']:.2f} nats" in line
+    student.samples.assign(focus_score=np.nan, kl=np.nan).to_parquet(student.path / "samples.parquet")
+    (line,) = said([Run.open(student.path)])
+    assert "focus undefined  KL undefined" in line
+    assert "nan" not in line

@@ -11,12 +11,13 @@ from benchmarks.suites import choose
 from lavit.settings import parse_changes, settings_of
 from perception_gap.cli import main
 from perception_gap.cli.reproduction import needs
-from perception_gap.cli.reproduction.findings import printed_beside
+from perception_gap.cli.reproduction.findings import differences, estimate, printed_beside
 from perception_gap.cli.reproduction.plan import Step, Wanted
 from perception_gap.cli.reproduction.planner import plan_of
 from perception_gap.cli.reproduction.recipes import ROLES, TARGETS, latent_roles
 from perception_gap.loading import TINY, TINY_WEIGHTS
 from tests.command import gapcheck
+from tests.unit.reports.tables.synthetic_bench import write_bench
 
 KINDS = ({}, {"tiny": True}, {"tiny": True, "retrain": True})
 
@@ -91,13 +92,40 @@ def test_every_tiny_model_of_a_role_is_embedded_with_its_card():
 
 def test_figures_have_what_the_paper_prints_beside_them():
     assert printed_beside("figure2") == (
-        "The paper prints: Qwen2.5-VL 32B, correct answers: 0.1589; Qwen2.5-VL 32B, incorrect answers: 0.1184 (fig2)."
+        "The paper prints: Qwen2.5-VL 32B, correct answers: 15.89 %; Qwen2.5-VL 32B, incorrect answers: 11.84 % (fig2)."
     )
     assert "functional tokens: 1.11; attribute tokens: 1.39; lowest category: 0.52" in printed_beside("figure3")
     assert printed_beside("figure4") == (
         "The paper prints: Qwen2.5-VL 32B: 4.284; Qwen2.5-VL 3B: 4.870; LaViT 3B: 4.686 (table2)."
     )
     assert printed_beside("figure5") == printed_beside("table1") == ""
+
+
+@pytest.mark.parametrize(
+    ("found", "unit", "said"),
+    [
+        ({"mean": 4.1, "ci": [4.0, 4.2], "n": 1200}, "nats", "4.10 nats [4.00, 4.20], n 1,200"),
+        ({"mean": 4.1, "ci": None, "n": 1}, "nats", "4.10 nats, n 1"),
+        ({"mean": 1.0, "ci": [1.0, 1.0], "n": 9}, "%", "100.0 %, n 9"),
+        ({"mean": -0.05, "ci": [-0.08, -0.02], "n": 9}, "points", "−5.0 points [−8.0, −2.0], n 9"),
+        ({"mean": None, "ci": None, "n": 0}, "%", "undefined, n 0"),
+        (None, "%", "undefined"),
+    ],
+)
+def test_an_estimate_has_its_interval_where_it_has_one_and_its_n(found, unit, said):
+    assert estimate(found, unit) == said
+
+
+def test_differences_are_over_all_tasks(tmp_path):
+    wanted = plan("table1", tiny=True)
+    base, *others = wanted.names.values()
+    half, most = [True, False] * 10, [True] * 15 + [False] * 5
+    models = {base: {"scenes_iq": half, "mmvp": half}}
+    models |= {name: {"scenes_iq": most, "mmvp": half} for name in others}
+    said = differences(wanted, write_bench(tmp_path / "b", models, base))
+    assert said.startswith(f"Accuracy over all questions minus that of {base}: {others[0]} 12.5 points [")
+    assert said.count("12.5 points") == len(others)  # 25 points of half of the questions
+    assert said.count(", n 40") == len(others)
 
 
 def test_what_is_given_is_not_made_again():

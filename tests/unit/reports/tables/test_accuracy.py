@@ -144,11 +144,16 @@ def test_what_bench_did_not_compare_is_paired_by_sample(tmp_path, apart):
     assert not notes_of(table, cell)
 
 
-def test_equal_answers_have_a_difference_and_no_interval(tmp_path):
+def test_equal_answers_have_the_interval_that_a_comparison_gives_them(tmp_path):
     same = {"blink_relative_depth": HALF}
-    sources = [write_bench(tmp_path / name, {name: same}) for name in ("a", "b")]
-    cell = row(one("table1", *sources, baseline="a"), "b − a").cells["rel_depth"]
-    assert (cell.value, cell.interval) == (0.0, "")
+    together = write_bench(tmp_path / "together", {"a": same, "b": same})
+    apart = [write_bench(tmp_path / name, {name: same}) for name in ("a", "b")]
+    compared = together.comparisons.set_index("task").loc["blink_relative_depth"]
+    assert compared["difference_high"] == pytest.approx(1.96**2 / (124 + 1.96**2), abs=1e-4)
+    for sources in ([together], apart):
+        cell = row(one("table1", *sources, baseline="a"), "b − a").cells["rel_depth"]
+        ends = (100 * compared["difference_low"], 100 * compared["difference_high"])
+        assert (cell.value, cell.low, cell.high) == (0.0, pytest.approx(ends[0]), pytest.approx(ends[1]))
 
 
 def test_models_that_answered_other_questions_are_not_compared(tmp_path):

@@ -1,6 +1,8 @@
 """Without a table of the paper: everything that runs, benchmarks, matrices and trainings say."""
 
+import copy
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -38,6 +40,22 @@ def test_runs_over_other_samples_have_their_own_table(pair, no_boxes):
     bare.info["data"]["hash"] = "other"
     assert len(tables.build(None, [pair[1], bare])) == 2
     assert len(tables.build(None, [pair[0], pair[1]])) == 1
+
+
+def test_tables_of_two_data_sets_and_of_two_folders_of_one_name_can_be_told_apart(pair, no_boxes, tmp_path):
+    bare = copy.copy(no_boxes)
+    bare.info = no_boxes.info | {"data": no_boxes.info["data"] | {"hash": "another"}}
+    benches = [write_bench(tmp_path / name / "bench", {"a": {"scenes_iq": HALF}}) for name in ("x", "y")]
+    made = tables.build(None, [pair[1], bare, *benches])
+    ids = [table.id for table in made]
+    assert ids[:2] == ["runs", "runs 2"]
+    assert "bench accuracy 2" in ids
+    assert len(set(ids)) == len(ids)
+    assert len({table.caption for table in made}) == len(made)
+    latex = tables.render(made, "latex")
+    assert latex.count(r"\label{tab:runs}") == latex.count(r"\label{tab:runs-2}") == 1
+    named = {line.split(",")[0] for line in tables.render(made, "csv").splitlines()[1:]}
+    assert {"runs", "runs 2", "bench accuracy", "bench accuracy 2"} <= named
 
 
 def test_undefined_metrics_are_dashes_with_their_n(no_boxes):
@@ -87,6 +105,29 @@ def test_a_benchmark_says_all_that_its_command_prints(bench):
     assert compared["p (Holm)"].value >= compared["p"].value
     order = [row.label for row in named(made, "comparisons").rows]
     assert order == ["scenes_iq", "mmvp", "all"]
+
+
+def test_a_published_figure_that_does_not_recompute_has_its_footnote_beside_ours(tmp_path):
+    source = write_bench(tmp_path / "b", {"a": {"vstar_bench_direct_attributes": HALF}})
+    published = named(tables.build(None, [source]), "published")
+    assert cells(published, "LVR 7B")["vstar_bench_direct_attributes"].notes == (
+        "printed 84.4; recomputed 84.3 (97 of 115 questions)",
+    )
+    assert cells(published, "LaViT 3B")["vstar_bench_direct_attributes"].notes == ()
+
+
+def test_a_baseline_that_is_not_summarised_is_named(bench):
+    shutil.rmtree(bench.path / "a")
+    without = open_source(bench.path)
+    assert (
+        named(tables.build(None, [without]), "comparisons").caption
+        == "Differences from the baseline on the same questions"
+    )
+    about = json.loads((bench.path / "bench.json").read_text())
+    (bench.path / "bench.json").write_text(json.dumps(about | {"baseline": "a"}))
+    again = named(tables.build(None, [open_source(bench.path)]), "comparisons")
+    assert again.caption == "Differences from a on the same questions"
+    assert [row.group for row in again.rows] == ["b"] * 3
 
 
 def test_what_was_not_judged_is_a_dash_and_a_footnote(tmp_path):
@@ -148,6 +189,6 @@ def test_what_is_unfinished_is_named_and_alone_an_error(tmp_path, pair):
     assert any("3 of 10 samples are stored; `gapcheck analyze x` goes on" in text for text in table.about)
     with pytest.raises(UsageError, match=r"nothing to show: .*3 of 10 samples"):
         tables.build(None, [waiting])
-    nobody = BenchRun(tmp_path / "b", {}, (), pd.DataFrame(), ("late",))
-    with pytest.raises(UsageError, match=r"nothing to show: late: named by .* and not finished"):
+    nobody = BenchRun(tmp_path / "b", {}, (), pd.DataFrame(), ("late", "later"))
+    with pytest.raises(UsageError, match=r"nothing to show: late, later: named by [^;]* and not finished"):
         tables.build(None, [nobody])
