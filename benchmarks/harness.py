@@ -29,7 +29,7 @@ from benchmarks.suites import Suite, open_suites
 from benchmarks.suites.questions import Question
 from perception_gap.analysis import versions
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.store import write_json
+from perception_gap.files import write_json
 
 SCHEMA_VERSION = 1
 # What OUT may hold before its bench.json: drawn scenes, and what a full disk or a kill left of bench.json itself.

@@ -23,8 +23,9 @@ from perception_gap import forward
 from perception_gap.analysis import in_memory, model_facts, versions
 from perception_gap.capture import choose_layers, find_decoder
 from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.files import write_json
 from perception_gap.loading import LoadedModel, load
-from perception_gap.store import geometry_fields, write_json
+from perception_gap.store import geometry_fields
 
 DEFAULT_TOKENS = 128  # most tokens of an answer where a task's definition says nothing (MMStar, HR-Bench)
 _DECIDING = ("gapcheck", "torch", "torchvision", "transformers", "accelerate")  # packages whose version is in the key

@@ -21,8 +21,8 @@ from benchmarks.answers import AnswerStore
 from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites import Suite
 from perception_gap.datasets.scenes import CHANCE
+from perception_gap.files import ArrayFile, write_json, write_table, write_text
 from perception_gap.statistics import mean_ci
-from perception_gap.store import ArrayFile, write_json, write_table, write_text
 from perception_gap.summary import normalised, one_map, spread
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from lavit.traces import Traces
 from lavit.training import train
 from perception_gap import loading
 from perception_gap.errors import UsageError
-from perception_gap.store import write_text
+from perception_gap.files import write_text
 
 UNTRAINED = "student"  # the row of the model that all trainings start from
 BASELINES = ("naive-sft", "latents-only", "shuffled-gaze", "ours")  # what the others are compared with

@@ -22,8 +22,8 @@ from lavit.student import LavitStudent
 from perception_gap import loading
 from perception_gap.analysis import Settings
 from perception_gap.errors import UsageError, one_line
+from perception_gap.files import write_json
 from perception_gap.loading import LoadedModel
-from perception_gap.store import write_json
 
 SCHEMA_VERSION = 1
 ADAPTED = "lavit_trainable.safetensors"

@@ -12,7 +12,7 @@ from lavit.settings import TrainSettings
 from lavit.traces import Traces
 from perception_gap.analysis import image_hash
 from perception_gap.errors import UsageError
-from perception_gap.store import write_text
+from perception_gap.files import write_text
 
 
 def file_hash(path: Path) -> str:

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from lavit.traces import resample, target
+from perception_gap.files import write_text
 from perception_gap.metrics import kl_divergence
 from perception_gap.proportions import proportion_ci
 from perception_gap.statistics import mean_ci
-from perception_gap.store import Run, write_text
+from perception_gap.store import Run
 
 COLUMNS = ("preset", "seed", "rows", "task", "metric", "value", "low", "high", "n")
 # (rows, metric) → column of a run's samples; the answer's divergence is on the teacher's own words.

@@ -22,9 +22,9 @@ from lavit.trainer import Bar, LavitTrainer, checkpoints
 from lavit.vision_cache import VisionCache
 from perception_gap.analysis import versions
 from perception_gap.errors import UsageError
+from perception_gap.files import write_json
 from perception_gap.forward import pad_id
 from perception_gap.loading import LoadedModel, load
-from perception_gap.store import write_json
 
 
 def spec_for(settings: TrainSettings) -> LatentSpec:

@@ -27,10 +27,11 @@ from perception_gap.capture import choose_layers, find_decoder
 from perception_gap.categories import tagger_name
 from perception_gap.datasets import Dataset, check_boxes, open_image
 from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.files import write_json
 from perception_gap.loading import LoadedModel
 from perception_gap.sample import Sample, prompt_text
 from perception_gap.scoring import score
-from perception_gap.store import KEYS, SCHEMA_VERSION, Parts, Run, answered, geometry_fields, write_json
+from perception_gap.store import KEYS, SCHEMA_VERSION, Parts, Run, answered, geometry_fields
 from perception_gap.summary import finish
 
 

@@ -12,21 +12,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import struct
 from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from perception_gap import intact, shapes
 from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.files import write_arrays, write_table
 from perception_gap.geometry import TokenGeometry
 
 SCHEMA_VERSION = 1
@@ -44,88 +42,6 @@ ROW_SCHEMA = pa.schema({
     "own_categories": _TEXTS, "shared_words": _TEXTS, "shared_categories": _TEXTS, "text_image_mass": pa.float64(),
     "seconds": pa.float64(),
 })  # fmt: skip
-
-
-@contextmanager
-def aside(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write; takes its place when all is written, and goes when it is not.
-
-    A reader sees the old file or the whole new one. A link stays, and what it points to is replaced; a device or pipe
-    is written itself.
-    """
-    path = path.resolve() if path.is_symlink() else path
-    if path.exists() and not path.is_file() and not path.is_dir():
-        yield path
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        raise UsageError(f"{path}: is a folder; expected the name of a file")
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write aside, flush to disk, rename."""
-    with aside(path) as partial, partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        if partial.is_file():
-            os.fsync(file.fileno())
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-
-
-def write_table(path: Path, table: pa.Table | pd.DataFrame) -> None:
-    if isinstance(table, pd.DataFrame):
-        table = pa.Table.from_pandas(table, preserve_index=False)
-    with aside(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
-
-
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    try:
-        with aside(path) as partial:
-            save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, partial)
-    except SafetensorError as error:  # the library's own name for a full disk
-        raise GapcheckError(f"{path}: cannot be written ({error}); make room and repeat the command") from None
-
-
-class ArrayFile:
-    """A safetensors file written array by array, so that a run's maps never lie in memory together."""
-
-    _DTYPES: ClassVar[dict[str, str]] = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64"}
-
-    def __init__(self, path: Path) -> None:
-        self.path, self._aside = path, path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        self._body_path = path.with_name(f"{path.name}.body.{os.getpid()}.tmp")
-        self._body = self._body_path.open("wb")
-        self._header: dict[str, dict] = {}
-
-    def add(self, name: str, array: np.ndarray) -> None:
-        start = self._body.tell()
-        self._body.write(np.ascontiguousarray(array).tobytes())
-        self._header[name] = {
-            "dtype": self._DTYPES[array.dtype.name],
-            "shape": list(array.shape),
-            "data_offsets": [start, self._body.tell()],
-        }
-
-    def close(self) -> None:
-        """Header, then the body behind it; the file appears whole under its name."""
-        self._body.close()
-        header = json.dumps(self._header).encode()
-        header += b" " * (-len(header) % 8)
-        with self._aside.open("wb") as file, self._body_path.open("rb") as body:
-            file.write(struct.pack("<Q", len(header)) + header)
-            shutil.copyfileobj(body, file)
-        self._body_path.unlink()
-        os.replace(self._aside, self.path)
 
 
 def _alive(suffix: list[str]) -> bool:

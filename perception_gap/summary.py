@@ -12,21 +12,11 @@ from perception_gap import metrics, statistics
 from perception_gap.datasets.scenes import CHANCE
 from perception_gap.divergence import Comparison
 from perception_gap.errors import UsageError
+from perception_gap.files import ArrayFile, write_json, write_table
 from perception_gap.proportions import proportion_ci
 from perception_gap.sample import Sample
 from perception_gap.statistics import Estimate
-from perception_gap.store import (
-    ROW_SCHEMA,
-    ArrayFile,
-    Parts,
-    Run,
-    geometry_of,
-    run_info,
-    stored_keys,
-    teacher_of,
-    write_json,
-    write_table,
-)
+from perception_gap.store import ROW_SCHEMA, Parts, Run, geometry_of, run_info, stored_keys, teacher_of
 
 CATEGORIES = ("functional", "object", "attribute")
 NOTHING = float("nan")

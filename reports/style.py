@@ -24,7 +24,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from perception_gap.store import aside
+from perception_gap.files import aside
 
 COLUMN, PAGE = 3.4, 6.9  # inches: one and two columns of a paper
 DPI = 150

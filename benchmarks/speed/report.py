@@ -16,7 +16,8 @@ import pandas as pd
 from tabulate import tabulate
 
 from benchmarks.speed.bench import GAPCHECK, measure
-from perception_gap.store import ArrayFile, Run, write_json, write_table
+from perception_gap.files import ArrayFile, write_json, write_table
+from perception_gap.store import Run
 from perception_gap.summary import summarise
 
 

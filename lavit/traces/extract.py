@@ -25,9 +25,10 @@ from lavit.traces.schema import BLIND_SCHEMA, PART_SCHEMA, SCHEMA_VERSION
 from lavit.traces.settings import Job
 from perception_gap import analysis
 from perception_gap.capture import choose_layers, find_decoder
+from perception_gap.files import write_json
 from perception_gap.loading import LoadedModel, load
 from perception_gap.sample import Sample
-from perception_gap.store import Parts, write_json
+from perception_gap.store import Parts
 
 
 def extract(job: Job, *, progress: bool = True) -> dict[str, Any]:

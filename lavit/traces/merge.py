@@ -15,7 +15,8 @@ from datasets.utils import disable_progress_bars, enable_progress_bars, is_progr
 from lavit.traces.filters import decide
 from lavit.traces.funnel import funnel
 from lavit.traces.schema import FEATURES, ROW_SCHEMA, SIGNAL, V_SEM
-from perception_gap.store import ArrayFile, Parts, write_json
+from perception_gap.files import ArrayFile, write_json
+from perception_gap.store import Parts
 
 
 def merge(

@@ -31,7 +31,8 @@ from lavit.traces.target import TOP_K
 from perception_gap.analysis import image_hash
 from perception_gap.datasets.stream import Entry, stream_entries
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.store import Parts, write_json
+from perception_gap.files import write_json
+from perception_gap.store import Parts
 
 TEACHER = "Qwen/Qwen2.5-VL-32B-Instruct (released LaViT-15k)"
 WIDTH = 5120  # that teacher's; used where no file says it

@@ -113,7 +113,7 @@ def show(plan: Plan, again: str) -> None:
     from perception_gap.cli.reproduction.findings import finding, printed_beside
     from perception_gap.cli.reproduction.page import page
     from perception_gap.cli.reproduction.present import present
-    from perception_gap.store import write_text
+    from perception_gap.files import write_text
     from reports.sources import open_sources
 
     files, text = present(plan)

@@ -30,7 +30,7 @@ def command(
     """
     from perception_gap.cli.output import check_writable
     from perception_gap.errors import UsageError
-    from perception_gap.store import write_text
+    from perception_gap.files import write_text
     from reports import tables
     from reports.sources import open_sources
 

@@ -19,7 +19,8 @@ import matplotlib
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
-from perception_gap.store import Run, write_text
+from perception_gap.files import write_text
+from perception_gap.store import Run
 from reports import figures, style, tables
 from reports.page.albums import Album, albums
 from reports.page.choice import facts, telling

@@ -15,7 +15,7 @@ ALLOWED = {
     "lavit": (("lavit", "perception_gap"), ()),
     "benchmarks": (("benchmarks", "perception_gap"), ("lavit",)),
     "reports": (
-        ("reports", "benchmarks.published", "perception_gap.store", "perception_gap.geometry",
+        ("reports", "benchmarks.published", "perception_gap.store", "perception_gap.files", "perception_gap.geometry",
          "perception_gap.sample", "perception_gap.errors", "perception_gap.statistics", "perception_gap.proportions",
          "perception_gap.datasets.images", "perception_gap.intact",
          "perception_gap.shapes"), (),

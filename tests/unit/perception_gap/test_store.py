@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.files import write_text
 from perception_gap.geometry import TokenGeometry
-from perception_gap.store import SCHEMA_VERSION, Parts, Run, geometry_fields, geometry_of, write_text
+from perception_gap.store import SCHEMA_VERSION, Parts, Run, geometry_fields, geometry_of
 
 
 def row(key: str, **fields) -> dict:
@@ -95,7 +96,7 @@ def test_opening_names_what_is_wrong(tmp_path):
 def test_an_array_file_written_piece_by_piece_is_a_safetensors_file(tmp_path):
     from safetensors.numpy import load_file
 
-    from perception_gap.store import ArrayFile
+    from perception_gap.files import ArrayFile
 
     arrays = {"a/own": np.arange(6, dtype=np.float32).reshape(2, 3), "a/hidden": np.ones((0, 4), np.float16)}
     file = ArrayFile(tmp_path / "maps.safetensors")

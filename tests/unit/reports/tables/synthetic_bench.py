@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import results
-from perception_gap.store import write_json
+from perception_gap.files import write_json
 from reports.sources import BenchRun, Matrix, open_source
 
 Verdicts = Mapping[str, Mapping[str, Sequence[bool | None]]]  # model -> task -> verdict of each question
