@@ -222,7 +222,7 @@ def labels(runs: Sequence[Run]) -> list[str]:
     return found
 
 
-def teacher_of(run: Run) -> tuple[Run | None, str]:
+def teacher_or_reason(run: Run) -> tuple[Run | None, str]:
     """(the teacher's run, ""), or (None, why it cannot be read); (None, "") for a run without one."""
     try:
         return run.teacher(), ""

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from perception_gap.errors import UsageError
 from perception_gap.store import Run
-from reports.sources import BenchRun, labels
+from reports.sources import BenchRun, labels, teacher_or_reason
 from reports.style import TEACHER_LOOK, Look, look
 
 
@@ -120,10 +119,10 @@ def _teacher(runs: Sequence[Run]) -> tuple[Run | None, list[str]]:
     """The first teacher that can be opened; a sentence for every one that cannot."""
     notes: list[str] = []
     for run in runs:
-        try:
-            if (teacher := run.teacher()) is not None:
-                return teacher, notes
-        except UsageError:
+        teacher, reason = teacher_or_reason(run)
+        if teacher is not None:
+            return teacher, notes
+        if reason:
             notes.append(f"The run of {run.info['teacher']['name']}, the teacher, is gone: it is not shown.")
     return None, notes
 

@@ -19,7 +19,7 @@ import pandas as pd
 from perception_gap.geometry import TokenGeometry
 from perception_gap.intact import open_arrays
 from perception_gap.store import Run, geometry_of
-from reports.sources import BenchModel, BenchRun, Source, labels, teacher_of
+from reports.sources import BenchModel, BenchRun, Source, labels, teacher_or_reason
 from reports.style import TEACHER, look
 
 
@@ -122,7 +122,7 @@ def albums(sources: Sequence[Source]) -> list[Album]:
     A model has one label and one colour in all of them, as in the figures.
     """
     runs = [source for source in sources if isinstance(source, Run)]
-    teachers = {run.path.resolve(): teacher_of(run)[0] for run in runs}
+    teachers = {run.path.resolve(): teacher_or_reason(run)[0] for run in runs}
     where = {teacher.path.resolve() for teacher in teachers.values() if teacher is not None}
     runs = [run for run in runs if run.path.resolve() not in where]
     groups: dict[tuple[Any, ...], list[Run]] = {}

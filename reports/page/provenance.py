@@ -8,7 +8,7 @@ from typing import Any
 
 from perception_gap.store import Run
 from reports.page.albums import Album
-from reports.sources import BenchRun, Matrix, Source, Training, Unfinished, labels, teacher_of
+from reports.sources import BenchRun, Matrix, Source, Training, Unfinished, labels, teacher_or_reason
 
 
 def notices(sources: Sequence[Source], found: Sequence[Album]) -> list[str]:
@@ -19,7 +19,7 @@ def notices(sources: Sequence[Source], found: Sequence[Album]) -> list[str]:
             said.append(f"{source.path}: unfinished, not summarised yet: {', '.join(source.missing)}.")
         if isinstance(source, Training) and not source.finished:
             said.append(f"{source.path}: training has not come to its end, {len(source.log):,} steps are logged.")
-        if isinstance(source, Run) and (gone := teacher_of(source)[1]):
+        if isinstance(source, Run) and (gone := teacher_or_reason(source)[1]):
             said.append(f"{gone}; this page is without it.")
     for album in found:
         for member in album.members:
@@ -49,7 +49,7 @@ def provenance(sources: Sequence[Source]) -> list[dict[str, str]]:
     runs: list[Run] = []
     for source in sources:
         if isinstance(source, Run):
-            teacher = teacher_of(source)[0]
+            teacher = teacher_or_reason(source)[0]
             runs += [run for run in (teacher, source) if run and run.path.resolve() not in map(_resolved, runs)]
         elif isinstance(source, BenchRun):
             about = ", ".join(f"{task} × {n:,}" for task, n in source.info["tasks"].items())

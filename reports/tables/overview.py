@@ -8,7 +8,7 @@ from typing import Any
 
 from perception_gap.errors import UsageError
 from perception_gap.store import Run
-from reports.sources import BenchRun, Matrix, Source, Training, labels, teacher_of
+from reports.sources import BenchRun, Matrix, Source, Training, labels, teacher_or_reason
 from reports.summary import COMPARED_ROWS, ROWS, finding, lookup
 from reports.tables import bench, matrix
 from reports.tables.model import DECIMALS, Cell, Column, Row, Table, estimate, n_in_rows
@@ -61,7 +61,7 @@ def _runs(runs: Sequence[Run]) -> Table:
     opened: dict[str, Run] = {}
     teachers: dict[str, Run | None] = {}
     for run in runs:
-        teachers[str(run.path.resolve())] = teacher = teacher_of(run)[0]
+        teachers[str(run.path.resolve())] = teacher = teacher_or_reason(run)[0]
         for one in (teacher, run) if teacher else (run,):
             opened.setdefault(str(one.path.resolve()), one)
     columns = [Column(key, label, "") for key, label in zip(opened, labels(list(opened.values())), strict=True)]
