@@ -19,11 +19,17 @@ def picture(size: tuple[int, int], seed: int = 0) -> Image.Image:
     return Image.fromarray(noise.repeat(8, axis=0).repeat(8, axis=1)[:height, :width])
 
 
-def stop_mixing(model: torch.nn.Module) -> None:
-    """Zero what attention gives in the vision tower: each patch then depends on its own pixels alone."""
+VISION = ("visual", "vision_tower", "vision_model")
+
+
+def stop_mixing(model: torch.nn.Module, outputs: tuple[str, ...] = (".attn.proj", ".self_attn.out_proj")) -> None:
+    """Zero what attention gives in the vision tower: each patch then depends on its own pixels alone.
+
+    outputs: endings of the names of the modules that give it.
+    """
     stopped = 0
     for name, module in model.named_modules():
-        if name.endswith((".attn.proj", ".self_attn.out_proj")) and ("visual" in name or "vision_tower" in name):
+        if name.endswith(outputs) and any(part in name for part in VISION):
             torch.nn.init.zeros_(module.weight)
             if module.bias is not None:
                 torch.nn.init.zeros_(module.bias)

@@ -117,6 +117,13 @@ class Family:
         """(smallest, largest) area of a resized image in pixels; None where the image size is fixed."""
         return None
 
+    def largest_area(self) -> int:
+        """Pixels (width × height) of the largest picture that this model sees without its being shrunk.
+
+        What `gapcheck compare` takes for a budget: two models see the same picture only if it fits both.
+        """
+        raise NotImplementedError
+
     def geometry(self, inputs: dict[str, Tensor], sizes: Sequence[Sequence[Size]]) -> list[TokenGeometry]:
         """One TokenGeometry per sample; sizes: (height, width) of its original images, in prompt order."""
         result, index = [], 0

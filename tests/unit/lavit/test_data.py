@@ -19,7 +19,7 @@ from perception_gap.families import Encoded
 from perception_gap.geometry import TokenGeometry
 from perception_gap.loading import load
 from perception_gap.sample import Sample
-from tests.models import KINDS
+from tests.models import TRAINED as KINDS
 from tests.proofs import SIZES, picture
 from tests.students import answer_ids, prompts, with_latents
 

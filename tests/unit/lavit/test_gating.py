@@ -20,7 +20,7 @@ from perception_gap.capture import AttentionCapture, find_decoder
 from perception_gap.errors import UnsupportedModelError, UsageError
 from perception_gap.interface import Call
 from perception_gap.loading import load
-from tests.models import KINDS
+from tests.models import TRAINED as KINDS
 from tests.proofs import QUESTIONS, SIZES, picture
 
 # --- γ ---------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from perception_gap.errors import UsageError
 from perception_gap.families import Encoded
 from perception_gap.forward import gaze, generate
 from perception_gap.loading import LoadedModel, load
-from tests.models import KINDS
+from tests.models import TRAINED as KINDS
 from tests.proofs import decoder_inputs
 from tests.students import answer_ids, prompts, with_latents
 

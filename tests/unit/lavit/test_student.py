@@ -21,7 +21,7 @@ from lavit.vision_cache import vision_features
 from perception_gap.capture import find_decoder
 from perception_gap.errors import UsageError
 from perception_gap.loading import load
-from tests.models import KINDS
+from tests.models import TRAINED as KINDS
 from tests.students import WIDTH, Case, case, gradients, total
 
 Checkpoints = Callable[[str], Path]

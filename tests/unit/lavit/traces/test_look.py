@@ -14,7 +14,7 @@ from lavit.traces.look import look, pool
 from perception_gap import forward
 from perception_gap.loading import LoadedModel, load
 from perception_gap.sample import Sample
-from tests.models import KINDS
+from tests.models import TRAINED as KINDS
 
 TEXTS = ("what colour is the small star", "which of the two points is closer to the camera")
 

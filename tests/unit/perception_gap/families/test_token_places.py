@@ -11,7 +11,7 @@ from PIL import Image
 from transformers.models.llava.image_processing_llava import LlavaImageProcessor
 
 from perception_gap.loading import LoadedModel, load
-from tests.models import KINDS
+from tests.models import KINDS, SPECS, Kind
 from tests.proofs import SIZES, decoder_inputs, picture, stop_mixing
 
 # Fractions of the image. Strips that grow from the left and from the top: an edge passes every token, so that a token
@@ -24,9 +24,9 @@ RECTANGLES = (
 )
 
 
-def _unmixed(folder: Path, padded: bool = False) -> LoadedModel:
+def _unmixed(folder: Path, kind: Kind, padded: bool = False) -> LoadedModel:
     loaded = load(folder)
-    stop_mixing(loaded.model)
+    stop_mixing(loaded.model, kind.attention_outputs)
     if padded:
         side = loaded.processor.image_processor.size["shortest_edge"]
         loaded.processor.image_processor = LlavaImageProcessor(
@@ -43,21 +43,19 @@ def _repainted(original: Image.Image, rectangle: tuple[float, ...]) -> tuple[Ima
     return Image.fromarray(pixels), np.array([x0 / width, y0 / height, x1 / width, y1 / height])
 
 
-def _reach(loaded: LoadedModel, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _reach(kind: Kind, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """[N, 2], reach of antialiased bicubic resampling in fractions of the image: 2 pixels of the coarser raster."""
-    vision = loaded.model.config.vision_config
-    token_pixels = vision.patch_size * getattr(vision, "spatial_merge_size", 1)
-    n_base = (vision.image_size // vision.patch_size) ** 2 if loaded.family.name == "llava_next" else 0
     reach = np.zeros((len(boxes), 2))
-    for same_scale in (slice(0, n_base), slice(n_base, None)):
-        if len(boxes[same_scale]):
+    for same_scale in (slice(0, kind.thumbnail), slice(kind.thumbnail, None)):
+        extents = boxes[same_scale, 2:] - boxes[same_scale, :2]
+        if len(extents):
             # The largest of a raster: tokens at the border may be cut by the image's edge.
-            extent = (boxes[same_scale, 2:] - boxes[same_scale, :2]).max(axis=0) * size
-            reach[same_scale] = (2 * np.maximum(1, extent / token_pixels) + 1) / size
+            extent = extents.max(axis=0) * size
+            reach[same_scale] = (2 * np.maximum(1, extent / kind.token_pixels) + 1) / size
     return reach
 
 
-def _check(loaded: LoadedModel, size: tuple[int, int]) -> None:
+def _check(loaded: LoadedModel, kind: Kind, size: tuple[int, int]) -> None:
     original = picture(size)
     painted, regions = zip(*(_repainted(original, rectangle) for rectangle in RECTANGLES), strict=True)
     encoded = loaded.family.encode([[one] for one in (original, *painted)], ["What?"] * (1 + len(painted)))
@@ -66,7 +64,7 @@ def _check(loaded: LoadedModel, size: tuple[int, int]) -> None:
     changes = (tokens[1:] - tokens[:1]).abs().amax(-1).numpy()
     geometry = encoded.geometry[0]
     somewhere = geometry.areas > 0
-    reach = _reach(loaded, geometry.boxes, size)
+    reach = _reach(kind, geometry.boxes, size)
     n_inside = n_far = 0
     for region, changed in zip(regions, changes, strict=True):
         inside = somewhere & (geometry.overlap([region]) > 1 - 1e-9)
@@ -79,13 +77,14 @@ def _check(loaded: LoadedModel, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("kind", [*KINDS, "llava padded"])
 def test_tokens_inside_a_repainted_rectangle_change_and_far_ones_do_not(tiny_checkpoint, kind):
-    loaded = _unmixed(tiny_checkpoint(kind.split()[0]), padded="padded" in kind)
+    name = kind.split()[0]
+    loaded = _unmixed(tiny_checkpoint(name), SPECS[name], padded="padded" in kind)
     for size in SIZES.values():
-        _check(loaded, size)
+        _check(loaded, SPECS[name], size)
 
 
 def test_each_token_of_a_second_image_carries_its_number_and_place(tiny_checkpoint):
-    loaded = _unmixed(tiny_checkpoint("llava_next"))
+    loaded = _unmixed(tiny_checkpoint("llava_next"), SPECS["llava_next"])
     first, second = picture(SIZES["landscape"]), picture(SIZES["portrait"], seed=1)
     encoded = loaded.family.encode([[first, second]], ["What?"])
     alone = [loaded.family.encode([[one]], ["What?"]).geometry[0] for one in (first, second)]
@@ -99,7 +98,7 @@ def test_each_token_of_a_second_image_carries_its_number_and_place(tiny_checkpoi
     np.testing.assert_array_equal(changed, (geometry.image == 1) & (geometry.areas > 0))
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k != "llava"])
+@pytest.mark.parametrize("kind", [name for name, kind in SPECS.items() if not kind.crops])
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 def test_tokens_cover_the_whole_image_where_nothing_is_cropped(tiny_checkpoint, kind, size):
     geometry = load(tiny_checkpoint(kind)).family.encode([[picture(size)]], ["What?"]).geometry[0]
@@ -118,7 +117,7 @@ def test_llava_covers_the_centre_that_it_crops_and_nothing_else(tiny_checkpoint)
 
 
 def test_llava_that_pads_gives_tokens_of_pure_padding_no_place(tiny_checkpoint):
-    family = _unmixed(tiny_checkpoint("llava"), padded=True).family
+    family = _unmixed(tiny_checkpoint("llava"), SPECS["llava"], padded=True).family
     # 240 × 80 in a square of 240: the image takes the third from 80 to 160, that is token rows 2 and 3 of 6.
     geometry = family.encode([[picture((240, 80))]], ["What?"]).geometry[0]
     assert (geometry.areas.reshape(6, 6) > 0).all(1).tolist() == [False, False, True, True, False, False]

@@ -1,0 +1,28 @@
+"""Tiny random checkpoints of the real classes, with their real processors and chat templates; nothing is downloaded.
+
+One module a family, each with its `KINDS`: name → Kind.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from tests.models import llava, qwen
+from tests.models.common import Kind, llama_tokenizer
+
+__all__ = ["KINDS", "SPECS", "TRAINED", "Kind", "checkpoint", "llama_tokenizer"]
+
+SPECS: dict[str, Kind] = {**qwen.KINDS, **llava.KINDS}
+KINDS = tuple(SPECS)
+TRAINED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava", "llava_next")  # kinds on which the training module is proven
+
+
+def checkpoint(kind: str, folder: Path) -> Path:
+    """Build and save the checkpoint of one kind of `KINDS` into `folder`; the same weights every time."""
+    torch.manual_seed(0)
+    model, processor = SPECS[kind].build()
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder

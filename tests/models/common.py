@@ -1,0 +1,68 @@
+"""What the tiny checkpoints share: tokenizers, the text decoder's size, and what a proof must know of each kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import LlamaTokenizer
+
+SENTENCES = (
+    "what colour is the small star above the large circle",
+    "the small star is red and the big square is green",
+    "which of the two marked points is closer to the camera",
+    "where does the triangle lie, left or right of the blue ring?",
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One tiny checkpoint: what builds it, and what the proofs of tests/unit/perception_gap/families must know of it.
+
+    build: () → (model, processor), of the real classes, with random weights; called after `torch.manual_seed`.
+    token_pixels: pixels (one side) of the processor's raster that one token spans.
+    thumbnail: so many of the FIRST tokens (negative: of the LAST ones) see the picture on a coarser raster than the rest.
+    crops: the processor really cuts something off the picture, so not every pixel has a token.
+    attention_outputs: endings of the names of the vision tower's modules whose output mixes patches; a proof zeroes
+        them, so that a token depends on its own pixels alone.
+    """
+
+    build: Callable[[], tuple[Any, Any]]
+    token_pixels: int
+    thumbnail: int = 0
+    crops: bool = False
+    attention_outputs: tuple[str, ...] = (".attn.proj", ".self_attn.out_proj")
+
+
+def text_config(vocab_size: int, **more) -> dict:
+    """Keywords of a small text decoder: 3 layers, 4 heads over 2 key heads, width 32."""
+    # Wide initial weights: attention must be far from uniform for a comparison of maps to mean anything.
+    return {
+        "vocab_size": vocab_size, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096,
+        "initializer_range": 0.3, **more,
+    }  # fmt: skip
+
+
+def llama_tokenizer() -> LlamaTokenizer:
+    """SentencePiece-like: word starts are ▁, unknown characters fall back to bytes."""
+    trained = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    trained.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=420,
+        special_tokens=["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))],
+        initial_alphabet=list("▁abcdefghijklmnopqrstuvwxyz?,.:"),
+        show_progress=False,
+    )
+    trained.train_from_iterator(SENTENCES, trainer)
+    model = json.loads(trained.to_str())["model"]
+    return LlamaTokenizer(
+        vocab=model["vocab"],
+        merges=[tuple(pair) for pair in model["merges"]],
+        pad_token="<pad>",
+        extra_special_tokens=["<image>"],
+        model_max_length=4096,
+    )
