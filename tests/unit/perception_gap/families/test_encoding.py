@@ -130,15 +130,17 @@ def test_answers_are_appended_and_predicted_by_the_position_before(tiny_checkpoi
         encoded.with_answers([[1]], pad_id=0)
 
 
-def test_the_predicting_row_is_the_one_whose_logits_choose_the_token(tiny_checkpoint):
-    loaded = load(tiny_checkpoint("qwen2_5_vl"))
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_predicting_row_is_the_one_whose_logits_choose_the_token(tiny_checkpoint, kind):
+    """What is read teacher-forced is what generation did: also where masks or positions differ between the two."""
+    loaded = load(tiny_checkpoint(kind))
     encoded = loaded.family.encode([[picture((64, 64))], [picture((96, 64))]], list(QUESTIONS))
     with torch.no_grad():
         generated = loaded.model.generate(**encoded.inputs, max_new_tokens=4, min_new_tokens=4, do_sample=False)
         answers = generated[:, encoded.image.shape[1] :].tolist()
         whole, own = encoded.with_answers(answers, pad_id=0)
         logits = loaded.model(**whole.inputs).logits
-    logits[..., loaded.model.config.text_config.eos_token_id] = -torch.inf  # min_new_tokens forbids it
+    logits[..., loaded.model.generation_config.eos_token_id] = -torch.inf  # min_new_tokens forbids it
     assert logits[predicting(own)].argmax(-1).tolist() == [token for answer in answers for token in answer]
 
 
