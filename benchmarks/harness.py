@@ -30,6 +30,7 @@ from benchmarks.suites.questions import Question
 from perception_gap.analysis import versions
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json
+from perception_gap.folders import claim, named
 
 SCHEMA_VERSION = 1
 # What OUT may hold before its bench.json: drawn scenes, and what a full disk or a kill left of bench.json itself.
@@ -214,13 +215,7 @@ def _keep_pictures(folder: Path, name: str, images: Sequence[Any]) -> tuple[str,
 
 def _claim(out: Path) -> None:
     """UsageError for a folder that holds something else, or cannot be written."""
-    try:
-        foreign = sorted(p.name for p in out.iterdir() if not _BEFORE.fullmatch(p.name)) if out.is_dir() else []
-        if foreign and not (out / "bench.json").is_file():
-            raise UsageError(f"--out {out}: holds other files ({foreign[0]}); choose a new folder")
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be written ({error.strerror}); choose another folder") from None
+    claim(out, "bench.json", lambda name: bool(_BEFORE.fullmatch(name)))
     try:
         made = json.loads((out / "bench.json").read_text()) if (out / "bench.json").is_file() else {}
         version = made.get("schema_version", SCHEMA_VERSION)
@@ -231,18 +226,11 @@ def _claim(out: Path) -> None:
 
 
 def _folders(request: Request) -> dict[str, Path]:
-    """One folder a model, named after it (the end of a long name); the latents' treatment is part of the name."""
-    found: dict[str, Path] = {}
-    taken = set(_TAKEN)
-    for name in request.models:
-        # A name of dots alone is the folder itself or the one above.
-        slug = re.sub(r"[^A-Za-z0-9._]+", "-", name)[-120:].strip("-.") or "model"
-        if request.asked.latents != "force" and models.has_latents(name, request.asked):
-            slug += f"-{request.asked.latents}"
-        free = next(one for one in (slug, *(f"{slug}-{i}" for i in range(1, len(taken) + 2))) if one not in taken)
-        taken.add(free)
-        found[name] = request.out / free
-    return found
+    """One folder a model, named after it; the latents' treatment is part of the name."""
+    mode = request.asked.latents
+    treated = [n for n in request.models if mode != "force" and models.has_latents(n, request.asked)]
+    found = named([f"{n}-{mode}" if n in treated else n for n in request.models], _TAKEN)
+    return {name: request.out / folder for name, folder in zip(request.models, found, strict=True)}
 
 
 def _baseline(request: Request) -> str:

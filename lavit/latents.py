@@ -128,7 +128,7 @@ class LatentTokens:
     @contextmanager
     def reading(self, model: Any, encoded: Encoded) -> Iterator[None]:
         """In force while the model reads the extended prompts `encoded`, alone or followed by an answer."""
-        from lavit.gating import Gate
+        from perception_gap.gating import Gate
 
         with ExitStack() as stack:
             if self.count and self.spec.kind == "continuous":

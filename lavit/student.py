@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from lavit import losses
-from lavit.gating import Gate
 from lavit.heads import ProjectionHead
 from lavit.latents import LatentSpec, injected, latent_inputs, token_ids
 from perception_gap.capture import AttentionCapture, choose_layers, find_decoder
 from perception_gap.errors import UsageError
 from perception_gap.families.encoded import Encoded, predicting
+from perception_gap.gating import Gate
 
 SUPERVISED = ("last", "all")
 

@@ -22,12 +22,14 @@ import torch
 from tqdm import tqdm
 
 import perception_gap
-from perception_gap import forward
+from perception_gap import forward, per_layer
 from perception_gap.capture import choose_layers, find_decoder
 from perception_gap.categories import tagger_name
-from perception_gap.datasets import Dataset, check_boxes, open_image
+from perception_gap.datasets import Dataset, check_boxes, open_image, shrink
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json
+from perception_gap.knockout import Knockout
+from perception_gap.knockout.measure import measure as knocked_out
 from perception_gap.loading import LoadedModel
 from perception_gap.sample import Sample, prompt_text
 from perception_gap.scoring import score
@@ -40,17 +42,23 @@ class Settings:
     """What decides a row, beside the model, the sample and the teacher's text.
 
     text: which text the shared capture reads: "own" (none: the model's own answer only), "teacher" or "reference".
+    most_pixels: a larger picture is shrunk to so many pixels before the model's own processor sees it (`shrink`).
     latents: what becomes of the latent tokens of a model that has them: "force", "none", "mask", "template" or
         "blind" (see `lavit.latents`).
+    per_layer: whether every layer and head is measured apart (see `per_layer`).
+    knockout: what is asked of it, None for none (see `knockout`).
     """
 
     rows: str = "answer"
     layers: str = "all"
     text: str = "own"
     max_new_tokens: int = 32
+    most_pixels: int | None = None
     instruction: str = ""
     system: str | None = None
     latents: str = "force"
+    per_layer: bool = False
+    knockout: Knockout | None = None
     load: dict[str, Any] = field(default_factory=dict)
 
 
@@ -81,11 +89,15 @@ def image_hash(sample: Sample) -> str:
     return digest.hexdigest()
 
 
-def row_key(job: Job, loaded: LoadedModel, sample: Sample, images: str, shared: str | None) -> str:
-    """Hash of everything that decides a row; two runs share a row only if all of it is equal."""
+def row_key(job: Job, facts: dict, sample: Sample, images: str, shared: str | None) -> str:
+    """Hash of everything that decides a row; two runs share a row only if all of it is equal. facts: `model_facts`."""
     content = asdict(sample) | {"images": [*stored_paths(job.out, sample), images]}
-    machine = [str(loaded.model.dtype), loaded.device.type, versions()]  # "auto" is another dtype on another machine
-    decided = [SCHEMA_VERSION, content, loaded.revision, machine, asdict(job.settings), shared]
+    # "auto" is another dtype on another machine.
+    machine = [facts["dtype"], facts["device"].split(":")[0], versions()]
+    decided = [SCHEMA_VERSION, content, facts["revision"], machine, asdict(job.settings), shared]
+    if job.settings.per_layer:  # its divergences are measured with the row, unlike those of whole maps
+        against = per_layer.reference(job.teacher, job.settings.text, sample, images)
+        decided += [job.raster, against and hashlib.sha256(against.map.tobytes()).hexdigest()]
     return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
@@ -102,7 +114,10 @@ def versions() -> dict[str, str]:
 def run(job: Job, loaded: LoadedModel, *, progress: bool = True) -> Run:
     """Answer, score and capture every sample that the folder does not hold yet, then merge and summarise."""
     forward.check_rows(job.settings.rows, loaded.latents is not None and loaded.latents.count > 0)
-    choose_layers(job.settings.layers, find_decoder(loaded.model))  # said before the folder is touched
+    for asked in (job.settings, job.settings.knockout):  # said before the folder is touched
+        choose_layers(asked.layers if asked else "all", find_decoder(loaded.model))
+    if loaded.family.assumed and progress:
+        tqdm.write(f"{loaded.name}: {loaded.family.assumed}")
     parts = Parts(job.out, fresh=job.fresh)
     hashes = [image_hash(s) for s in job.dataset.samples]
     shared = [shared_text(job, s, h) for s, h in zip(job.dataset.samples, hashes, strict=True)]
@@ -113,8 +128,8 @@ def run(job: Job, loaded: LoadedModel, *, progress: bool = True) -> Run:
             f"teacher run {job.teacher.path}: none of these {len(shared)} samples is in it (same id, question, image); "
             "analyze the teacher on the same --data, or name its model instead"
         )
-    keys = [row_key(job, loaded, s, h, t) for s, h, t in zip(job.dataset.samples, hashes, shared, strict=True)]
     info = describe(job, loaded)
+    keys = [row_key(job, info["model"], s, h, t) for s, h, t in zip(job.dataset.samples, hashes, shared, strict=True)]
     done = set(parts.done())
     (job.out / "summary.json").unlink(missing_ok=True)  # an unfinished run must not show an older summary
     shutil.rmtree(job.out / "figures", ignore_errors=True)
@@ -158,6 +173,7 @@ def model_facts(loaded: LoadedModel) -> dict:
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
         "device": str(loaded.device),
         "parameters": loaded.model.num_parameters(),
+        "assumed": loaded.family.assumed,
     }
 
 
@@ -173,6 +189,7 @@ def describe(job: Job, loaded: LoadedModel) -> dict:
         "command": job.command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": model_facts(loaded),
+        "layers": choose_layers(job.settings.layers, find_decoder(loaded.model)),
         "teacher": teacher,
         "settings": asdict(job.settings) | {"batch_size": job.batch_size, "seed": job.seed},
         "data": {"spec": job.dataset.spec, "hash": job.dataset.hash, "n": len(job.dataset.samples)},
@@ -197,7 +214,7 @@ def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[d
             rows[key] |= {"heights": [h for h, _ in sizes], "widths": [w for _, w in sizes]}
             check_boxes(sample, sizes)
             verdict(sample.answer, sample)  # a reference that names no option is said here
-            ready.append((item, pictures))
+            ready.append((item, [shrink(picture, job.settings.most_pixels) for picture in pictures]))
         except GapcheckError as error:
             rows[key] |= {"status": "failed", "error": str(error)}
         except MemoryError as error:
@@ -208,6 +225,8 @@ def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[d
             continue
         for (item, _), (fields, found) in zip(group, outcome, strict=True):
             rows[item[3]] |= fields
+            against = per_layer.reference(job.teacher, job.settings.text, *item[:2])
+            found = per_layer.measured(rows[item[3]], found, against, job.raster)
             arrays |= {f"{item[3]}/{kind}": a for kind, a in found.items()}
     return list(rows.values()), arrays
 
@@ -252,14 +271,17 @@ def forwards(loaded: LoadedModel, job: Job, ready: list) -> list[tuple[dict, dic
     encoded = forward.encode(loaded, [pictures for _, pictures in ready], prompts, settings.system)
     answers = forward.generate(loaded, encoded, settings.max_new_tokens)
     asked = settings.rows == "question"
-    own = forward.gaze(loaded, encoded, None if asked else answers, settings.layers, settings.rows)
+    own = forward.gaze(
+        loaded, encoded, None if asked else answers, settings.layers, settings.rows,
+        sinks=True, per_head=settings.per_layer,
+    )  # fmt: skip
     texts = [item[2] for item, _ in ready]
     shared: list[forward.Gaze | None] = [None] * len(ready)
     if asked:
         shared = [own[b] if t is not None else None for b, t in enumerate(texts)]
     elif any(t is not None for t in texts):
         ids = [forward.encode_text(loaded, t or "") for t in texts]
-        read = forward.gaze(loaded, encoded, ids, settings.layers, settings.rows)
+        read = forward.gaze(loaded, encoded, ids, settings.layers, settings.rows, per_head=settings.per_layer)
         shared = [read[b] if t is not None else None for b, t in enumerate(texts)]
     decode = loaded.processor.tokenizer.decode
     seconds = (time.perf_counter() - began) / len(ready)
@@ -267,6 +289,11 @@ def forwards(loaded: LoadedModel, job: Job, ready: list) -> list[tuple[dict, dic
     for b, sample in enumerate(samples):
         answer = decode(answers[b], skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
         results.append(result(sample, answer, encoded.geometry[b], own[b], shared[b], seconds))
+    if settings.knockout is not None:
+        maps = [gaze.map for gaze in own]
+        cuts = knocked_out(loaded, settings, samples, encoded, answers, maps, verdict)
+        for (fields, arrays), cut in zip(results, cuts, strict=True):
+            fields["knockout_answers"], arrays["knockout"] = cut.answers, cut.values
     return results
 
 
@@ -289,6 +316,10 @@ def result(sample, answer, geometry, own, shared, seconds) -> tuple[dict, dict[s
         arrays |= {"shared": shared.map, "shared_words": shared.word_maps}
     if len(own.latent_maps):
         arrays["latents"] = own.latent_maps  # they precede the text, so they are the same for both
+    if own.sinks is not None:
+        arrays["sinks"] = own.sinks.astype(np.uint8)
+    if own.heads is not None:
+        arrays |= {"own_heads": own.heads} | ({"shared_heads": shared.heads} if shared else {})
     return fields, arrays
 
 

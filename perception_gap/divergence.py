@@ -9,11 +9,25 @@ from __future__ import annotations
 import numpy as np
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.metrics import aligned_cosine_distance, js_divergence, kl_divergence, top_k_overlap
+from perception_gap.metrics import (
+    aligned_cosine_distance,
+    coarsened,
+    correlation_coefficient,
+    earth_movers_distance,
+    js_divergence,
+    kl_divergence,
+    similarity,
+    top_k_overlap,
+)
 from perception_gap.store import Run, answered, geometry_of
 
 NOTHING = float("nan")
-MEASURES = {"kl": kl_divergence, "js": js_divergence, "top_k": top_k_overlap}
+MEASURES = {
+    "kl": kl_divergence, "js": js_divergence, "top_k": top_k_overlap, "cc": correlation_coefficient,
+    "similarity": similarity,
+}  # fmt: skip
+# What is measured of one map against the teacher's; "emd" of whole samples only, which its cost allows.
+OF_SAMPLES = ("kl", "js", "top_k_overlap", "cc", "similarity", "emd")
 
 
 class Comparison:
@@ -49,7 +63,7 @@ class Comparison:
     def divergences(
         self, sample_id: str, mine: np.ndarray, theirs: np.ndarray | None, other: np.ndarray | None
     ) -> dict:
-        """kl, js, top_k_overlap (nats, nats, fraction) and their floors; NaN where a map is missing."""
+        """kl, js, top_k_overlap, cc, similarity and their floors (`top_k_floor`); NaN where a map is missing."""
         frame = self.frame(sample_id)
         student = self.on_frame(mine, geometry_of(self.rows[sample_id]), frame)
         found = {}
@@ -67,13 +81,42 @@ class Comparison:
         return found
 
     def sample(self, sample_id: str, mine: np.ndarray) -> dict:
+        """OF_SAMPLES and their floors of the student's raw map [N] of one sample."""
         partner = self.partner.get(sample_id)
-        return self.divergences(
-            sample_id,
-            mine,
-            self.teacher.map(sample_id, self.kind),
-            self.teacher.map(partner, self.kind) if partner else None,
-        )
+        theirs = self.teacher.map(sample_id, self.kind)
+        other = self.teacher.map(partner, self.kind) if partner else None
+        return self.divergences(sample_id, mine, theirs, other) | {
+            "emd": self.transport(sample_id, mine, sample_id, theirs),
+            "emd_floor": NOTHING if partner is None else self.transport(sample_id, mine, partner, other),
+        }
+
+    def transport(self, sample_id: str, mine: np.ndarray, source: str, values: np.ndarray | None) -> float:
+        """Earth mover's distance of the student's map of a sample from the teacher's `values` of sample `source`.
+
+        On the frame, summed into at most 16 × 16 cells where it is finer; on the raster where the frame is no grid.
+        NaN for several pictures in a prompt: no distance leads from one picture to another.
+        """
+        student, teacher = geometry_of(self.rows[sample_id]), self.teacher.geometry(source)
+        frame = self.frame(sample_id) or self.raster
+        if values is None or max(student.n_images, teacher.n_images) > 1 or not np.isfinite(values).all():
+            return NOTHING
+        maps = self.on_frame(mine, student, frame), self.on_frame(values, teacher, frame)
+        (first, shape), (second, _) = (coarsened(one, frame) for one in maps[::-1])
+        return earth_movers_distance(first, second, shape)
+
+    def without_sinks(self, sample_id: str, mine: np.ndarray) -> dict:
+        """OF_SAMPLES of a map whose sinks are 0 already, from the teacher's without the teacher's own sinks.
+
+        NaN where the teacher's sinks are unknown.
+        """
+        theirs, sinks = self.teacher.map(sample_id, self.kind), self.teacher.sinks(sample_id)
+        if theirs is None or sinks is None:
+            return dict.fromkeys(OF_SAMPLES, NOTHING)
+        kept = np.where(sinks, 0, theirs)
+        found = self.divergences(sample_id, mine, kept, None)
+        return {name: found[name] for name in OF_SAMPLES[:-1]} | {
+            "emd": self.transport(sample_id, mine, sample_id, kept)
+        }
 
     def words(self, sample_id: str, mine: np.ndarray) -> list[dict]:
         """One dict a word of the shared text; a word's floor is the partner's word of the same category."""

@@ -74,7 +74,9 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 class ArrayFile:
     """A safetensors file written array by array, so that a run's maps never lie in memory together."""
 
-    _DTYPES: ClassVar[dict[str, str]] = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64"}
+    _DTYPES: ClassVar[dict[str, str]] = {
+        "float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "uint8": "U8",
+    }  # fmt: skip
 
     def __init__(self, path: Path) -> None:
         self.path, self._aside = path, path.with_name(f"{path.name}.{os.getpid()}.tmp")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,8 @@ from perception_gap.categories import Word, token_spans, tokens_of_words, words
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.families.encoded import Encoded, predicting
 from perception_gap.loading import LoadedModel
+from perception_gap.per_layer import HeadCapture
+from perception_gap.sinks import SinkFinder
 
 _UNDEFINED = "the model produced NaN or infinite values; load it with --dtype float32 or bfloat16, or fetch it again"
 ROWS = ("answer", "question", "latent", "response")
@@ -34,6 +37,8 @@ class Gaze:
     at the positions of the rows.
     mass: mean share of a text token's attention that goes to the image at all, 0..1.
     latent_maps: float32 [K, N], the raw rows of the latent tokens before the text (K = 0 without them).
+    sinks: bool [N], the image tokens that are attention sinks; None where undefined or not asked for (see `sinks`).
+    heads: float32 [L, H, N], as `map` with layers and heads apart; None where not asked for.
     """
 
     text: str
@@ -43,6 +48,8 @@ class Gaze:
     hidden: np.ndarray
     mass: float
     latent_maps: np.ndarray
+    sinks: np.ndarray | None = None
+    heads: np.ndarray | None = None
 
 
 def check_rows(rows: str, latents: bool = True) -> None:
@@ -127,13 +134,15 @@ def encode_text(loaded: LoadedModel, text: str) -> list[int]:
 
 @torch.inference_mode()
 def gaze(
-    loaded: LoadedModel, encoded: Encoded, answers: list[list[int]] | None, layers: str, rows: str = "answer"
-) -> list[Gaze]:
+    loaded: LoadedModel, encoded: Encoded, answers: list[list[int]] | None, layers: str, rows: str = "answer",
+    *, sinks: bool = False, per_head: bool = False,
+) -> list[Gaze]:  # fmt: skip
     """One capture of a batch: of the answers' tokens (each by the query that predicts it), or of the questions'.
 
     answers None: the rows are those of the question's own tokens, which nothing predicts.
     rows: what the map averages, where there are answers: "answer", "latent" or "response" (both); words are always
     the answer's.
+    sinks, per_head: whether to find the sinks, and to keep the layers and heads of the map apart, in the same forward.
     """
     if answers is None:
         whole, text = encoded, encoded.question
@@ -143,18 +152,28 @@ def gaze(
         text, ids = predicting(answer), answers
     latent = torch.zeros_like(text) if whole.latent is None else whole.latent
     queries = text | latent
+    mapped = text if answers is None else {"answer": text, "latent": latent, "response": queries}[rows]
     capture = AttentionCapture(loaded.model, queries, whole.image, layers)
-    with loaded.reading(encoded), capture:
+    heads = HeadCapture(loaded.model, mapped, whole.image, layers) if per_head else None
+    visible = whole.inputs["attention_mask"].bool()
+    finder = SinkFinder(loaded.model, visible, whole.image, layers) if sinks else None
+    with loaded.reading(encoded), ExitStack() as watching:
+        for watcher in (capture, heads, finder):
+            if watcher is not None:
+                watching.enter_context(watcher)
         # The base model: no vocabulary-sized logits for positions whose attention is all we want.
         output = loaded.model.base_model(**whole.inputs, use_cache=False)
     tokenizer, states = loaded.processor.tokenizer, output.last_hidden_state
     found = []
     for b, (tokens, attention) in enumerate(zip(ids, capture.attention, strict=True)):
-        chosen = {"answer": text, "latent": latent, "response": queries}["answer" if answers is None else rows][b]
-        of_text, of_latents, of_map = (mask[queries[b]].cpu().numpy() for mask in (text[b], latent[b], chosen))
+        of_text, of_latents, of_map = (mask[b][queries[b]].cpu().numpy() for mask in (text, latent, mapped))
         raw = _finite(attention)
         hidden = _finite(states[b][text[b].to(states.device)])
         found.append(_gaze(tokenizer, tokens, raw[of_text], raw[of_map], raw[of_latents], hidden))
+    if finder is not None:
+        found = [replace(one, sinks=mask) for one, mask in zip(found, finder.sinks, strict=True)]
+    if heads is not None:
+        found = [replace(one, heads=maps) for one, maps in zip(found, heads.heads, strict=True)]
     return found
 
 

@@ -110,7 +110,7 @@ def load(
     name = os.fspath(name_or_path)
     if quantization not in (None, "4bit", "8bit"):
         raise UsageError(f'quantization {quantization!r}: expected "4bit", "8bit" or none')
-    wanted = _device(device)
+    wanted = choose_device(device)
     found = _locate(name, revision)
     config = _config(found, name, trust_remote_code)
     check_supported(config)
@@ -119,7 +119,7 @@ def load(
     if min_pixels is not None or max_pixels is not None:
         family.set_pixel_limits(min_pixels, max_pixels)
     options: dict[str, Any] = {
-        "dtype": _dtype(dtype, _on_cpu(wanted, device_map)), "attn_implementation": attn,
+        "dtype": _dtype(dtype, _on_cpu(wanted, device_map)), "attn_implementation": _attention(config, attn),
         "trust_remote_code": trust_remote_code, **found.options,
     }  # fmt: skip
     if quantization is not None:
@@ -141,9 +141,7 @@ def load(
     if device_map is None:
         model.to(wanted)
     commit = getattr(model.config, "_commit_hash", None)
-    return LoadedModel(
-        model.eval(), processor, family, name, commit or found.commit or _folder_hash(Path(found.source))
-    )
+    return LoadedModel(model.eval(), processor, family, name, commit or _revision(found))
 
 
 def check(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Family:
@@ -152,6 +150,16 @@ def check(name: str, revision: str | None = None, trust_remote_code: bool = Fals
     config = _config(found, name, trust_remote_code)
     check_supported(config)
     return family_for(config, _processor(found, name, trust_remote_code, config))
+
+
+def revision_of(name: str, revision: str | None = None) -> str | None:
+    """The `revision` that `load` would give this model, without reading it; None where that is not known (offline)."""
+    found = _locate(name, revision)
+    return _revision(found) if found.commit or os.path.isdir(found.source) else None
+
+
+def _revision(found: _Found) -> str:
+    return found.commit or _folder_hash(Path(found.source))
 
 
 def find_file(name: str, filename: str, revision: str | None = None) -> Path | None:
@@ -234,7 +242,8 @@ def _processor(found: _Found, name: str, trust_remote_code: bool, config: Any) -
     if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
         raise UsageError(_no_processor(name))
     # Without tokenizer files transformers makes a tokenizer of nothing but special tokens.
-    if config.image_token_id >= len(processor.tokenizer):
+    image_token = getattr(config, "image_token_id", None)
+    if isinstance(image_token, int) and image_token >= len(processor.tokenizer):
         raise UsageError(_no_processor(name) + f" (its tokenizer has only {len(processor.tokenizer)} tokens)")
     return processor
 
@@ -246,7 +255,8 @@ def _no_processor(name: str) -> str:
     )
 
 
-def _device(device: str) -> torch.device:
+def choose_device(device: str) -> torch.device:
+    """ "auto" is cuda, else mps, else cpu. UsageError for one that is unknown or not here."""
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -284,6 +294,12 @@ def _dtype(dtype: str | torch.dtype, on_cpu: bool) -> str | torch.dtype:
     if dtype not in _DTYPES:
         raise UsageError(f"dtype {dtype!r}: expected auto, {', '.join(_DTYPES)}")
     return _DTYPES[dtype]
+
+
+def _attention(config: Any, attn: str) -> str | dict[str, str]:
+    """What transformers takes for `attn`: its Gemma 2 (PaliGemma 2's text model) has no sdpa, for its softcap."""
+    text = getattr(config, "text_config", None)
+    return {"": attn, "text_config": "eager"} if getattr(text, "model_type", None) == "gemma2" else attn
 
 
 def _quantization(bits: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 import resource
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from perception_gap import analysis
 from perception_gap.analysis import Job, Settings
 from perception_gap.datasets import Dataset, open_data
 from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.folders import slug
 from perception_gap.loading import LoadedModel, check, load
 from perception_gap.store import Run
 
@@ -41,11 +41,7 @@ class Request:
     def folder(self) -> Path:
         """--out, or runs/MODEL[-vs-TEACHER]-DATA."""
         names = [self.model, *(["vs", self.teacher] if self.teacher else []), self.data]
-        return self.out or Path("runs") / "-".join(_slug(name) for name in names)
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._]+", "-", Path(name).name if Path(name).exists() else name).strip("-")
+        return self.out or Path("runs") / "-".join(slug(Path(n).name if Path(n).exists() else n) for n in names)
 
 
 Opener = Callable[[str, Settings], LoadedModel]
@@ -100,27 +96,33 @@ def teacher_run(
         request.settings,
         text="reference" if request.settings.text == "reference" else "own",
         rows="question" if request.settings.rows == "question" else "answer",
+        knockout=None,  # the student's alone as well
     )
     if (Path(request.teacher) / "run.json").exists():
-        if Path(request.teacher).resolve() == out.resolve():
-            raise UsageError(f"--out {out}: is the teacher's own run; choose another folder")
-        run = Run.open(request.teacher)
-        limits = ("min_pixels", "max_pixels")
-        for name in ("text", "rows", "layers", "instruction", "system", *limits):
-            kept = run.info.get("settings", {})
-            stored = (kept.get("load", {}) if name in limits else kept).get(name)
-            wanted = asked.load.get(name) if name in limits else getattr(asked, name)
-            if stored != wanted:
-                raise UsageError(
-                    f"teacher run {run.path}: made with {name} {stored!r}, not {wanted!r}; use the same for both"
-                )
-        return run
+        return stored_teacher(request.teacher, asked, out)
     check(request.model, asked.load.get("revision"), asked.load.get("trust_remote_code", False))
     # A revision belongs to one repository; everything else is the same for both models.
     asked = replace(asked, load={k: v for k, v in asked.load.items() if k != "revision"})
     job = _job(request, request.teacher, dataset, out / "teacher", asked, None)
     say(f"teacher {request.teacher}: first, into {job.out}")
     return run_job(job, opener, progress=progress)
+
+
+def stored_teacher(path: str, asked: Settings, out: Path) -> Run:
+    """The finished run in `path`. UsageError unless it was made as `asked`, and for the folder `out` itself."""
+    if Path(path).resolve() == out.resolve():
+        raise UsageError(f"--out {out}: is the teacher's own run; choose another folder")
+    run = Run.open(path)
+    limits = ("min_pixels", "max_pixels")
+    for name in ("text", "rows", "layers", "instruction", "system", *limits):
+        kept = run.info.get("settings", {})
+        stored = (kept.get("load", {}) if name in limits else kept).get(name)
+        wanted = asked.load.get(name) if name in limits else getattr(asked, name)
+        if stored != wanted:
+            raise UsageError(
+                f"teacher run {run.path}: made with {name} {stored!r}, not {wanted!r}; use the same for both"
+            )
+    return run
 
 
 def estimate(request: Request, *, opener: Opener = open_plain) -> dict[str, dict[str, Any]]:
@@ -139,7 +141,10 @@ def _estimate_one(request: Request, dataset: Dataset, model: str, out: Path, ope
     loaded = opener(model, request.settings)
     # A student is also read on a second text; the reference stands in for the teacher's answer.
     second = request.settings.text == "reference" or (request.teacher is not None and model == request.model)
-    job = _job(request, model, dataset, out, replace(request.settings, text="reference" if second else "own"), None)
+    settings = replace(request.settings, text="reference" if second else "own")
+    if model != request.model:
+        settings = replace(settings, knockout=None)
+    job = _job(request, model, dataset, out, settings, None)
     before = _peak_bytes()
     batch = [
         (s, analysis.image_hash(s), s.answer if second else None, s.id) for s in dataset.samples[: request.batch_size]

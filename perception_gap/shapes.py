@@ -20,23 +20,37 @@ RUN: Shape = {
     "model": {"name": str, "revision": _TEXT},
     "settings": {
         "text": str, "seed": int, "latents?": str, "rows?": _TEXT, "layers?": _TEXT, "instruction?": _TEXT,
-        "system?": _TEXT,
+        "system?": _TEXT, "knockout?": ({"layers": str, "k": int, "seed": int}, None),
     },
     "data": {"spec": str, "hash": str, "n": int},
     "teacher": ({"name": str, "path": str, "revision": _TEXT}, None),
     "versions": {},
-    "command?": _TEXT, "created?": _TEXT,
+    "command?": _TEXT, "created?": _TEXT, "layers?": list,
 }  # fmt: skip
 _OF_WORDS = _estimates("all", "functional", "object", "attribute", "floor")
 _FLOORS = {f"{name}_floor?": ESTIMATE for name in ("functional", "object", "attribute")}
 _OF_MAPS = _OF_WORDS | _FLOORS | _estimates("sample", "sample_floor") | {"floor_minus_sample?": ESTIMATE}
+_CHANGES = _estimates("change", "right", "wrong") | {"n_undefined": int}
+_CUT = _CHANGES | _estimates("change_per_token", "changed", "n_cut", "mass_cut") | {
+    "accuracy": _estimates("base", "cut", "difference")
+}  # fmt: skip
+_CUTS = dict.fromkeys(("inside", "outside_number", "outside_mass", "top_k", "image"), _CUT)
+_MATCHED = dict.fromkeys(("inside_minus_outside_number", "inside_minus_outside_mass"), _CHANGES)
+_ROWS = ("answer", "question", "text")
 SUMMARY: Shape = {
+    "knockout?": dict.fromkeys(_ROWS, _CUTS) | {
+        "layers": str, "k": int, "picture": {"redrawn": _CUT}, "contrasts": dict.fromkeys(_ROWS, _MATCHED),
+    },
     "model": str, "teacher": _TEXT, "n_samples": int, "n_failed": int,
     "accuracy": ESTIMATE, "accuracy_by_task": {"*": ESTIMATE | {"chance?": _NUMBER}},
     "focus_score": ESTIMATE | _estimates("correct_mean", "incorrect_mean", "difference", "auroc", "chance", "lift"),
     "pointing_game": ESTIMATE, "text_image_mass": ESTIMATE,
     "entropy": _SPREAD | _estimates("relative"), "salient_regions": _SPREAD | _estimates("fraction"),
     "kl": _OF_MAPS, "js": _OF_MAPS, "top_k_overlap": _OF_MAPS, "cosine_distance": _OF_WORDS | _FLOORS,
+    "cc": _OF_MAPS, "similarity": _OF_MAPS, "emd": _estimates("sample", "sample_floor", "floor_minus_sample"),
+    "sinks?": _estimates("n_sinks", "sink_share") | {"without": {"*": ESTIMATE}},
+    "per_layer?": {"layers": list, "by_layer": {"*": {"*": ESTIMATE}}, "heads": {"*": {"mean": list, "n": list}},
+                   "finding": str},
 }  # fmt: skip
 SAMPLES: Shape = {
     "sample_id": str, "task": str, "cluster": str, "status": str, "question": _TEXT, "reference": _TEXT,
@@ -49,6 +63,12 @@ SAMPLES: Shape = {
 }  # fmt: skip
 TOKENS: Shape = {
     "sample_id": str, "text": str, "word": str, "category": str, "kl": _NUMBER, "focus_score": _NUMBER,
+}  # fmt: skip
+
+KNOCKOUT: Shape = {
+    "sample_id": str, "rows": str, "tokens": str, "n_cut": _NUMBER, "mass_cut": _NUMBER, "log_probability": _NUMBER,
+    "base": _NUMBER, "change": _NUMBER, "change_per_token": _NUMBER, "answer": _TEXT, "correct": (bool, None),
+    "changed": (bool, None),
 }  # fmt: skip
 
 # --- gapcheck bench
@@ -86,6 +106,35 @@ RESULTS: Shape = {
 COMPARISONS: Shape = {
     "preset": str, "against": str, "rows": str, "task": str, "metric": str, "mean": _NUMBER,
 } | _ENDS  # fmt: skip
+
+# --- gapcheck compare
+COMPARE: Shape = {
+    "models": {"*": str}, "teacher": ({"name": str, "path": str}, None), "text": str, "budget": str,
+    "most_pixels": {"*": _NUMBER}, "data": {"spec": str, "hash": str, "n": int}, "versions?": {}, "command?": _TEXT,
+    "created?": _TEXT,
+}  # fmt: skip
+COMPARE_SUMMARY: Shape = {"baseline": str, "models": list, "pairs": list, "failed": {"*": str}}
+_OPTIONAL = (
+    "focus_score", "focus_lift", "relative_entropy", "text_image_mass", "sink_share", "focus_score_without_sinks", "kl",
+    "kl_floor", "accuracy_difference", "focus_score_difference",
+)  # fmt: skip
+COMPARE_MODEL: Shape = {
+    "name": str, "folder": str, "is_teacher": bool, "most_pixels": _NUMBER, "image_tokens": _NUMBER,
+    "n_samples": int, "n_failed": int,
+} | _estimates("accuracy", "auroc", "focus_chance", *(f"{name}?" for name in _OPTIONAL))  # fmt: skip
+_VERDICTS = _estimates("both_right", "both_wrong", "only_first_right", "only_second_right", "right_minus_wrong",
+                       "alike_minus_split")  # fmt: skip
+COMPARE_PAIR: Shape = {"first": str, "second": str, "n_samples": int, "agreement": {"js": _VERDICTS}} | _estimates(
+    "js", "js_floor", "floor_minus_js", "kl", "kl_reverse", "top_k_overlap", "emd?", "cc?", "similarity?"
+)
+PAIRS: Shape = {
+    "first": str, "second": str, "sample_id": str, "task": str, "cluster": str, "first_correct": (bool, None),
+    "second_correct": (bool, None), "js": _NUMBER, "js_floor": _NUMBER, "kl": _NUMBER, "kl_reverse": _NUMBER,
+}  # fmt: skip
+WORDS: Shape = {
+    "first": str, "second": str, "sample_id": str, "cluster": str, "word": str, "category": str, "js": _NUMBER,
+    "js_floor": _NUMBER,
+}  # fmt: skip
 
 # --- gapcheck train
 TRAINING: Shape = {

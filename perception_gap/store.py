@@ -25,9 +25,10 @@ from safetensors import SafetensorError, safe_open
 from perception_gap import intact, shapes
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_arrays, write_table
+from perception_gap.folders import claim
 from perception_gap.geometry import TokenGeometry
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KEYS = "keys.json"  # in parts/: the keys of the rows that the run will have, in their order
 
 _TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
@@ -40,7 +41,7 @@ ROW_SCHEMA = pa.schema({
     "correct": pa.bool_(), "shared_text": _TEXT, "n_image_tokens": pa.int64(), "grid_rows": pa.int64(),
     "grid_cols": pa.int64(), "token_boxes": _NUMBERS, "token_images": _INTEGERS, "own_words": _TEXTS,
     "own_categories": _TEXTS, "shared_words": _TEXTS, "shared_categories": _TEXTS, "text_image_mass": pa.float64(),
-    "seconds": pa.float64(),
+    "seconds": pa.float64(), "knockout_answers": _TEXTS,
 })  # fmt: skip
 
 
@@ -82,22 +83,14 @@ class Parts:
         self, folder: Path, *, fresh: bool = False, schema: pa.Schema = ROW_SCHEMA, made: str = "run.json"
     ) -> None:
         self.folder, self.schema = folder / "parts", schema
+        claim(folder, made, lambda name: name in _OURS or name.endswith(".tmp"))
         try:
-            foreign = (
-                sorted(p.name for p in folder.iterdir() if p.name not in _OURS and p.suffix != ".tmp")
-                if folder.is_dir()
-                else []
-            )
-            if foreign and not (folder / made).exists():
-                raise UsageError(f"--out {folder}: holds other files ({foreign[0]}); choose a new folder")
             if fresh and self.folder.exists():
                 shutil.rmtree(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in [*folder.glob("*.tmp"), *self.folder.glob("*.tmp")]:
                 if not _alive(leftover.suffixes[-2:-1]):
                     leftover.unlink(missing_ok=True)
-            (self.folder / f"{os.getpid()}.tmp").touch()
-            (self.folder / f"{os.getpid()}.tmp").unlink()
         except OSError as error:
             raise UsageError(
                 f"--out {folder}: cannot be written ({error.strerror}); choose a folder that you may write to"
@@ -152,6 +145,8 @@ class Run:
         hidden = path / "hidden.safetensors"
         self._hidden = intact.open_arrays(hidden) if hidden.exists() else None
         self._hidden_names = set(self._hidden.keys()) if self._hidden else set()
+        cut = path / "knockout.parquet"
+        self.knockout = intact.read_table(cut) if info["settings"].get("knockout") else None
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -162,7 +157,8 @@ class Run:
                 f"{folder}: no run directory (run.json is missing); give the --out folder of `gapcheck analyze`"
             )
         info = run_info(folder)
-        needed = ("summary.json", "samples.parquet", "tokens.parquet", "maps.safetensors")
+        needed = ["summary.json", "samples.parquet", "tokens.parquet", "maps.safetensors"]
+        needed += ["knockout.parquet"] * bool(info["settings"].get("knockout"))
         if missing := [name for name in needed if not (folder / name).exists()]:
             raise UsageError(
                 f"{folder}: unfinished run ({missing[0]} is missing); the same analyze command finishes it"
@@ -173,6 +169,9 @@ class Run:
         intact.columns(run.samples, shapes.SAMPLES, folder / "samples.parquet")
         intact.columns(run.tokens, shapes.TOKENS, folder / "tokens.parquet")
         intact.unique(run.samples, ["sample_id"], folder / "samples.parquet")
+        if run.knockout is not None:
+            intact.columns(run.knockout, shapes.KNOCKOUT, folder / "knockout.parquet")
+            intact.unique(run.knockout, ["sample_id", "rows", "tokens"], folder / "knockout.parquet")
         return run
 
     def row(self, sample_id: str) -> pd.Series:
@@ -187,6 +186,11 @@ class Run:
         """float32 [N] (`own`, `shared`) or [W, N] (`own_words`, `shared_words`), rows summing to 1; None if absent."""
         name = f"{sample_id}/{kind}"
         return self._maps.get_tensor(name) if name in self._map_names else None
+
+    def sinks(self, sample_id: str) -> np.ndarray | None:
+        """bool [N]: which image tokens are attention sinks (see `sinks`); None where undefined or not measured."""
+        found = self.map(sample_id, "sinks")
+        return None if found is None else found.astype(bool)
 
     def hidden(self, sample_id: str) -> np.ndarray | None:
         """float16 [W, D]: last hidden states of the words of the shared text (else the own one); None if absent."""

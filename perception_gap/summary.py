@@ -8,19 +8,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perception_gap import metrics, statistics
+from perception_gap import metrics, per_layer, statistics
 from perception_gap.datasets.scenes import CHANCE
-from perception_gap.divergence import Comparison
+from perception_gap.divergence import OF_SAMPLES, Comparison
 from perception_gap.errors import UsageError
 from perception_gap.files import ArrayFile, write_json, write_table
+from perception_gap.knockout.table import Table
+from perception_gap.layer_profile import Profile
+from perception_gap.measures import (
+    LATENT_METRICS,
+    NO_MAPS,
+    OF_MAPS,
+    SAMPLE_METRICS,
+    latent_rows,
+    normalised,
+    one_map,
+    sink_metrics,
+    unit_boxes,
+)
 from perception_gap.proportions import proportion_ci
-from perception_gap.sample import Sample
 from perception_gap.statistics import Estimate
 from perception_gap.store import ROW_SCHEMA, Parts, Run, geometry_of, run_info, stored_keys, teacher_of
 
 CATEGORIES = ("functional", "object", "attribute")
-NOTHING = float("nan")
-_KEPT_OUT = ("key", "own_words", "own_categories")
+_KEPT_OUT = ("key", "own_words", "own_categories", "knockout_answers")
 
 
 def finish(
@@ -40,20 +51,27 @@ def finish(
         rows = [row for row, _ in parts.read(keys, kinds=())]
         comparison = Comparison(rows, teacher, "own" if text == "teacher" else "shared", seed, raster)
         cosine = comparison.cosine(aligned_states(comparison, parts, seed))
-    samples, tokens = [], []
+    samples, tokens, profile = [], [], Profile(info.get("layers", []))
+    cuts = Table(info["settings"].get("knockout"))
     maps, hidden = ArrayFile(out / "maps.safetensors"), ArrayFile(out / "hidden.safetensors")
     for row, arrays in parts.read(keys):
         sample_id, measured = row["sample_id"], {name: row[name] for name in row if name not in _KEPT_OUT}
         if row["status"] == "ok":
+            cuts.add(row, arrays)
             measured |= one_map(row, arrays["own"])
             against = comparison if comparison and sample_id in comparison.rows else None
             if against:
                 measured |= against.sample(sample_id, arrays["shared"])
+            measured |= sink_metrics(row, arrays, against)
+            if "layers" in arrays:
+                frame_is_native = against.native if against else None
+                arrays |= {name: per_layer.on_frame(arrays[name], frame_is_native) for name in ("layers", "heads")}
+                profile.add(sample_id, arrays["layers"], arrays["heads"], measured["focus_chance"])
             tokens += word_rows(row, arrays, against, cosine.get(sample_id))
             if "latents" in arrays:
                 measured |= latent_rows(row, arrays["latents"], against)
             for kind in sorted(arrays.keys() - {"hidden"}):
-                maps.add(f"{sample_id}/{kind}", normalised(arrays[kind]))
+                maps.add(f"{sample_id}/{kind}", arrays[kind] if kind in NO_MAPS else normalised(arrays[kind]))
             hidden.add(f"{sample_id}/hidden", arrays["hidden"])
         samples.append(measured)
     columns = [name for name in ROW_SCHEMA.names if name not in _KEPT_OUT]
@@ -64,11 +82,12 @@ def finish(
     write_table(out / "tokens.parquet", words)
     maps.close()
     hidden.close()
+    knocked = cuts.finish(out, frame, seed)
     compared = comparison is not None and bool(comparison.rows)
     native = comparison is not None and comparison.native
     info = info | {"raster": ("native" if native else list(raster)) if compared else None}
     write_json(out / "run.json", info)
-    write_json(out / "summary.json", summarise(frame, words, info, seed))
+    write_json(out / "summary.json", summarise(frame, words, info, seed) | profile.summary(frame, seed) | knocked)
     return Run.open(out)
 
 
@@ -102,56 +121,11 @@ def aligned_states(comparison: Comparison, parts: Parts, seed: int) -> dict[str,
     return {row["sample_id"]: arrays["hidden"] for row, arrays in stored}
 
 
-SAMPLE_METRICS = (
-    "focus_score", "focus_chance", "focus_lift", "pointing_game", "entropy", "relative_entropy", "salient_regions",
-    "salient_fraction", "kl", "kl_floor", "js", "js_floor", "top_k_overlap", "top_k_floor",
-)  # fmt: skip
-# Of the mean of all latent rows and, with "last_", of the last one; NaN for a model without latent tokens.
-LATENT_METRICS = tuple(
-    f"{which}latent_{name}" for which in ("", "last_") for name in ("focus_score", "entropy", "kl", "kl_floor")
-)
 TOKEN_COLUMNS = [
-    "sample_id", "text", "word_index", "word", "category", "focus_score", "entropy", "kl", "js", "top_k_overlap",
-    "kl_floor", "js_floor", "top_k_floor", "cosine_distance", "cosine_floor",
+    "sample_id", "text", "word_index", "word", "category", "focus_score", "entropy", "kl", "js", "top_k_overlap", "cc",
+    "similarity", "kl_floor", "js_floor", "top_k_floor", "cc_floor", "similarity_floor", "cosine_distance",
+    "cosine_floor",
 ]  # fmt: skip
-
-
-def normalised(raw: np.ndarray) -> np.ndarray:
-    """Each row divided by its sum; a row without mass stays NaN."""
-    total = raw.sum(-1, keepdims=True)
-    return np.divide(raw, total, out=np.full_like(raw, np.nan), where=total > 0)
-
-
-def unit_boxes(row: dict) -> np.ndarray:
-    """The row's boxes as [M, 4] fractions of their images."""
-    boxes = np.asarray(row["boxes"], dtype=np.float64).reshape(-1, 4)
-    sample = Sample("", (), "", "", tuple(map(tuple, boxes)), tuple(row["box_images"]))
-    return sample.unit_boxes(list(zip(row["heights"], row["widths"], strict=True)))
-
-
-def one_map(row: dict, attention: np.ndarray) -> dict:
-    geometry, boxes, images = geometry_of(row), unit_boxes(row), row["box_images"] or None
-    focus = metrics.focus_score(attention, geometry, boxes, images)
-    chance = metrics.focus_chance(geometry, boxes, images)
-    return {
-        "focus_score": focus, "focus_chance": chance,
-        "focus_lift": focus / chance if chance and np.isfinite(focus) else NOTHING,
-        "pointing_game": metrics.pointing_game(attention, geometry, boxes, images),
-        "entropy": metrics.entropy(attention), "relative_entropy": metrics.relative_entropy(attention),
-        "salient_regions": float(metrics.salient_region_count(attention)),
-        "salient_fraction": metrics.salient_region_fraction(attention),
-    }  # fmt: skip
-
-
-def latent_rows(row: dict, rows: np.ndarray, comparison: Comparison | None) -> dict:
-    """LATENT_METRICS of raw rows [K, N]; the divergence is from the teacher's map of the same sample."""
-    found: dict[str, float] = {}
-    for which, attention in (("", rows.mean(0)), ("last_", rows[-1])):
-        own = one_map(row, attention) | (comparison.sample(row["sample_id"], attention) if comparison else {})
-        found |= {
-            f"{which}latent_{name}": own.get(name, NOTHING) for name in ("focus_score", "entropy", "kl", "kl_floor")
-        }
-    return found
 
 
 def word_rows(row: dict, arrays: dict, comparison: Comparison | None, cosine: dict | None) -> list[dict]:
@@ -213,6 +187,12 @@ def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int
         }
 
     latent = {name: estimate(valid[name], valid["cluster"]) for name in LATENT_METRICS}
+    sinks = {name: estimate(valid[name], valid["cluster"]) for name in ("n_sinks", "sink_share")} | {
+        "without": {
+            name: estimate(valid[f"{name}_without_sinks"], valid["cluster"]) for name in (*OF_MAPS, *OF_SAMPLES)
+        }
+    }
+    optional = (("latent", latent, "latent_entropy"), ("sinks", sinks, "n_sinks"))
     return {
         "model": info["model"]["name"],
         "teacher": info["teacher"]["name"] if info["teacher"] else None,
@@ -231,7 +211,10 @@ def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int
         "js": by_category("js", "js_floor") | of_samples("js", "js_floor"),
         "top_k_overlap": by_category("top_k_overlap", "top_k_floor") | of_samples("top_k_overlap", "top_k_floor"),
         "cosine_distance": by_category("cosine_distance", "cosine_floor"),
-    } | ({"latent": latent} if valid["latent_entropy"].notna().any() else {})
+        "cc": by_category("cc", "cc_floor") | of_samples("cc", "cc_floor"),
+        "similarity": by_category("similarity", "similarity_floor") | of_samples("similarity", "similarity_floor"),
+        "emd": of_samples("emd", "emd_floor"),
+    } | {name: found for name, found, known in optional if valid[known].notna().any()}
 
 
 def spread(values: pd.Series, clusters: pd.Series, seed: int) -> dict[str, Any]:

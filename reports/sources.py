@@ -1,6 +1,7 @@
-"""What a report is made of: directories that analyze, bench, ablate and train wrote, opened by what lies in them.
+"""What a report is made of: directories that analyze, compare, bench, ablate and train wrote, opened by what is there.
 
     analyze   run.json  samples.parquet  tokens.parquet  maps.safetensors  summary.json     -> Run
+    compare   compare.json  summary.json  pairs.parquet  words.parquet  MODEL/ (as analyze)    -> CompareRun
     bench     bench.json  summary.json  comparisons.csv  MODEL/{run.json,samples.parquet,..} -> BenchRun
     ablate    results.csv  comparisons.csv  PRESET-sSEED/train                               -> Matrix
     train     train.json  log.jsonl  model/                                                  -> Training
@@ -22,6 +23,8 @@ import pandas as pd
 from perception_gap import intact, shapes
 from perception_gap.errors import UsageError, one_line
 from perception_gap.store import SCHEMA_VERSION, Run, run_info, stored_keys
+from reports.compared import CompareRun, open_comparison
+from reports.names import labels, short_name
 
 BENCH_SCHEMA = 1
 RESULTS = tuple(shapes.RESULTS)
@@ -95,7 +98,8 @@ class Matrix:
 class Unfinished:
     """An analysis that has not come to its end: `stored` of `total` samples are there. `command` goes on with it.
 
-    asking: what is said of the teacher's pass, which comes first, while that is all that there is.
+    asking: what is said instead of the samples: of the teacher's pass, which comes first, while that is all that there
+    is, or of the models that a comparison still lacks.
     """
 
     path: Path
@@ -107,11 +111,11 @@ class Unfinished:
     @property
     def words(self) -> str:
         there = self.asking or f"{self.stored:,} of {self.total:,} samples are stored"
-        command = self.info.get("command") or "the same analyze command"
+        command = self.info.get("command") or "the same command"
         return f"{self.path}: unfinished, {there}; `{command}` goes on with it"
 
 
-Source = Run | BenchRun | Matrix | Training | Unfinished
+Source = Run | CompareRun | BenchRun | Matrix | Training | Unfinished
 
 
 def open_source(path: str | Path) -> Source:
@@ -123,7 +127,7 @@ def open_source(path: str | Path) -> Source:
     if (folder / "parts").is_dir() and (folder / "teacher").is_dir():
         return _before_the_student(folder)
     reason = "does not exist" if not folder.exists() else f"holds none of {', '.join(_KINDS)}"
-    raise UsageError(f"{folder}: {reason}; give the --out folder of gapcheck analyze, bench, ablate or train")
+    raise UsageError(f"{folder}: {reason}; give the --out folder of gapcheck analyze, compare, bench, ablate or train")
 
 
 def open_sources(paths: Sequence[str | Path]) -> list[Source]:
@@ -132,6 +136,20 @@ def open_sources(paths: Sequence[str | Path]) -> list[Source]:
     for path in paths:
         first.setdefault(Path(path).resolve(), path)
     return [open_source(path) for path in first.values()]
+
+
+def with_members(sources: Sequence[Source]) -> list[Source]:
+    """The sources, each comparison followed by the runs of its members; a run that is there already stands once."""
+    given = [source for source in sources if not isinstance(source, CompareRun)]
+    there = {source.path.resolve() for source in given}
+    found: list[Source] = []
+    for source in sources:
+        found.append(source)
+        for run in source.members.values() if isinstance(source, CompareRun) else ():
+            if run.path.resolve() not in there:
+                there.add(run.path.resolve())
+                found.append(run)
+    return found
 
 
 def _run(folder: Path) -> Run | Unfinished:
@@ -154,6 +172,11 @@ def _before_the_student(folder: Path) -> Unfinished:
     total = found.info["data"]["n"]
     said = f"the teacher's pass comes first, {stored:,} of its {total:,} samples are stored in {teacher}"
     return Unfinished(folder, found.info, 0, total, said)
+
+
+def _compare(folder: Path) -> CompareRun | Unfinished:
+    found = open_comparison(folder)
+    return found if isinstance(found, CompareRun) else Unfinished(folder, found.info, 0, found.info["data"]["n"], found.words)
 
 
 def _bench(folder: Path) -> BenchRun:
@@ -206,22 +229,6 @@ def _log(path: Path) -> pd.DataFrame:
     return log
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
-    """What figures and tables call the runs' models: short, each once.
-
-    `Qwen2.5-VL-3B-Instruct` of a hub id, `lavit` of runs/lavit/model; how latent tokens were treated, where that is not
-    the usual, and so much of the run's folder as tells apart names that would stand twice.
-    """
-    names = [short_name(run.info["model"]["name"], run.info["settings"].get("latents", "force")) for run in runs]
-    found = list(names)
-    for depth in range(1, max((len(run.path.resolve().parts) for run in runs), default=0)):
-        twice = {name for name in found if found.count(name) > 1}
-        for i, run in enumerate(runs):
-            if found[i] in twice:
-                found[i] = f"{names[i]} ({'/'.join(run.path.resolve().parts[-depth:])})"
-    return found
-
-
 def teacher_or_reason(run: Run) -> tuple[Run | None, str]:
     """(the teacher's run, ""), or (None, why it cannot be read); (None, "") for a run without one."""
     try:
@@ -230,13 +237,8 @@ def teacher_or_reason(run: Run) -> tuple[Run | None, str]:
         return None, str(error)
 
 
-def short_name(model: str, latents: str = "force") -> str:
-    """`tiny:lavit (latents mask)`: the last part of a hub id or folder that says something, and its latents."""
-    parts = [part for part in Path(model).parts if part not in ("model", "/", ".")]
-    return (parts[-1] if parts else model) + ("" if latents == "force" else f" (latents {latents})")
-
-
 _KINDS: dict[str, Callable[[Path], Source]] = {
+    "compare.json": _compare,
     "bench.json": _bench,
     "results.csv": _matrix,
     "train.json": _training,

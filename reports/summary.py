@@ -27,6 +27,9 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("  relative to ln N", "entropy.relative", "%"),
     ("salient regions", "salient_regions", "tokens"),
     ("  of all tokens", "salient_regions.fraction", "%"),
+    ("attention sinks", "sinks.n_sinks", "tokens"),
+    ("  their share of the map", "sinks.sink_share", "%"),
+    ("  focus score without them", "sinks.without.focus_score", "%"),
 )
 COMPARED_ROWS: tuple[tuple[str, str, str], ...] = (
     ("KL(teacher ‖ student), sample", "kl.sample", "nats"),
@@ -38,6 +41,12 @@ COMPARED_ROWS: tuple[tuple[str, str, str], ...] = (
     ("  floor (teacher, other sample)", "kl.floor", "nats"),
     ("JS divergence, sample", "js.sample", "nats"),
     ("  floor (teacher, other sample)", "js.sample_floor", "nats"),
+    ("earth mover's distance, sample", "emd.sample", "of a side"),
+    ("  floor (teacher, other sample)", "emd.sample_floor", "of a side"),
+    ("correlation CC, sample", "cc.sample", ""),
+    ("  floor (teacher, other sample)", "cc.sample_floor", ""),
+    ("similarity SIM, sample", "similarity.sample", "%"),
+    ("  floor (teacher, other sample)", "similarity.sample_floor", "%"),
     ("top-k overlap", "top_k_overlap.all", "%"),
     ("  floor (teacher, other sample)", "top_k_overlap.floor", "%"),
     ("cosine distance, words", "cosine_distance.all", ""),
@@ -68,7 +77,19 @@ def summary_table(run: Run) -> str:
         rows.append(cells if other is None else [*cells, written(beside, unit) if beside else ""])
     aligned = ("left", "left", "right", "left")[: len(head)]
     table = tabulate(rows, head, tablefmt="simple", disable_numparse=True, colalign=aligned, preserve_whitespace=True)
-    return f"{counts}\n\n{table}\n\n{finding(summary, other)}"
+    return "\n\n".join([counts, table, finding(summary, other), *_per_layer(summary), *_knockout(summary)])
+
+
+def _per_layer(summary: Mapping[str, Any]) -> list[str]:
+    """What the layers of a run with --per-layer say."""
+    return [summary["per_layer"]["finding"]] if "per_layer" in summary else []
+
+
+def _knockout(summary: Mapping[str, Any]) -> list[str]:
+    """The block of a run with a knockout."""
+    from reports import knockout  # which writes its numbers as this module does
+
+    return [knockout.block(summary["knockout"])] if "knockout" in summary else []
 
 
 def _counted(summary: Mapping[str, Any]) -> str:

@@ -79,7 +79,7 @@ def _language_model(
     quantization: str | None = None,
     trust_remote_code: bool = False,
 ) -> tuple[Ask, str]:
-    wanted = loading._device(device)
+    wanted = loading.choose_device(device)
     found = loading._locate(name, None)
     tokenizer = _tokenizer(name, found, trust_remote_code)
     options: dict[str, Any] = {

@@ -16,6 +16,7 @@ from perception_gap.errors import GapcheckError, UsageError
 # name -> (module that has `command`, help in the list of commands, which must not import the module)
 COMMANDS = {
     "analyze": ("perception_gap.cli.analyze", "Measure where a model looks, alone or against its teacher."),
+    "compare": ("perception_gap.cli.compare", "Models side by side: where each looks, how far apart, who is right."),
     "trace": ("perception_gap.cli.trace", "Record a teacher's answers, gaze and states for training a student."),
     "train": ("perception_gap.cli.train", "Train a student to look where its teacher looks."),
     "ablate": ("perception_gap.cli.ablate", "Train and measure a matrix of presets and seeds."),

@@ -49,6 +49,12 @@ from perception_gap.cli.model_options import model_options, pop_load
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes, floors and bootstrap."
 )
+@click.option("--per-layer", is_flag=True, help="Measure every layer and head apart: which carry the gaze.")
+@click.option("--knockout", is_flag=True, help="Cut attention to tokens in the boxes, and elsewhere: what it changes.")
+@click.option("--knockout-layers", metavar="LAYERS", help="Where it is cut, as --layers [default: all].")
+@click.option(
+    "--knockout-k", metavar="K", type=click.IntRange(min=1), help="Tokens of largest weight that are cut [default: 8]."
+)
 @click.option("--fresh", is_flag=True, help="Forget what the run directory holds.")
 @click.option("--dry-run", is_flag=True, help="Run one batch; print bytes, peak memory and hours for the whole.")
 @click.option("--strict", is_flag=True, help="Exit 1 if any sample failed.")
@@ -79,13 +85,24 @@ def build_request(model: str, teacher: str | None, options: dict):
     from perception_gap.analysis import Settings
     from perception_gap.pipeline import Request
 
-    settings = Settings(
-        load=pop_load(options),
-        **{k: options.pop(k) for k in ("rows", "layers", "text", "max_new_tokens", "instruction", "system", "latents")},
-    )
+    names = ("rows", "layers", "text", "max_new_tokens", "instruction", "system", "latents", "per_layer")
+    chosen = {name: options.pop(name) for name in names}
+    settings = Settings(load=pop_load(options), knockout=pop_knockout(options), **chosen)
     raster = parse_raster(options.pop("raster"))
     command_line = " ".join(["gapcheck", *sys.argv[1:]])
     return Request(model=model, teacher=teacher, settings=settings, raster=raster, command=command_line, **options)
+
+
+def pop_knockout(options: dict):
+    """The Knockout that these options ask for, None for none; they are taken out of `options`."""
+    from perception_gap.knockout import Knockout
+
+    asked, layers, k = (options.pop(name, None) for name in ("knockout", "knockout_layers", "knockout_k"))
+    if not asked:
+        if layers or k:
+            raise click.UsageError("--knockout-layers and --knockout-k say how to cut: give --knockout as well")
+        return None
+    return Knockout(layers=layers or "all", k=k or Knockout.k, seed=options["seed"])
 
 
 def parse_raster(text: str) -> tuple[int, int]:
@@ -113,15 +130,22 @@ def show(run, *, strict: bool, figures: bool) -> int:
     from reports.summary import summary_table
 
     click.echo(summary_table(run))
-    failed = run.samples[run.samples["status"] != "ok"]
-    if len(failed):
-        click.echo(f"{len(failed)} of {len(run.samples)} samples failed:", err=True)
-        for reason, group in failed.groupby("error"):
-            click.echo(f"  {len(group)} × {reason} (first: {group['sample_id'].iloc[0]})", err=True)
-    if figures and len(failed) < len(run.samples):
+    failed = say_failed(run)
+    if figures and failed < len(run.samples):
         from reports.figures import write_figures
 
         for path in write_figures(run):
             click.echo(f"figure {path}")
     click.echo(f"run {run.path}")
-    return 1 if len(failed) == len(run.samples) or (strict and len(failed)) else 0
+    return 1 if failed == len(run.samples) or (strict and failed) else 0
+
+
+def say_failed(run, name: str = "") -> int:
+    """How many samples of the run failed; said on stderr by reason, of the model `name` where there are several."""
+    failed = run.samples[run.samples["status"] != "ok"]
+    if len(failed):
+        which = f"{name}: " if name else ""
+        click.echo(f"{which}{len(failed)} of {len(run.samples)} samples failed:", err=True)
+        for reason, group in failed.groupby("error"):
+            click.echo(f"  {len(group)} × {reason} (first: {group['sample_id'].iloc[0]})", err=True)
+    return len(failed)

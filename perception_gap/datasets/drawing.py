@@ -52,6 +52,11 @@ def background(rng: np.random.Generator) -> np.ndarray:
     return np.stack([light + tint, light, light - tint], axis=-1)
 
 
+def surface(canvas: np.ndarray, painted: bool) -> np.ndarray:
+    """Where a thing is painted: on the canvas, or on a copy that nobody sees; the Thing that it is stays the same."""
+    return canvas if painted else canvas.copy()
+
+
 def _outline(shape: str, x: float, y: float, radius: float, direction: str | None) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (xs, ys) of a polygonal shape that fits the square of half side `radius` around (x, y)."""
     if shape == "square":

@@ -51,6 +51,21 @@ def _decoded(source: Path | io.BytesIO, name: str) -> Image.Image:
         raise GapcheckError(f"image {name}: cannot be decoded ({reason}); replace the file") from None
 
 
+def shrink(picture: Image.Image, most: int | None) -> Image.Image:
+    """The picture with at most `most` pixels (width × height), its aspect ratio kept to a pixel; never enlarged.
+
+    Antialiased bicubic, as image processors do it. None: as it is. ValueError below one pixel.
+    """
+    if most is not None and most < 1:
+        raise ValueError(f"most {most}: expected at least one pixel")
+    width, height = picture.size
+    if most is None or width * height <= most:
+        return picture
+    scale = math.sqrt(most / (width * height))
+    wide, high = max(1, int(width * scale)), max(1, int(height * scale))
+    return picture.resize((min(wide, most), min(high, most // min(wide, most))), Image.Resampling.BICUBIC)
+
+
 @contextmanager
 def whole_images() -> Iterator[None]:
     """While open, Pillow refuses truncated files.

@@ -2,6 +2,7 @@
 
 Six tasks, named after the benchmarks whose skill they mimic (V*, BLINK, MMVP). A scene is a pure function of
 (task, split, seed, index); the split is part of the random stream, so train and held-out scenes never share one.
+With `boxed=False` what lies in the boxes is not painted: every other pixel, and the noise, stay the same.
 """
 
 from __future__ import annotations
@@ -61,14 +62,16 @@ def _options(rng: np.random.Generator, right: str, others) -> tuple[str, ...]:
     return tuple(_pick(rng, [right, *wrong], len(wrong) + 1))
 
 
-def _distractors(rng, canvas, things_wanted: list[tuple[str, str, float]], centers) -> list[Thing]:
-    return [
-        drawing.paint(canvas, shape, x, y, radius, color, size="small" if radius < 24 else "large")
-        for (shape, color, radius), (x, y) in zip(things_wanted, centers, strict=True)
-    ]
+def _distractors(rng, canvas, things_wanted: list[tuple[str, str, float]], centers, unpainted=()) -> list[Thing]:
+    """unpainted: indices of those that stay invisible."""
+    things = []
+    for i, ((shape, color, radius), (x, y)) in enumerate(zip(things_wanted, centers, strict=True)):
+        on, size = drawing.surface(canvas, i not in unpainted), "small" if radius < 24 else "large"
+        things.append(drawing.paint(on, shape, x, y, radius, color, size=size))
+    return things
 
 
-def attribute(rng: np.random.Generator) -> Scene:
+def attribute(rng: np.random.Generator, *, boxed: bool = True) -> Scene:
     """The colour of one small object among larger distractors, sometimes with a large object of the same shape."""
     canvas = drawing.background(rng)
     target, *others = _pick(rng, SHAPES, len(SHAPES))
@@ -79,7 +82,8 @@ def attribute(rng: np.random.Generator) -> Scene:
     color, *rest = _pick(rng, COLORS, len(COLORS))
     wanted = [(shape, _pick(rng, rest), float(rng.uniform(30, 38))) for shape in shapes]
     wanted.append((target, color, float(rng.uniform(17, 21))))
-    things = _distractors(rng, canvas, wanted, drawing.scatter(rng, [w[2] for w in wanted]))
+    centers = drawing.scatter(rng, [w[2] for w in wanted])
+    things = _distractors(rng, canvas, wanted, centers, () if boxed else (len(wanted) - 1,))
     return Scene(
         "", "attribute", drawing.finish(canvas, rng),
         f"What color is the small {target}?", f"the small {target} is {color}",
@@ -87,7 +91,7 @@ def attribute(rng: np.random.Generator) -> Scene:
     )  # fmt: skip
 
 
-def relative_depth(rng: np.random.Generator) -> Scene:
+def relative_depth(rng: np.random.Generator, *, boxed: bool = True) -> Scene:
     """Which of two marked objects stands closer: height on a tiled floor (perspective) and size decide."""
     horizon = float(rng.uniform(70, 95))
     canvas = drawing.background(rng)
@@ -110,9 +114,10 @@ def relative_depth(rng: np.random.Generator) -> Scene:
         foot = horizon + (SIDE - 8 - horizon) / depth
         shape = _pick(rng, ("circle", "square", "triangle"))
         shadow = drawing.draw.ellipse(foot, columns[i], 0.22 * radius, 1.05 * radius, shape=(SIDE, SIDE))
-        canvas[shadow] *= 0.55
-        things.append(drawing.paint(canvas, shape, columns[i], foot - radius, radius, _pick(rng, COLORS), depth=depth))
-        marks.append(drawing.marker(canvas, letters[i], columns[i], foot - radius, 13, depth=depth))
+        on, x, y = drawing.surface(canvas, boxed), columns[i], foot - radius
+        on[shadow] *= 0.55
+        things.append(drawing.paint(on, shape, x, y, radius, _pick(rng, COLORS), depth=depth))
+        marks.append(drawing.marker(on, letters[i], x, y, 13, depth=depth))
     nearer = letters[1]
     return Scene(
         "", "relative_depth", drawing.finish(canvas, rng),
@@ -160,7 +165,7 @@ def relative_reflectance(rng: np.random.Generator) -> Scene:
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 
 
-def spatial_relation(rng: np.random.Generator) -> Scene:
+def spatial_relation(rng: np.random.Generator, *, boxed: bool = True) -> Scene:
     """Where one object lies from another: left, right, above or below, with distractors around."""
     canvas = drawing.background(rng)
     relation = _pick(rng, RELATIONS)
@@ -175,7 +180,7 @@ def spatial_relation(rng: np.random.Generator) -> Scene:
         if along > 50 and across < 0.5 * along:
             break
     wanted = [(shape, _pick(rng, COLORS), r) for shape, r in zip(shapes, radii, strict=False)]
-    things = _distractors(rng, canvas, wanted, centers)
+    things = _distractors(rng, canvas, wanted, centers, () if boxed else (0, 1))
     a, b = shapes[:2]
     return Scene(
         "", "spatial_relation", drawing.finish(canvas, rng),
@@ -184,7 +189,7 @@ def spatial_relation(rng: np.random.Generator) -> Scene:
     )  # fmt: skip
 
 
-def pairs(rng: np.random.Generator, member: int = 0) -> Scene:
+def pairs(rng: np.random.Generator, member: int = 0, *, boxed: bool = True) -> Scene:
     """One of two pictures that differ in one detail of one object (fill, direction or colour); `member` is 0 or 1."""
     canvas = drawing.background(rng)
     detail = _pick(rng, ("fill", "direction", "color"))
@@ -200,7 +205,7 @@ def pairs(rng: np.random.Generator, member: int = 0) -> Scene:
     first = int(rng.integers(2))  # which of the two the first member shows
     shown = names[first ^ member]
     thing = drawing.paint(
-        canvas, target, *centers[0], radii[0], shown if detail == "color" else colors[0],
+        drawing.surface(canvas, boxed), target, *centers[0], radii[0], shown if detail == "color" else colors[0],
         hollow=shown == "hollow", direction=shown if detail == "direction" else None,
         size="small" if radii[0] < 24 else "large",
     )  # fmt: skip
@@ -212,7 +217,10 @@ def pairs(rng: np.random.Generator, member: int = 0) -> Scene:
     )  # fmt: skip
 
 
-def iq(rng: np.random.Generator) -> Scene:
+DECIDING = ((0, 2), (1, 2), (2, 0), (2, 1))  # the column and the row of the missing cell, (2, 2)
+
+
+def iq(rng: np.random.Generator, *, boxed: bool = True) -> Scene:
     """Pattern completion: a 3 × 3 matrix whose rows share one property and whose columns share the other."""
     canvas = drawing.background(rng)
     colors, shapes = _pick(rng, COLORS, 3), _pick(rng, SHAPES, 3)
@@ -226,14 +234,14 @@ def iq(rng: np.random.Generator) -> Scene:
             if (r, c) == (2, 2):
                 things.append(drawing.marker(canvas, "?", x, y, 26))
             else:
-                things.append(drawing.paint(canvas, shape, x, y, float(rng.uniform(24, 29)), color, size="large"))
+                on = drawing.surface(canvas, boxed or (r, c) not in DECIDING)
+                things.append(drawing.paint(on, shape, x, y, float(rng.uniform(24, 29)), color, size="large"))
     article = "an" if color.startswith("o") else "a"
     phrases = [f"{k} {s}" for k in colors for s in shapes]
-    deciding = (things[2], things[5], things[6], things[7])
     return Scene(
         "", "iq", drawing.finish(canvas, rng),
         "Which shape is missing?", f"the missing shape is {article} {color} {shape}",
-        tuple(t.box for t in deciding), tuple(things), _options(rng, f"{color} {shape}", phrases),
+        tuple(things[3 * r + c].box for r, c in DECIDING), tuple(things), _options(rng, f"{color} {shape}", phrases),
     )  # fmt: skip
 
 
@@ -250,10 +258,12 @@ CHANCE = {"attribute": 1 / 6, "relative_depth": 1 / 2, "relative_reflectance": 1
           "pairs": 1 / 2, "iq": 1 / 9}  # fmt: skip
 
 
-def scene(task: str, index: int, *, split: str = "heldout", seed: int = 0) -> Scene:
+def scene(task: str, index: int, *, split: str = "heldout", seed: int = 0, boxed: bool = True) -> Scene:
     """Scene number `index` (0, 1, ..) of a task; every fourth one lists its options, the others are free-form.
 
-    Two consecutive scenes of `pairs` share a pair id and differ in one detail. ValueError for an unknown name.
+    Two consecutive scenes of `pairs` share a pair id and differ in one detail. boxed: whether the things in the boxes,
+    with their shadows and markers, are painted. ValueError for an unknown name, and without them for
+    `relative_reflectance`, whose boxes hold parts of the one surface.
     """
     if task not in TASKS:
         raise ValueError(f"unknown scenes task {task!r}: expected one of {', '.join(TASKS)}")
@@ -261,7 +271,10 @@ def scene(task: str, index: int, *, split: str = "heldout", seed: int = 0) -> Sc
         raise ValueError(f"unknown scenes split {split!r}: expected one of {', '.join(SPLITS)}")
     stream = index // 2 if task == "pairs" else index
     rng = np.random.default_rng([list(TASKS).index(task), SPLITS.index(split), seed, stream])
-    drawn = pairs(rng, index % 2) if task == "pairs" else TASKS[task](rng)
+    if task == "relative_reflectance" and not boxed:
+        raise ValueError("relative_reflectance: its boxes hold no object that could be left out")
+    options = {} if boxed else {"boxed": False}
+    drawn = pairs(rng, index % 2, **options) if task == "pairs" else TASKS[task](rng, **options)
     name = f"{task}-{split}-{seed}"
     return replace(
         drawn,

@@ -60,6 +60,22 @@ class Family:
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
+    # The processor wants one list of images a prompt: it counts them against the placeholders of that prompt.
+    nested_images: ClassVar[bool] = False
+    # The template prints the content of a system message as it is, so that a list would come out as Python's notation.
+    system_is_text: ClassVar[bool] = False
+    # Variables for chat templates that know them.
+    template_options: ClassVar[dict[str, Any]] = {}
+    # What `token_type_ids` say of a token behind the prompt: what generation gives the tokens that it writes.
+    appended_type: ClassVar[int] = 0
+
+    # What is taken for granted of a model that has no adapter of its own; None where nothing is.
+    assumed: str | None = None
+
+    @classmethod
+    def variant(cls, config: Any) -> type[Family]:
+        """The class that describes this configuration, where one model type stands for several kinds of model."""
+        return cls
 
     def __init__(self, config: Any, processor: Any) -> None:
         self.config = config
@@ -84,9 +100,11 @@ class Family:
         content = [*({"type": "image"} for _ in range(n_images)), {"type": "text", "text": text}]
         messages: list[dict] = [{"role": "user", "content": content}]
         if system is not None:
-            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+            said: Any = system if self.system_is_text else [{"type": "text", "text": system}]
+            messages.insert(0, {"role": "system", "content": said})
+        known = {k: v for k, v in self.template_options.items() if k in str(self.processor.chat_template)}
         try:
-            return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **known)
         except TemplateError as error:
             reason = one_line(error)
             raise UsageError(f"the chat template of {self.name} does not render ({reason}): fetch it again") from error
@@ -96,6 +114,15 @@ class Family:
             f"the processor of {self.name} has no chat template, so its prompt format is unknown: add "
             "chat_template.jinja to the checkpoint's folder, or use the instruction-tuned checkpoint"
         )
+
+    def placeholders(self) -> set[str]:
+        """What a prompt must not hold as text: the token of a piece of an image, and what the processor expands."""
+        written = getattr(self.processor, "image_token", None)
+        return {self.tokenizer.convert_ids_to_tokens(self.image_token_id), *([written] if written else [])}
+
+    def image_options(self) -> dict[str, Any]:
+        """What the processor must be told beside the images: settings of its image processor that it would overrule."""
+        return {}
 
     def image_tokens(self, input_ids: Tensor) -> Tensor:
         """bool, the shape of `input_ids`: the positions that stand for a piece of an image."""
@@ -145,15 +172,15 @@ class Family:
         """
         if len(images) != len(texts) or not texts:
             raise ValueError(f"{len(images)} lists of images for {len(texts)} texts: expected one each, at least one")
-        placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
         for text in texts:
-            if placeholder in text:
+            placeholder = next((p for p in sorted(self.placeholders()) if p in text), None)
+            if placeholder is not None:
                 raise GapcheckError(
                     f"the question {text[:60]!r} holds {placeholder}, which {self.name} reads as an image: remove it"
                 )
         prompts = [self.render(len(own), text, system) for own, text in zip(images, texts, strict=True)]
         sizes = [[(picture.height, picture.width) for picture in own] for own in images]
-        inputs = self._process([picture for own in images for picture in own], prompts)
+        inputs = self._process(images, prompts)
         image = self.image_tokens(inputs["input_ids"])
         geometry = self.geometry(inputs, sizes)
         for count, places, own_sizes in zip(image.sum(1).tolist(), geometry, sizes, strict=True):
@@ -162,15 +189,19 @@ class Family:
                     f"{self.name}: the prompt has {count} image tokens and the geometry {len(places)} for images of "
                     f"(height, width) {own_sizes}: the processor is not the one this family describes; report it"
                 )
-        return Encoded(inputs, image, self._question_tokens(inputs, image, texts, system), geometry)
+        question = self._question_tokens(inputs, image, texts, system)
+        return Encoded(inputs, image, question, geometry, appended_type=self.appended_type)
 
-    def _process(self, pictures: list[Image.Image], prompts: list[str]) -> dict[str, Tensor]:
+    def _process(self, images: Sequence[Sequence[Image.Image]], prompts: list[str]) -> dict[str, Tensor]:
         bos = self.tokenizer.bos_token
         options: dict[str, Any] = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
         if bos and prompts[0].startswith(bos):  # the template wrote it; the tokenizer would write it again
             options["add_special_tokens"] = False
+        nested = [[p if p.mode == "RGB" else p.convert("RGB") for p in own] for own in images]
+        pictures = [p for own in nested for p in own]
         if pictures:
-            options["images"] = [p if p.mode == "RGB" else p.convert("RGB") for p in pictures]
+            options["images"] = nested if self.nested_images else pictures
+            options |= self.image_options()
         try:
             return dict(self.processor(text=prompts, **options))
         except ValueError as error:  # image processors refuse shapes, such as an aspect ratio above 200

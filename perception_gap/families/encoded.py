@@ -37,6 +37,7 @@ class Encoded:
     question: bool [B, S], tokens of the question's text (neither template nor system prompt).
     geometry: one TokenGeometry per sample.
     latent: bool [B, S], latent tokens behind the prompt (see `with_latents`); None for a model that has none.
+    appended_type: what `token_type_ids` say of latent and answer tokens (PaliGemma: 1, read causally; the prompt is 0).
     """
 
     inputs: dict[str, Tensor]
@@ -44,6 +45,7 @@ class Encoded:
     question: Tensor
     geometry: list[TokenGeometry]
     latent: Tensor | None = None
+    appended_type: int = 0
 
     def with_latents(self, latent_ids: Sequence[int], closing_ids: Sequence[int] = ()) -> Encoded:
         """The prompts followed by the same latent tokens, and by tokens that close them; both belong to the prompt."""
@@ -71,12 +73,12 @@ class Encoded:
             values = [part.inputs[name] for part in parts]
             if name in _PER_POSITION:
                 values = [_left_padded(v, longest, pad_id if name == "input_ids" else 0) for v in values]
-            elif values[0].ndim > 4:  # tiles: padded with empty ones to the image that has most
-                most = max(v.shape[1] for v in values)
-                values = [functional.pad(v, (0,) * 2 * (v.ndim - 2) + (0, most - v.shape[1])) for v in values]
+            elif values[0].ndim > 3:  # pictures, or their tiles: padded with nothing to the largest, to the most
+                values = _filled(values)
             inputs[name] = torch.cat(values)
         masks = {name: _joined_masks([getattr(part, name) for part in parts], longest) for name in _MASKS}
-        return cls(inputs, geometry=[g for part in parts for g in part.geometry], **masks)
+        geometry = [g for part in parts for g in part.geometry]
+        return cls(inputs, geometry=geometry, appended_type=parts[0].appended_type, **masks)
 
     @property
     def after_latents(self) -> Tensor:
@@ -100,7 +102,8 @@ class Encoded:
         for b, ids in enumerate(answer_ids):
             tokens[b, : len(ids)] = torch.as_tensor(list(ids), dtype=tokens.dtype, device=device)
             own[b, : len(ids)] = True
-        tails = dict(zip(_PER_POSITION, (tokens, own, *[torch.zeros_like(tokens)] * 2), strict=True))
+        types = torch.full_like(tokens, self.appended_type)
+        tails = dict(zip(_PER_POSITION, (tokens, own, torch.zeros_like(tokens), types), strict=True))
         inputs = {
             name: torch.cat([value, tails[name].to(value.dtype)], dim=1) if name in tails else value
             for name, value in self.inputs.items()
@@ -130,6 +133,15 @@ class Encoded:
 def _left_padded(values: Tensor, length: int, fill: int | bool) -> Tensor:
     """[B, S] → [B, length]."""
     return functional.pad(values, (length - values.shape[1], 0), value=fill)
+
+
+def _filled(values: list[Tensor]) -> list[Tensor]:
+    """Zeros behind every dimension but the first, up to the longest of each."""
+    shape = [max(lengths) for lengths in zip(*(v.shape[1:] for v in values), strict=True)]
+    gaps = [[most - own for most, own in zip(shape, v.shape[1:], strict=True)] for v in values]
+    return [
+        functional.pad(v, [n for gap in reversed(own) for n in (0, gap)]) for v, own in zip(values, gaps, strict=True)
+    ]
 
 
 def _joined_masks(masks: list, length: int) -> Any:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from perception_gap.errors import UnsupportedModelError, UsageError
 from perception_gap.families.base import Family, Placement, Size
+from perception_gap.families.pixtral import Pixtral
 from perception_gap.geometry import TokenGeometry
 
 
@@ -16,13 +17,12 @@ class Llava(Family):
 
     model_types: ClassVar[tuple[str, ...]] = ("llava",)
 
+    @classmethod
+    def variant(cls, config: Any) -> type[Family]:
+        return Pixtral if config.vision_config.model_type == "pixtral" else cls
+
     def __init__(self, config: Any, processor: Any) -> None:
         super().__init__(config, processor)
-        tower = config.vision_config.model_type
-        if tower == "pixtral":
-            raise UnsupportedModelError(
-                "llava with a pixtral vision tower has row breaks of its own: known towers are clip, siglip"
-            )
         _complete(processor, config)
 
     def _render_without_template(self, n_images: int, text: str, system: str | None) -> str:
@@ -47,6 +47,12 @@ class Llava(Family):
             if leading > 0
             else patches
         )
+
+    def largest_area(self) -> int:
+        images = self.processor.image_processor
+        canvas = images.crop_size if images.do_center_crop else images.size
+        short = canvas.get("shortest_edge")
+        return short**2 if short else canvas["height"] * canvas["width"]
 
 
 def _complete(processor: Any, config: Any) -> None:
@@ -76,7 +82,7 @@ def place(processor: Any, size: Size) -> Placement:
         scale_x, scale_y = resized_w / canvas_w, resized_h / canvas_h
         canvas_h, canvas_w = resized_h, resized_w
     x, y = x * scale_x, y * scale_y
-    if processor.do_center_crop:
+    if getattr(processor, "do_center_crop", False):
         x += _crop_offset(canvas_w, processor.crop_size["width"])
         y += _crop_offset(canvas_h, processor.crop_size["height"])
     return Placement(x, y, width * scale_x, height * scale_y)

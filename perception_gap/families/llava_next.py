@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -11,6 +11,7 @@ from transformers.image_processing_utils import select_best_resolution
 from perception_gap.errors import UnsupportedModelError
 from perception_gap.families.base import Family, Placement, Size
 from perception_gap.families.llava import Llava
+from perception_gap.families.tiles import Tile, raster
 from perception_gap.geometry import TokenGeometry
 
 
@@ -32,17 +33,38 @@ class LlavaNext(Llava):
                 f"{self.name} that keeps the CLS token of every tile has no raster: expected "
                 'vision_feature_select_strategy "default" with a CLS token or "full" without'
             )
-        tile = int(inputs["pixel_values"][index].shape[-1])
-        patch = int(self.processor.patch_size)
-        side = tile // patch
-        canvas = select_best_resolution(size, self.processor.image_processor.image_grid_pinpoints)
-        rows, cols = canvas[0] // tile * side, canvas[1] // tile * side
-        raster = _placement(size, canvas).raster(rows, cols, (patch, patch), image=image)
-        cut_rows, cut_cols = _unpadding(size, rows, cols)
-        boxes = raster.boxes.reshape(rows, cols, 4)[cut_rows : rows - cut_rows, cut_cols : cols - cut_cols]
-        with_newlines = np.concatenate([boxes, np.zeros((len(boxes), 1, 4))], axis=1).reshape(-1, 4)
-        tiles = TokenGeometry(with_newlines, np.full(len(with_newlines), image))
-        return TokenGeometry.concatenate([TokenGeometry.grid(side, side, image=image), tiles])
+        pixels = int(inputs["pixel_values"][index].shape[-1])
+        tile = Tile.of_patches(pixels, int(self.processor.patch_size))
+        xs, ys = picture_spans(self.processor.image_processor, size, tile, pixels)
+        return TokenGeometry.concatenate([tile.grid(1, 1, image=image), raster_with_newlines(xs, ys, image)])
+
+    def largest_area(self) -> int:
+        return largest_canvas(self.processor.image_processor)
+
+
+def largest_canvas(processor: Any) -> int:
+    """Pixels of the largest canvas that an image processor with `image_grid_pinpoints` cuts into tiles."""
+    return max(height * width for height, width in processor.image_grid_pinpoints)
+
+
+def picture_spans(processor: Any, size: Size, tile: Tile, pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns [C, 2] and rows [R, 2] of the tiles' patches as one raster, cut back to the picture; fractions of it.
+
+    tile: one tile's tokens; pixels: its side.
+    """
+    canvas = select_best_resolution(size, processor.image_grid_pinpoints)
+    ys, xs = (tile.spans(length // pixels) * pixels for length in canvas)
+    cut_rows, cut_cols = _unpadding(size, len(ys), len(xs))
+    ys, xs = ys[cut_rows : len(ys) - cut_rows], xs[cut_cols : len(xs) - cut_cols]
+    whole = _placement(size, canvas)
+    return (xs - whole.x) / whole.width, (ys - whole.y) / whole.height
+
+
+def raster_with_newlines(xs: np.ndarray, ys: np.ndarray, image: int) -> TokenGeometry:
+    """Tokens row by row, each row closed by a newline token that covers nothing."""
+    boxes = raster(xs, ys).boxes.reshape(len(ys), len(xs), 4)
+    closed = np.concatenate([boxes, np.zeros((len(ys), 1, 4))], axis=1).reshape(-1, 4)
+    return TokenGeometry(closed, np.full(len(closed), image))
 
 
 def _placement(size: Size, canvas: Size) -> Placement:

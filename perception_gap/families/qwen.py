@@ -1,8 +1,8 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: the image is resized whole; one token covers merge × merge patches."""
+"""Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen3.5: the image is resized whole; one token covers merge × merge patches."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -16,9 +16,14 @@ class Qwen(Family):
 
     The patches themselves are stored block by block so that a merged token's patches follow each other, and the
     window attention of Qwen2.5-VL reorders blocks inside the tower only: neither changes the tokens' order.
+    Qwen3.5's linear-attention layers have no maps: "all" layers are its full-attention ones.
     """
 
-    model_types: ClassVar[tuple[str, ...]] = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+    model_types: ClassVar[tuple[str, ...]] = (
+        "qwen2_vl", "qwen2_5_vl", "qwen3_5", "qwen3_5_moe", "qwen3_vl", "qwen3_vl_moe",
+    )  # fmt: skip
+    # Qwen3.5 and GLM-4.5V think aloud unless told not to; the answer is what is measured here.
+    template_options: ClassVar[dict[str, Any]] = {"enable_thinking": False}
 
     def image_geometry(self, inputs: dict[str, Tensor], index: int, size: Size, image: int) -> TokenGeometry:
         merge = self.processor.image_processor.merge_size
@@ -31,9 +36,19 @@ class Qwen(Family):
         low, high = low if min_pixels is None else min_pixels, high if max_pixels is None else max_pixels
         if not 0 < low <= high:
             raise UsageError(f"min_pixels {low} and max_pixels {high}: expected 0 < min_pixels <= max_pixels")
-        self.processor.image_processor.size = {"shortest_edge": low, "longest_edge": high}
+        times = self._pixels_counted
+        self.processor.image_processor.size = {"shortest_edge": low * times, "longest_edge": high * times}
 
     @property
     def pixel_limits(self) -> tuple[int, int]:
-        size = self.processor.image_processor.size
-        return size["shortest_edge"], size["longest_edge"]
+        size, times = self.processor.image_processor.size, self._pixels_counted
+        # Rounded inwards, so that what is read and set again is never wider than the processor's own.
+        return -(-size["shortest_edge"] // times), size["longest_edge"] // times
+
+    def largest_area(self) -> int:
+        return self.pixel_limits[1]
+
+    @property
+    def _pixels_counted(self) -> int:
+        """How often the image processor counts every pixel of a picture against its limits."""
+        return 1

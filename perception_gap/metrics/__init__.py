@@ -14,12 +14,17 @@ from perception_gap.metrics.maps import (
     salient_region_fraction,
     text_image_mass,
 )
+from perception_gap.metrics.saliency import correlation_coefficient, similarity
+from perception_gap.metrics.transport import coarsened, earth_movers_distance
 
 __all__ = [
     "align",
     "aligned_cosine_distance",
+    "coarsened",
     "coefficient_of_variation",
+    "correlation_coefficient",
     "cosine_distance",
+    "earth_movers_distance",
     "entropy",
     "focus_chance",
     "focus_lift",
@@ -30,6 +35,7 @@ __all__ = [
     "relative_entropy",
     "salient_region_count",
     "salient_region_fraction",
+    "similarity",
     "text_image_mass",
     "top_k_overlap",
 ]

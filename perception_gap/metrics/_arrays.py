@@ -34,3 +34,15 @@ def _distribution(attention: Values) -> np.ndarray | None:
     # The largest weight goes to 1 first, so that neither huge nor subnormal weights spoil the sum.
     weights /= weights.max()
     return weights / weights.sum()
+
+
+def _pair(p: Values, q: Values) -> tuple[np.ndarray, np.ndarray] | None:
+    """Two maps over the same tokens, each scaled to sum 1; None where either is undefined.
+
+    ValueError unless both are [N].
+    """
+    raw = to_array(p), to_array(q)
+    if raw[0].shape != raw[1].shape:
+        raise ValueError(f"maps of shapes {raw[0].shape} and {raw[1].shape}: expected one raster for both, [N]")
+    first, second = _distribution(raw[0]), _distribution(raw[1])
+    return None if first is None or second is None else (first, second)

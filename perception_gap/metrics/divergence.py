@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import rel_entr
 
-from perception_gap.metrics._arrays import _distribution, to_array
+from perception_gap.metrics._arrays import _pair
 
 if TYPE_CHECKING:
     from perception_gap.metrics._arrays import Values
@@ -59,11 +59,3 @@ def top_k_overlap(p: Values, q: Values, k: int = 8) -> float:
     k = min(k, len(pair[0]))
     first, second = (np.argsort(-weights, kind="stable")[:k] for weights in pair)
     return len(np.intersect1d(first, second)) / k
-
-
-def _pair(p: Values, q: Values) -> tuple[np.ndarray, np.ndarray] | None:
-    raw = to_array(p), to_array(q)
-    if raw[0].shape != raw[1].shape:
-        raise ValueError(f"maps of shapes {raw[0].shape} and {raw[1].shape}: expected one raster for both, [N]")
-    first, second = _distribution(raw[0]), _distribution(raw[1])
-    return None if first is None or second is None else (first, second)

@@ -10,16 +10,30 @@ from pathlib import Path
 
 from perception_gap.errors import UsageError
 from perception_gap.store import Run
-from reports.figures import ablation, distributions, divergence, focus, gap, training
+from reports.figures import (
+    ablation,
+    agreement,
+    distributions,
+    divergence,
+    focus,
+    gap,
+    knockout,
+    layers,
+    leaderboard,
+    pairs,
+    training,
+)
 from reports.figures.models import Group, Made, by_teacher, of_bench, of_runs
 from reports.overlays import overlay_figure
-from reports.sources import BenchRun, Matrix, Source, Training
+from reports.sources import BenchRun, CompareRun, Matrix, Source, Training, with_members
 from reports.style import Look, save
 
 __all__ = ["NAMES", "Made", "figures_of", "kind_of", "write_figures"]
 
 NAMES = (
-    "focus_accuracy", "divergence_by_category", "entropy", "salient_regions", "training", "ablation", "gap_accuracy",
+    "leaderboard", "pairs", "agreement",
+    "focus_accuracy", "divergence_by_category", "entropy", "salient_regions", "knockout", "layers", "training",
+    "ablation", "gap_accuracy",
 )  # fmt: skip
 
 
@@ -30,6 +44,7 @@ def figures_of(sources: Sequence[Source]) -> list[Made]:
     benchmark and each matrix has its own. Where a name would stand twice, the source's folder is behind it: `entropy`,
     `entropy-bench-proof`. An Unfinished has none.
     """
+    sources = with_members(sources)
     looks: dict[str, Look] = {}
     parts: list[tuple[str, list[Made]]] = []
     runs = [source for source in sources if isinstance(source, Run)]
@@ -45,6 +60,9 @@ def figures_of(sources: Sequence[Source]) -> list[Made]:
         if isinstance(source, BenchRun):
             parts.append((source.path.resolve().name, _of_models(group := of_bench(source, looks))))
             looks |= {model.label: model.look for model in group.models}
+        elif isinstance(source, CompareRun):
+            made = [*leaderboard.of_comparison(source, looks), *pairs.of_comparison(source)]
+            parts.append((source.path.resolve().name, [*made, *agreement.of_comparison(source)]))
         elif isinstance(source, Matrix):
             trainings = source.trainings()
             found = [training.made(trainings, list(source.results["preset"]))] if trainings else []
@@ -55,7 +73,8 @@ def figures_of(sources: Sequence[Source]) -> list[Made]:
 def _of_models(group: Group) -> list[Made]:
     """Those that rest on samples; without a valid row they say so."""
     makers: tuple[Callable[[Group], list[Made]], ...] = (
-        focus.of_models, divergence.of_models, distributions.entropy, distributions.salient_regions,
+        focus.of_models, divergence.of_models, distributions.entropy, distributions.salient_regions, knockout.of_models,
+        layers.of_models,
     )  # fmt: skip
     return [made for maker in makers for made in maker(group)]
 

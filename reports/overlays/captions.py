@@ -61,7 +61,7 @@ def explained(models: Sequence[Model], rows: Sequence[pd.Series], scale: str = "
     """What the maps, the numbers and the colours are of."""
     settings = models[-1].run.info["settings"]
     texts = {"teacher": "all models read on the teacher's answer", "reference": "all models read on the reference"}
-    text = texts[settings["text"]] if models[-1].compared else "each model on its own answer"
+    text = texts[settings["text"]] if models[-1].kind == "shared" else "each model on its own answer"
     text = "each model on the question" if settings["rows"] == "question" else text
     boxes = any(len(row["boxes"]) for row in rows)
     focus = "Focus: share of the own answer's map in the box." if boxes else "No reference box: focus is undefined."

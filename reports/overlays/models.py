@@ -56,7 +56,10 @@ def as_models(runs: Run | Sequence[Run], teacher: Run | None, *, named: bool = F
         names[0] += " (teacher)"
     colors = [STUDENTS[i % len(STUDENTS)] for i in range(len(students))]
     if teacher is None:
-        return [Model(n, c, r, "own", False) for n, c, r in zip(names, colors, students, strict=True)]
+        # Models of a comparison were read on one text without a teacher; an analysis without one has none.
+        alike = all(run.info["settings"]["text"] == "reference" for run in students)
+        kind = "shared" if alike else "own"
+        return [Model(n, c, r, kind, False) for n, c, r in zip(names, colors, students, strict=True)]
     # On the teacher's text its own map is the shared one; on the reference all have a shared map.
     kind = "own" if _one_text(students, teacher) == "teacher" else "shared"
     beside = [Model(n, c, r, "shared", True) for n, c, r in zip(names[1:], colors, students, strict=True)]

@@ -21,13 +21,14 @@ from markupsafe import Markup
 
 from perception_gap.files import write_text
 from perception_gap.store import Run
-from reports import figures, style, tables
+from reports import comparison, figures, style, tables
+from reports.answer import Answer
 from reports.page.albums import Album, albums
 from reports.page.choice import facts, telling
-from reports.page.headline import Answer, lead
+from reports.page.headline import lead
 from reports.page.payload import SIDE, Shapes, index_of, sample_payload
 from reports.page.provenance import notices, provenance
-from reports.sources import BenchRun, Matrix, Source, Training
+from reports.sources import BenchRun, CompareRun, Matrix, Source, Training, with_members
 
 BLOCK = 50  # samples of a block: what the page reads at once
 EMBEDDED = 500
@@ -49,11 +50,12 @@ def write_page(
     sources: Sequence[Source], out: Path, *, title: str = "gapcheck report", samples: int | None = EMBEDDED,
     embedded: int = EMBEDDED, side: int = SIDE, command: str = "",
 ) -> Page:  # fmt: skip
-    """Write the page of these sources to `out`.
+    """Write the page of these sources to `out`; of a comparison with its members' runs, and its headline.
 
     samples: how many of each album the browser holds (None: all), the most telling first; embedded: how many of them
     lie in the page itself, in whole blocks of BLOCK; side: long side of the thumbnails in pixels.
     """
+    sources = with_members(sources)
     found = albums(sources)
     inside: list[tuple[str, Markup]] = []
     chunks: list[Path] = []
@@ -74,7 +76,8 @@ def write_page(
         said += [
             f"{album.title}: {what} of {n:,} of the {len(ids):,} samples in the browser." for what, n in lost.items()
         ]
-    answers = lead(found)
+    compared = [source for source in sources if isinstance(source, CompareRun)]
+    answers = comparison.answers(compared[0]) if compared else lead(found)
     page = _environment().get_template("page.html.j2").render(
         title=title, command=command, answers=answers, notices=said, albums=found,
         index=Markup(_json(indexes)), blocks=inside, colors=Markup(_json(_color_map())),
@@ -146,7 +149,7 @@ def _has_table(source: Source) -> bool:
         return bool((source.samples["status"] == "ok").any())
     if isinstance(source, BenchRun):
         return bool(source.models)
-    return isinstance(source, Matrix) or (isinstance(source, Training) and not source.log.empty)
+    return isinstance(source, CompareRun | Matrix) or (isinstance(source, Training) and not source.log.empty)
 
 
 def _color_map() -> list[list[int]]:

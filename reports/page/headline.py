@@ -6,22 +6,13 @@ Every sentence rests on a 95 % interval; what an interval does not exclude is sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
 
 from perception_gap.statistics import Estimate, mean_ci
 from perception_gap.store import Run
+from reports.answer import Answer
 from reports.page.albums import Album
 from reports.summary import Metric, defined, interval_of, lookup, written
-
-
-class Answer(NamedTuple):
-    """A question, a short verdict, and the sentence with the numbers that it rests on."""
-
-    question: str
-    verdict: str
-    reason: str
 
 
 def headline(album: Album) -> list[Answer]:

@@ -8,13 +8,15 @@ from typing import Any
 
 from perception_gap.store import Run
 from reports.page.albums import Album
-from reports.sources import BenchRun, Matrix, Source, Training, Unfinished, labels, teacher_or_reason
+from reports.sources import BenchRun, CompareRun, Matrix, Source, Training, Unfinished, labels, teacher_or_reason
 
 
 def notices(sources: Sequence[Source], found: Sequence[Album]) -> list[str]:
     """Runs that are not whole, samples that failed, data sets that differ: one sentence each."""
     said = [source.words for source in sources if isinstance(source, Unfinished)]
     for source in sources:
+        if isinstance(source, CompareRun):
+            said += [f"{line}." for line in source.absent]
         if isinstance(source, BenchRun) and source.missing:
             said.append(f"{source.path}: unfinished, not summarised yet: {', '.join(source.missing)}.")
         if isinstance(source, Training) and not source.finished:
@@ -51,6 +53,10 @@ def provenance(sources: Sequence[Source]) -> list[dict[str, str]]:
         if isinstance(source, Run):
             teacher = teacher_or_reason(source)[0]
             runs += [run for run in (teacher, source) if run and run.path.resolve() not in map(_resolved, runs)]
+        elif isinstance(source, CompareRun):
+            data = source.info["data"]
+            about = f"{data['spec']}, {data['n']:,} samples; {source.info['budget']}"
+            rows.append(_row("comparison", source.path, ", ".join(source.labels.values()), about, source.info))
         elif isinstance(source, BenchRun):
             about = ", ".join(f"{task} × {n:,}" for task, n in source.info["tasks"].items())
             models = "; ".join(f"{m.name} ({m.info['model'].get('revision') or 'no revision'})" for m in source.models)

@@ -1,7 +1,7 @@
 """Tables as the paper prints them, ours beside the published figures, and tables of everything that runs say.
 
 build(kind, sources, rows=.., baseline=..) -> [Table]      table1, table2, table3, tableA2; None: everything
-render(tables, layout) -> str                              md, latex, csv, html
+render(tables, layout) -> str                              md, latex, csv, html, text
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from perception_gap.errors import UsageError
-from reports.sources import Source
-from reports.tables import accuracy, as_csv, as_html, as_latex, as_markdown, attention, overview
+from reports.sources import Source, with_members
+from reports.tables import accuracy, as_csv, as_html, as_latex, as_markdown, as_text, attention, overview
 from reports.tables.model import Cell, Column, Row, Table
 
 KINDS = ("table1", "table2", "table3", "tableA2")
-LAYOUTS = {"md": as_markdown.render, "latex": as_latex.render, "csv": as_csv.render, "html": as_html.render}
+LAYOUTS = {
+    "md": as_markdown.render, "latex": as_latex.render, "csv": as_csv.render, "html": as_html.render,
+    "text": as_text.render,
+}  # fmt: skip
 NONE: Mapping[str, str] = MappingProxyType({})
 
 __all__ = ["KINDS", "LAYOUTS", "Cell", "Column", "Row", "Table", "build", "render"]
@@ -30,6 +33,7 @@ def build(
     repeat a row find it themselves. baseline: the model that gains of ours are over. UsageError for unknown names
     (with near ones), and where the sources have nothing for the table.
     """
+    sources = with_members(sources)
     if kind is None:
         return overview.build(sources)
     if kind not in KINDS:

@@ -8,9 +8,9 @@ from typing import Any
 
 from perception_gap.errors import UsageError
 from perception_gap.store import Run
-from reports.sources import BenchRun, Matrix, Source, Training, labels, teacher_or_reason
+from reports.sources import BenchRun, CompareRun, Matrix, Source, Training, labels, teacher_or_reason
 from reports.summary import COMPARED_ROWS, ROWS, finding, lookup
-from reports.tables import bench, matrix
+from reports.tables import bench, compared, matrix
 from reports.tables.model import DECIMALS, Cell, Column, Row, Table, estimate, n_in_rows
 from reports.tables.own import absent
 
@@ -26,7 +26,8 @@ def build(sources: Sequence[Source]) -> list[Table]:
     for source in sources:
         if isinstance(source, Run):
             groups.setdefault(source.info["data"]["hash"], []).append(source)
-    tables = [_runs(group) for group in groups.values()]
+    tables = [table for source in sources if isinstance(source, CompareRun) for table in compared.build(source)]
+    tables += [_runs(group) for group in groups.values()]
     for source in sources:
         if isinstance(source, BenchRun):
             tables += bench.build(source)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from perception_gap.store import Run
 from reports.seeds import CERTAIN, over_seeds
-from reports.sources import BenchModel, BenchRun, Matrix, Source, Training, Unfinished
+from reports.sources import BenchModel, BenchRun, CompareRun, Matrix, Source, Training, Unfinished
 
 DRAWN = "scenes_"
 # Tasks of drawn scenes as analyze and ablate name them.
@@ -65,6 +65,8 @@ def absent(source: Source) -> list[str]:
     if isinstance(source, BenchRun) and source.missing:
         names = ", ".join(source.missing)
         return [f"{names}: named by {source.path} and not finished; the same bench command goes on with it"]
+    if isinstance(source, CompareRun):
+        return source.absent
     return []
 
 

@@ -380,3 +380,52 @@ def test_weights_that_give_nan_are_failed_samples(model, data, tmp_path):
     assert status == 1
     assert "NaN" in said
     assert Run.open(tmp_path / "run").summary["n_failed"] == 3
+
+
+def test_layers_and_heads_are_measured_beside_the_map(model, tiny_checkpoint, data, tmp_path):
+    def measured(name, *options) -> Run:
+        status, said = gapcheck("analyze", model, "--data", data, "--out", tmp_path / name, *QUICK, *options)
+        assert status == 0, said
+        return Run.open(tmp_path / name)
+
+    plain, run = measured("plain", "--teacher", model), measured("run", "--teacher", model, "--per-layer")
+    assert "per_layer" not in plain.summary
+    assert run.info["layers"] == run.summary["per_layer"]["layers"] == [0, 1, 2]
+    for sample_id, row in run.samples.set_index("sample_id").iterrows():
+        np.testing.assert_array_equal(run.map(sample_id), plain.map(sample_id))  # measuring more changes nothing
+        heads, layers = run.map(sample_id, "heads"), run.map(sample_id, "layers")
+        assert heads.shape == (4, 3, 4)
+        # Layers and heads are averaged raw, so their masses have the whole map's as their mean.
+        assert heads[0].mean() == pytest.approx(row["text_image_mass"], rel=1e-4)
+        assert layers[0].mean() == pytest.approx(row["text_image_mass"], rel=1e-4)
+        assert (layers[2] > 0).all()  # no single layer looks exactly as all of them together
+    found = run.summary["per_layer"]
+    assert found["by_layer"]["kl"]["1"]["n"] == 10
+    assert found["finding"] in gapcheck("analyze", model, "--data", data, "--out", tmp_path / "run", *QUICK,
+                                        "--teacher", model, "--per-layer")[1]  # fmt: skip
+
+    # Maps of two families meet on the raster, and another raster is another measurement.
+    found = []
+    for raster in ("6x5", "3x3"):
+        other = measured("run", "--teacher", tiny_checkpoint("llava"), "--per-layer", "--raster", raster)
+        assert other.summary["per_layer"]["by_layer"]["kl"]["0"]["n"] == 10
+        found.append(other.map(other.samples["sample_id"][0], "layers")[2])
+    assert not np.allclose(*found)
+    single = measured("last", "--teacher", model, "--per-layer", "--layers", "last1")
+    assert single.summary["per_layer"]["layers"] == [2]
+    row = single.samples.iloc[0]
+    assert single.map(row["sample_id"], "layers")[2, 0] == pytest.approx(row["kl"], abs=1e-5)
+    assert single.map(row["sample_id"], "layers")[1, 0] == pytest.approx(row["focus_score"], rel=1e-4)
+
+
+def test_new_measures_of_maps_are_columns_with_their_floors(whole):
+    samples = whole.samples
+    assert samples["emd"].max() < 1e-5  # a model against itself
+    assert samples["cc"].min() > 1 - 1e-6
+    assert samples["similarity"].min() > 1 - 1e-6
+    assert (samples["emd_floor"] > samples["emd"]).all()
+    assert (samples["similarity_floor"] < 1).all()
+    # States of 32 dimensions can have no sink: undefined, not none.
+    assert samples[["n_sinks", "sink_share", "kl_without_sinks"]].isna().all(axis=None)
+    assert whole.sinks(samples["sample_id"][0]) is None
+    assert "sinks" not in whole.summary

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import LlamaTokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
 SENTENCES = (
     "what colour is the small star above the large circle",
@@ -24,7 +24,9 @@ class Kind:
 
     build: () → (model, processor), of the real classes, with random weights; called after `torch.manual_seed`.
     token_pixels: pixels (one side) of the processor's raster that one token spans.
-    thumbnail: so many of the FIRST tokens (negative: of the LAST ones) see the picture on a coarser raster than the rest.
+    thumbnail: so many of the FIRST tokens (negative: of the LAST ones) see the picture on a coarser raster than others.
+    resampling: pixels of a raster that its resizes reach, all together: 2 for one bicubic resize, 3 for one by Lanczos.
+    beyond: how much of its own extent a token sees on each side of its rectangle, where token rasters are interpolated.
     crops: the processor really cuts something off the picture, so not every pixel has a token.
     attention_outputs: endings of the names of the vision tower's modules whose output mixes patches; a proof zeroes
         them, so that a token depends on its own pixels alone.
@@ -33,6 +35,8 @@ class Kind:
     build: Callable[[], tuple[Any, Any]]
     token_pixels: int
     thumbnail: int = 0
+    resampling: int = 2
+    beyond: float = 0
     crops: bool = False
     attention_outputs: tuple[str, ...] = (".attn.proj", ".self_attn.out_proj")
 
@@ -65,4 +69,30 @@ def llama_tokenizer() -> LlamaTokenizer:
         pad_token="<pad>",
         extra_special_tokens=["<image>"],
         model_max_length=4096,
+    )
+
+
+def byte_level_tokenizer(specials: tuple[str, ...], bos: str | None = None, **named) -> PreTrainedTokenizerFast:
+    """Byte-level BPE without a class of its own, as in GLM's and Mistral's checkpoints.
+
+    specials: further special tokens; bos: written before every text; named: eos_token, pad_token, ..
+    """
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trained.decoder = decoders.ByteLevel()
+    first = [token for token in (bos, *named.values()) if token is not None]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=[*dict.fromkeys(first), *specials],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    trained.train_from_iterator(SENTENCES, trainer)
+    if bos is not None:
+        trained.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, trained.token_to_id(bos))]
+        )
+        named = {"bos_token": bos, **named}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=trained, extra_special_tokens=list(specials), model_max_length=4096, **named
     )

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from lavit.gating import Gate
 from lavit.latents import MODES, LatentSpec, LatentTokens, add_tokens, injected, latent_inputs, token_ids
 from perception_gap.errors import UsageError
 from perception_gap.families import Encoded
 from perception_gap.forward import gaze, generate
+from perception_gap.gating import Gate
 from perception_gap.loading import LoadedModel, load
 from tests.models import TRAINED as KINDS
 from tests.proofs import decoder_inputs

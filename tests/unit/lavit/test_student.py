@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from lavit.gating import Gate
 from lavit.latents import LatentSpec, LatentTokens
 from lavit.student import LavitStudent, Objective
 from lavit.vision_cache import vision_features
 from perception_gap.capture import find_decoder
 from perception_gap.errors import UsageError
+from perception_gap.gating import Gate
 from perception_gap.loading import load
 from tests.models import TRAINED as KINDS
 from tests.students import WIDTH, Case, case, gradients, total

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from perception_gap.divergence import Comparison, match_words, partners
+from perception_gap.divergence import OF_SAMPLES, Comparison, match_words, partners
 from perception_gap.geometry import TokenGeometry
-from perception_gap.metrics import kl_divergence
+from perception_gap.metrics import earth_movers_distance, kl_divergence
 from perception_gap.store import geometry_fields
 
 
@@ -104,3 +104,46 @@ def test_a_sample_that_the_teacher_lacks_is_left_out():
     comparison = Comparison(student_rows({"s1": (2, 2), "s2": (2, 2)}), teacher, "own", 0, (4, 4))  # type: ignore[arg-type]
     assert list(comparison.rows) == ["s1"]
     assert np.isnan(comparison.sample("s1", teacher.maps["s1"])["kl_floor"])  # nobody else to compare with
+
+
+def test_earth_movers_distance_is_that_of_the_frame_with_its_floor():
+    shapes = {"s1": (2, 3), "s2": (2, 3)}
+    teacher = StoredTeacher(shapes)
+    comparison = Comparison(student_rows(shapes), teacher, "own", 0, (4, 4))  # type: ignore[arg-type]
+    found = comparison.sample("s1", teacher.maps["s2"])
+    assert found["emd"] == pytest.approx(earth_movers_distance(teacher.maps["s1"], teacher.maps["s2"], (2, 3)))
+    assert found["emd_floor"] == pytest.approx(0, abs=1e-9)
+    assert found["similarity_floor"] == pytest.approx(1)
+    assert found["cc"] == pytest.approx(np.corrcoef(teacher.maps["s1"], teacher.maps["s2"])[0, 1])
+    assert np.isnan(comparison.sample("s1", np.full(6, np.nan))["emd"])
+
+
+def test_a_fine_grid_is_compared_by_earth_movers_distance_on_sixteen_cells_a_side():
+    teacher = StoredTeacher({"s1": (32, 48)})
+    comparison = Comparison(student_rows({"s1": (32, 48)}), teacher, "own", 0, (4, 4))  # type: ignore[arg-type]
+    mine = np.random.default_rng(1).random(32 * 48)
+    blocks = [m.reshape(16, 2, 16, 3).sum((1, 3)).ravel() for m in (teacher.maps["s1"], mine)]
+    assert comparison.sample("s1", mine)["emd"] == pytest.approx(earth_movers_distance(*blocks, (16, 16)), abs=1e-9)
+
+
+def test_no_distance_leads_from_one_picture_to_another():
+    two = TokenGeometry.concatenate([TokenGeometry.grid(2, 2), TokenGeometry.grid(2, 2, image=1)])
+    teacher = StoredTeacher({"s1": (2, 4)})
+    teacher.geometry = lambda sample_id: two  # type: ignore[method-assign]
+    rows = [student_rows({"s1": (2, 4)})[0] | geometry_fields(two)]
+    found = Comparison(rows, teacher, "own", 0, (4, 4)).sample("s1", teacher.maps["s1"])  # type: ignore[arg-type]
+    assert np.isnan(found["emd"])
+    assert found["similarity"] == pytest.approx(1)
+
+
+def test_without_sinks_each_model_loses_its_own_and_an_unknown_teacher_makes_it_undefined():
+    teacher = StoredTeacher({"s1": (2, 3)})
+    comparison = Comparison(student_rows({"s1": (2, 3)}), teacher, "own", 0, (4, 4))  # type: ignore[arg-type]
+    theirs, mine = np.eye(6, dtype=bool)[0], np.where(np.eye(6)[4], 0, np.arange(1.0, 7))
+    teacher.sinks = lambda sample_id: theirs  # type: ignore[attr-defined]
+    found, kept = comparison.without_sinks("s1", mine), np.where(theirs, 0, teacher.maps["s1"])
+    assert set(found) == set(OF_SAMPLES)
+    assert found["kl"] == pytest.approx(kl_divergence(kept, mine))
+    assert found["emd"] == pytest.approx(earth_movers_distance(kept, mine, (2, 3)))
+    teacher.sinks = lambda sample_id: None  # type: ignore[attr-defined]
+    assert all(np.isnan(value) for value in comparison.without_sinks("s1", mine).values())

@@ -38,7 +38,7 @@ def _rows(loaded: LoadedModel) -> list[torch.Tensor]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_saved_checkpoint_loads_with_its_family_in_eval_mode(tiny_checkpoint, kind):
     loaded = load(tiny_checkpoint(kind), device="cpu")
-    assert loaded.family.name == kind
+    assert kind.startswith(loaded.family.name)  # some model types have several kinds
     assert loaded.name == str(tiny_checkpoint(kind))
     assert not loaded.model.training
     assert loaded.dtype == torch.float32
@@ -170,11 +170,11 @@ def test_architectures_without_image_tokens_or_family_are_refused(copied):
         (copied / "config.json").write_text(json.dumps(fields))
 
     rewrite(model_type="llama", hidden_size=8, num_attention_heads=2)
-    assert "'llama' is text-only" in _refusal(copied, kind=UnsupportedModelError)
+    assert "'llama' has no adapter here, and it is text-only" in _refusal(copied, kind=UnsupportedModelError)
     rewrite(model_type="llama", hidden_size=8, num_attention_heads=3)
     assert "does not understand" in _refusal(copied, kind=UnsupportedModelError)
-    rewrite(model_type="paligemma")
-    assert "'paligemma' has no family" in _refusal(copied, kind=UnsupportedModelError)
+    rewrite(model_type="blip-2")
+    assert "'blip-2' has no adapter here, and " in _refusal(copied, kind=UnsupportedModelError)
     rewrite(model_type="not_a_model")
     assert "not_a_model" in _refusal(copied, kind=UnsupportedModelError)
     (copied / "config.json").write_text("{")

@@ -86,7 +86,7 @@ def test_opening_names_what_is_wrong(tmp_path):
     with pytest.raises(UsageError, match="written in run schema 0"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION + 1}))
-    with pytest.raises(UsageError, match=r"run schema 2, this gapcheck reads 1; .*upgrade this gapcheck"):
+    with pytest.raises(UsageError, match=r"run schema 3, this gapcheck reads 2; .*upgrade this gapcheck"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}))
     with pytest.raises(UsageError, match=r"run\.json: damaged \(model is missing"):

@@ -1,0 +1,93 @@
+"""`gapcheck compare`: models that were never trained together, on the same pictures, questions and text."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from perception_gap.cli.analyze import parse_raster, say_failed
+from perception_gap.cli.model_options import model_options, pop_load
+
+
+@click.command(
+    epilog="Example: gapcheck compare tiny:teacher tiny:student tiny:lavit --limit 120 --knockout --out runs/compare"
+)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option(
+    "--teacher", metavar="MODEL|RUN",
+    help="Whose answers all are read on, a model or its finished run [default: each sample's reference answer].",
+)  # fmt: skip
+@click.option(
+    "--data", default="scenes", show_default=True, metavar="scenes[:TASK,..]|FILE.jsonl|viscot:FILE.json",
+    help="Questions with boxes.",
+)  # fmt: skip
+@click.option("--image-root", type=click.Path(path_type=Path), help="Folder that image paths are relative to.")
+@click.option("--limit", type=click.IntRange(min=1), help="Use the first N samples (scenes: 300 by default).")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True)
+@click.option(
+    "--pixels", default="same", show_default=True, metavar="same|own|N",
+    help="Most pixels of a picture: what every model can take, each its own, or N (width × height).",
+)  # fmt: skip
+@click.option("--layers", default="all", show_default=True, help="Of the maps: all, lastN, or indices.")
+@click.option("--instruction", default="", help="A line after every question, e.g. 'Answer in one word.'")
+@click.option("--system", help="System prompt.")
+@click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1))
+@model_options
+@click.option("--raster", default="16x16", show_default=True, metavar="ROWSxCOLS", help="On which maps are compared.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes, floors and bootstrap."
+)
+@click.option("--fresh", is_flag=True, help="Forget what the models' run directories hold.")
+@click.option("--strict", is_flag=True, help="Exit 1 if any sample failed.")
+@click.option("--page/--no-page", default=True, show_default=True, help="Figures, overlays and one page at the end.")
+def command(models: tuple[str, ...], strict: bool, page: bool, **options) -> None:
+    """Compare where MODELs look, on the same pictures, questions and text, each with its own tokenizer and grid.
+
+    MODEL is a hub id, a local checkpoint folder, or an embedded model (tiny:teacher). Maps meet on a common raster and
+    word by word. The same command resumes a killed one, and takes in another MODEL without asking the rest again. Exit
+    status: 0 if all models were measured, 1 if one failed (or with --strict any sample), 2 for wrong usage.
+    """
+    load = pop_load(options)
+    for name in ("min_pixels", "max_pixels"):
+        if name in load:
+            raise click.UsageError(f"--{name.replace('_', '-')}: means nothing to some families; --pixels is for all")
+    raster = parse_raster(options.pop("raster"))
+    from lavit.checkpoint import opener
+    from perception_gap.analysis import Settings
+    from perception_gap.compare import Request, compare
+
+    settings = Settings(
+        load=load, **{k: options.pop(k) for k in ("layers", "instruction", "system", "max_new_tokens")}
+    )
+    request = Request(
+        models, settings=settings, raster=raster, command=" ".join(["gapcheck", *sys.argv[1:]]), **options
+    )
+    done = compare(request, say=click.echo, opener=opener)
+    sys.exit(show(done, strict=strict, page=page))
+
+
+def show(done, *, strict: bool, page: bool) -> int:
+    """Leaderboard, pairs, what was found, what failed, files; the exit status."""
+    from reports.comparison import told
+    from reports.comparison_files import write_files
+    from reports.sources import open_source
+
+    found = open_source(done.path)
+    click.echo(told(found))
+    failed = {name: say_failed(run, name) for name, run in found.members.items()}
+    void = [name for name, run in found.members.items() if failed[name] == len(run.samples)]
+    for name, reason in done.failed.items():
+        click.echo(f"{name} was not measured: {' '.join(reason.split())}", err=True)
+    if page and len(void) < len(found.members):
+        paths, made = write_files(found, " ".join(["gapcheck", *sys.argv[1:]]))
+        for notice in made.notices:
+            click.echo(f"note: {notice}", err=True)
+        for path in paths:
+            click.echo(f"{'figure' if path.parent != done.path else 'file'} {path}")
+        click.echo(f"page: {made.samples:,} of {made.of:,} samples, {made.path.stat().st_size / 2**20:.1f} MiB")
+        click.echo(f"Open {made.path.resolve().as_uri()}")
+    click.echo(f"compare {done.path}")
+    return 1 if done.failed or void or (strict and any(failed.values())) else 0

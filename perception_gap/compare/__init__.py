@@ -1,0 +1,11 @@
+"""`gapcheck compare`: models that were never trained together, on the same pictures, questions and text.
+
+    OUT/  compare.json  summary.json  pairs.parquet  words.parquet  MODEL/ (a run of `analyze`)  teacher/  data/
+
+`run.compare` makes it, `budget` decides what every model gets to see, `pairs` measures how far two gazes lie apart,
+`summary` puts it into numbers with intervals.
+"""
+
+from perception_gap.compare.run import COMPARE_SCHEMA, Request, compare
+
+__all__ = ["COMPARE_SCHEMA", "Request", "compare"]

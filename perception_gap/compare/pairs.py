@@ -1,0 +1,102 @@
+"""How far two models' gazes lie apart, sample by sample and word by word, on one text and one raster."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from perception_gap import metrics
+from perception_gap.divergence import Comparison
+from perception_gap.store import Run
+
+WORD_MEASURES = ("js", "kl", "top_k_overlap", "js_floor", "kl_floor", "top_k_floor")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of a comparison: its `name` (each once), its run, and which of its maps were read on the common text.
+
+    kind: "shared", or "own" for a teacher whose own answer is that text.
+    """
+
+    name: str
+    run: Run
+    kind: str = "shared"
+
+    def rows(self) -> list[dict]:
+        """The samples as `Comparison` takes them: undefined is None."""
+        rows = [
+            {str(name): None if isinstance(v, float) and math.isnan(v) else v for name, v in row.items()}
+            for row in self.run.samples.to_dict("records")
+        ]
+        return [row | {"shared_text": row["answer"]} for row in rows] if self.kind == "own" else rows
+
+
+def compared(members: Sequence[Member], raster: tuple[int, int], seed: int) -> Iterator[tuple[list[dict], list[dict]]]:
+    """For every pair of members, in their order: a row a sample, and a row a word.
+
+    Sample rows: first, second, sample_id, task, cluster, first_correct, second_correct, and every measure of
+    `Comparison.sample` of the FIRST's map p and the SECOND's q (kl: KL(p ‖ q)), with its floor: the same against the
+    first's map of another sample of the task; *_without_sinks where each model's own sinks are removed from its map;
+    kl_reverse is KL(q ‖ p). All on `raster` (rows, columns), also where two
+    grids are equal, so that the numbers of different pairs compare. A sample that either model failed is left out.
+    """
+    rows = {member.name: member.rows() for member in members}
+    for first, second in itertools.combinations(members, 2):
+        comparison = Comparison(rows[second.name], first.run, first.kind, seed, raster)
+        comparison.native = False
+        yield _samples(comparison, first, second), _words(comparison, first, second)
+
+
+def _samples(comparison: Comparison, first: Member, second: Member) -> list[dict]:
+    found = []
+    for sample_id, row in comparison.rows.items():
+        mine, theirs = second.run.map(sample_id, second.kind), first.run.map(sample_id, first.kind)
+        if mine is None:
+            continue
+        measured = comparison.sample(sample_id, mine)
+        sinks = second.run.sinks(sample_id)
+        if sinks is not None:
+            kept = comparison.without_sinks(sample_id, np.where(sinks, 0, mine))
+            measured |= {f"{name}_without_sinks": value for name, value in kept.items()}
+        reverse = np.nan
+        if theirs is not None:
+            p = comparison.on_frame(theirs, first.run.geometry(sample_id), comparison.raster)
+            q = comparison.on_frame(mine, second.run.geometry(sample_id), comparison.raster)
+            reverse = metrics.kl_divergence(q, p) if p.shape == q.shape else np.nan
+        found.append({
+            "first": first.name, "second": second.name, "sample_id": sample_id, "task": row["task"],
+            "cluster": row["cluster"], "first_correct": first.run.row(sample_id)["correct"],
+            "second_correct": row["correct"], **measured, "kl_reverse": reverse,
+        })  # fmt: skip
+    return found
+
+
+def _words(comparison: Comparison, first: Member, second: Member) -> list[dict]:
+    found = []
+    for sample_id, row in comparison.rows.items():
+        maps = second.run.map(sample_id, f"{second.kind}_words")
+        if maps is None:
+            continue
+        words = zip(row["shared_words"], row["shared_categories"], comparison.words(sample_id, maps), strict=True)
+        for i, (word, category, measured) in enumerate(words):
+            found.append({
+                "first": first.name, "second": second.name, "sample_id": sample_id, "cluster": row["cluster"],
+                "word_index": i, "word": word, "category": category,
+                **{name: measured.get(name, np.nan) for name in WORD_MEASURES},
+            })  # fmt: skip
+    return found
+
+
+def frames(members: Sequence[Member], raster: tuple[int, int], seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`compared` as two tables."""
+    samples, words = [], []
+    for some, more in compared(members, raster, seed):
+        samples += some
+        words += more
+    return pd.DataFrame(samples), pd.DataFrame(words)

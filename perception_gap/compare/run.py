@@ -1,0 +1,194 @@
+"""From models to a finished comparison: one model in memory at a time, each a run of its own that resumes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from perception_gap import analysis, loading, pipeline
+from perception_gap.analysis import Job, Settings
+from perception_gap.compare import pairs, summary
+from perception_gap.compare.budget import common_budget
+from perception_gap.compare.pairs import Member
+from perception_gap.compare.reuse import finished
+from perception_gap.datasets import Dataset, open_data
+from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.files import write_json, write_table
+from perception_gap.folders import claim, named
+from perception_gap.store import Run
+
+COMPARE_SCHEMA = 1
+MADE = "compare.json"
+_OURS = {"data", "teacher", "figures", MADE, "summary.json", "pairs.parquet", "words.parquet", "overlays.png",
+         "report.html", "tables.md"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `gapcheck compare`.
+
+    teacher: a model or a finished run whose answers are the text that all are read on; without one that text is each
+        sample's reference. pixels: "same", "own" or a number (see `budget`). settings: of every model alike.
+    """
+
+    models: tuple[str, ...]
+    teacher: str | None = None
+    data: str = "scenes"
+    out: Path = Path("runs/compare")
+    limit: int | None = None
+    image_root: Path | None = None
+    settings: Settings = field(default_factory=Settings)
+    pixels: str = "same"
+    batch_size: int = 8
+    seed: int = 0
+    raster: tuple[int, int] = (16, 16)
+    fresh: bool = False
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison in `path`: its members, a teacher first; the models that failed, with the reason."""
+
+    path: Path
+    members: tuple[Member, ...]
+    summary: dict[str, Any]
+    failed: dict[str, str]
+
+
+def compare(
+    request: Request, *, progress: bool = True, say: Callable[[str], None] = print,
+    opener: pipeline.Opener = pipeline.open_plain,
+) -> Compared:  # fmt: skip
+    """Every model over the same samples, then every pair of them.
+
+    UsageError before any model is read for what is wrong with one of them. A model that fails later is named in the
+    result; the others go on. GapcheckError when fewer than two are left.
+    """
+    budgets, line = _budgets(request)
+    claim(request.out, MADE, lambda name: name == "data" or name.endswith(".tmp"))
+    say(line)
+    dataset = open_data(
+        request.data, limit=request.limit, image_root=request.image_root, work=request.out, seed=request.seed
+    )
+    folders = dict(zip(request.models, named(request.models, _OURS), strict=True))
+    teacher = _teacher(request, dataset, budgets, say, progress, opener)
+    describe(request, folders, budgets, line, dataset, teacher)
+    members = [Member(teacher.info["model"]["name"], teacher, "own")] if teacher else []
+    failed: dict[str, str] = {}
+    for name, folder in folders.items():
+        if teacher and name in (request.teacher, members[0].name):
+            continue
+        job = _job(request, name, dataset, request.out / folder, budgets[name], teacher)
+        try:
+            members.append(Member(name, _one(job, say, progress, opener)))
+        except GapcheckError as error:
+            failed[name] = str(error)
+            say(f"{name}: {error}")
+    if len(members) < 2:
+        raise GapcheckError(
+            f"{len(members)} of {len(folders) + bool(teacher)} models were measured; nothing to compare"
+        )
+    return finish(request, tuple(members), folders, budgets, failed)
+
+
+def _budgets(request: Request) -> tuple[dict[str, int | None], str]:
+    """Pixels of each model; UsageError for names, families and options that would stop the comparison later."""
+    stored = request.teacher is not None and (Path(request.teacher) / "run.json").exists()
+    names = list(dict.fromkeys([*([request.teacher] if request.teacher and not stored else []), *request.models]))
+    if len(set(request.models)) != len(request.models):
+        raise UsageError(f"models {', '.join(request.models)}: expected each once")
+    if len(names) + stored < 2:
+        raise UsageError(f"model {names[0]}: expected at least two models, or --teacher; `gapcheck analyze` takes one")
+    options = request.settings.load
+    if len(names) > 1 and "revision" in options:
+        raise UsageError("--revision belongs to one model; give folders, or leave it out")
+    families = {
+        name: loading.check(name, options.get("revision"), options.get("trust_remote_code", False)) for name in names
+    }
+    return common_budget(families, request.pixels)
+
+
+def _job(
+    request: Request, name: str, dataset: Dataset, out: Path, most_pixels: int | None, teacher: Run | None
+) -> Job:  # fmt: skip
+    text = "teacher" if request.teacher else "reference"
+    settings = replace(request.settings, text=text, most_pixels=most_pixels)
+    return Job(
+        model=name, dataset=dataset, out=out, settings=settings, teacher=teacher, batch_size=request.batch_size,
+        seed=request.seed, raster=request.raster, fresh=request.fresh, command=request.command,
+    )  # fmt: skip
+
+
+def _one(job: Job, say: Callable[[str], None], progress: bool, opener: pipeline.Opener) -> Run:
+    found = finished(job)
+    if found is not None:
+        say(f"{job.model}: finished in {job.out}")
+        return found
+    return pipeline.run_job(job, opener, progress=progress)
+
+
+def _teacher(
+    request: Request, dataset: Dataset, budgets: dict[str, int | None], say: Callable[[str], None], progress: bool,
+    opener: pipeline.Opener,
+) -> Run | None:  # fmt: skip
+    """The teacher's finished run, or its own pass into OUT/teacher; None without a teacher."""
+    if request.teacher is None:
+        return None
+    if (Path(request.teacher) / "run.json").exists():
+        asked = replace(request.settings, text="own")
+        return pipeline.stored_teacher(request.teacher, asked, request.out)
+    job = _job(request, request.teacher, dataset, request.out / "teacher", budgets[request.teacher], None)
+    own = replace(job.settings, text="own", rows="question" if job.settings.rows == "question" else "answer")
+    return _one(replace(job, settings=own), say, progress, opener)
+
+
+def describe(
+    request: Request, folders: dict[str, str], budgets: dict[str, int | None], line: str, dataset: Dataset,
+    teacher: Run | None,
+) -> None:  # fmt: skip
+    """compare.json: what was asked, and where each model's run lies."""
+    write_json(request.out / MADE, {
+        "schema_version": COMPARE_SCHEMA, "command": request.command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "models": {name: folder for name, folder in folders.items() if not teacher or name not in
+                   (request.teacher, teacher.info["model"]["name"])},
+        "teacher": None if teacher is None else {
+            "name": teacher.info["model"]["name"], "path": os.path.relpath(teacher.path, request.out),
+        },
+        "text": "teacher" if request.teacher else "reference", "pixels": request.pixels, "budget": line,
+        "most_pixels": budgets, "raster": list(request.raster), "seed": request.seed,
+        "settings": asdict(request.settings),
+        "data": {"spec": dataset.spec, "hash": dataset.hash, "n": len(dataset.samples)},
+        "versions": analysis.versions(),
+    })  # fmt: skip
+
+
+def finish(
+    request: Request, members: tuple[Member, ...], folders: dict[str, str], budgets: dict[str, int | None],
+    failed: dict[str, str],
+) -> Compared:  # fmt: skip
+    """pairs.parquet, words.parquet and, last, summary.json."""
+    (request.out / "summary.json").unlink(missing_ok=True)
+    samples, words = pairs.frames(members, request.raster, request.seed)
+    write_table(request.out / "pairs.parquet", samples)
+    write_table(request.out / "words.parquet", words)
+    facts = {
+        member.name: {
+            "folder": os.path.relpath(member.run.path, request.out),
+            "most_pixels": budgets.get(member.name), "is_teacher": member.kind == "own",
+        }
+        for member in members
+    }  # fmt: skip
+    told = {
+        "baseline": members[0].name,
+        "models": summary.of_models(members, facts, request.seed),
+        "pairs": summary.of_pairs(samples, words, request.seed) if len(samples) else [],
+        "failed": failed,
+    }
+    write_json(request.out / "summary.json", told)
+    return Compared(request.out, members, told, failed)

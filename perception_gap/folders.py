@@ -1,0 +1,49 @@
+"""Folders of results: what they are called, and whether a command may write into one."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from perception_gap.errors import UsageError
+
+LONGEST = 120  # characters of a folder's name; file systems take 255 bytes
+
+
+def slug(name: str) -> str:
+    """A model's or a data set's name as the name of a folder: what files cannot carry becomes a dash, the end stays.
+
+    A name of dots alone would be the folder itself or the one above: it becomes "model".
+    """
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name)[-LONGEST:].strip("-.") or "model"
+
+
+def named(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """A folder name for each of the names, each once and none of `taken`."""
+    used, found = set(taken), []
+    for wanted in map(slug, names):
+        free = next(one for one in (wanted, *(f"{wanted}-{i}" for i in range(1, len(used) + 2))) if one not in used)
+        used.add(free)
+        found.append(free)
+    return found
+
+
+def claim(out: Path, made: str, ours: Callable[[str], bool]) -> None:
+    """Creates `out`. UsageError where it cannot be written, or holds something that is none of ours.
+
+    made: the file that says whose folder it is; ours: whether a name may lie there before that file does.
+    """
+    try:
+        foreign = sorted(p.name for p in out.iterdir() if not ours(p.name)) if out.is_dir() else []
+        if foreign and not (out / made).exists():
+            raise UsageError(f"--out {out}: holds other files ({foreign[0]}); choose a new folder")
+        out.mkdir(parents=True, exist_ok=True)
+        trial = out / f"{os.getpid()}.tmp"
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"--out {out}: cannot be written ({error.strerror}); choose a folder that you may write to"
+        ) from None

@@ -1,0 +1,70 @@
+"""`knockout.parquet`: a row a sample and condition, from what the parts hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from perception_gap.files import write_table
+from perception_gap.knockout.conditions import CONDITIONS, FIELDS
+from perception_gap.knockout.summary import summarise
+
+FILE = "knockout.parquet"
+
+COLUMNS = (
+    "sample_id", "rows", "tokens", "n_cut", "mass_cut", "log_probability", "base", "change", "change_per_token",
+    "answer", "correct", "changed",
+)  # fmt: skip
+
+
+class Table:
+    """The conditions of a whole run; of a run without a knockout nothing, and no file. asked: its settings, or None."""
+
+    def __init__(self, asked: Mapping[str, Any] | None) -> None:
+        self._asked, self._rows = asked, list[dict[str, Any]]()
+
+    def add(self, row: dict, arrays: dict[str, np.ndarray]) -> None:
+        """One valid sample; its `knockout`, which is no map, is taken out of `arrays`."""
+        values = arrays.pop("knockout", None)
+        if self._asked is not None and values is not None:
+            self._rows += condition_rows(row, values)
+
+    def finish(self, folder: Path, samples: pd.DataFrame, seed: int) -> dict[str, Any]:
+        """Write (or remove) the file; what summary.json gets of it, {} without a knockout."""
+        if self._asked is None:
+            (folder / FILE).unlink(missing_ok=True)
+            return {}
+        table = pd.DataFrame(self._rows, columns=list(COLUMNS))
+        write_table(folder / FILE, table)
+        return {"knockout": summarise(table, samples, self._asked, seed)}
+
+
+def condition_rows(row: dict, values: np.ndarray) -> list[dict[str, Any]]:
+    """The conditions of one sample. row: as stored, with `knockout_answers`; values: as `Cuts.values`.
+
+    base, log_probability: of the own answer, uncut and under the condition, nats (sums over its tokens); change: the
+    second minus the first, also per token. answer, correct, changed: of the answer under the condition. mass_cut:
+    share of the own map on the tokens that are cut, 0..1. Undefined is NaN, or None in the last three.
+    """
+    base, *cut = (dict(zip(FIELDS, map(float, fields), strict=True)) for fields in values)
+    found = []
+    for (rows, tokens), here, answer in zip(CONDITIONS, cut, row["knockout_answers"], strict=True):
+        change = here["log_probability"] - base["log_probability"]
+        defined = not np.isnan(here["changed"])
+        said = (row["answer"] if answer is None else answer) if defined else None
+        found.append({
+            "sample_id": row["sample_id"], "rows": rows, "tokens": tokens, "n_cut": here["n_cut"],
+            "mass_cut": here["mass_cut"], "log_probability": here["log_probability"],
+            "base": base["log_probability"], "change": change,
+            "change_per_token": change / base["n_tokens"] if base["n_tokens"] else float("nan"),
+            "answer": said, "correct": _verdict(here["correct"]), "changed": _verdict(here["changed"]),
+        })  # fmt: skip
+    return found
+
+
+def _verdict(value: float) -> bool | None:
+    return None if np.isnan(value) else bool(value)

@@ -1,0 +1,134 @@
+"""A comparison as a source of reports: the directory that `gapcheck compare` wrote, with the runs of its models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from perception_gap import intact, shapes
+from perception_gap.store import Run, run_info
+from reports.names import labels, short_name
+
+COMPARE_SCHEMA = 1
+ENDS = ("first", "second")  # the two models of a pair
+
+
+@dataclass(frozen=True)
+class CompareRun:
+    """Models side by side on one text. `members`: name -> its run, in the order of compare.json, a teacher first.
+
+    pairs: a row a pair of models and sample; words: a row a pair and word (`perception_gap.compare.pairs`).
+    missing: models that were compared, and whose run is gone since.
+    """
+
+    path: Path
+    info: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    members: Mapping[str, Run]
+    pairs: pd.DataFrame
+    words: pd.DataFrame
+    missing: tuple[str, ...]
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """Model -> the reason why it was not measured."""
+        return self.summary["failed"]
+
+    @property
+    def teacher(self) -> Run | None:
+        """Whose answers all were read on; None without one, and where its run is gone."""
+        told = self.info["teacher"]
+        return self.members.get(told["name"]) if told else None
+
+    @property
+    def students(self) -> list[Run]:
+        """The members but for the teacher."""
+        return [run for run in self.members.values() if run is not self.teacher]
+
+    @cached_property
+    def labels(self) -> Mapping[str, str]:
+        """Every compared model -> what figures and tables call it, each once."""
+        found = dict(zip(self.members, labels(list(self.members.values())), strict=True))
+        return found | {name: short_name(name) for name in self.missing}
+
+    def pair(self, row: Mapping[str, Any]) -> tuple[str, str]:
+        """What the two models of a row of summary["pairs"] are called."""
+        return self.labels[row["first"]], self.labels[row["second"]]
+
+    @property
+    def absent(self) -> list[str]:
+        """A line for every model that is not in the comparison, and for every one whose run cannot be shown."""
+        return [f"{self.path}: {name} was not measured: {reason}" for name, reason in self.failed.items()] + [
+            f"{self.path}: the run of {name} is gone; its samples cannot be shown" for name in self.missing
+        ]
+
+
+class Growing(NamedTuple):
+    """A comparison that has not come to its end: compare.json, and what it lacks."""
+
+    info: Mapping[str, Any]
+    words: str
+
+
+def open_comparison(folder: Path) -> CompareRun | Growing:
+    """What the folder, which has a compare.json, holds. UsageError for a damaged one and for another schema."""
+    info = intact.read_json(folder / "compare.json")
+    intact.known_schema(folder, info.get("schema_version"), COMPARE_SCHEMA, "compare", "gapcheck compare")
+    intact.require(info, shapes.COMPARE, folder / "compare.json")
+    places = {info["teacher"]["name"]: folder / info["teacher"]["path"]} if info["teacher"] else {}
+    places |= {name: folder / below for name, below in info["models"].items()}
+    summary = _summary(folder, set(places))
+    hashes = {name: info["data"]["hash"] for name in info["models"]}  # the teacher's run may hold more data
+    lacking = [name for name, place in places.items() if _unmeasured(place, hashes.get(name), summary)]
+    if summary is None or set(lacking) - set(summary["failed"]):
+        return Growing(info, _words(list(places), lacking))
+    measured = {name: place for name, place in places.items() if name not in summary["failed"]}
+    gone = tuple(name for name, place in measured.items() if not (place / "run.json").is_file())
+    members = {name: Run.open(place) for name, place in measured.items() if name not in gone}
+    pairs = _table(folder / "pairs.parquet", shapes.PAIRS)
+    return CompareRun(folder, info, summary, members, pairs, _table(folder / "words.parquet", shapes.WORDS), gone)
+
+
+def _table(path: Path, shape: shapes.Shape) -> pd.DataFrame:
+    """Without columns where no two models have a sample in common."""
+    found = intact.read_table(path)
+    intact.columns(found, shape if len(found) else {}, path)
+    return found
+
+
+def _summary(folder: Path, names: set[str]) -> Mapping[str, Any] | None:
+    """summary.json; None where there is none yet, or only the one of before compare.json named these models."""
+    path = folder / "summary.json"
+    if not all((folder / file).exists() for file in ("summary.json", "pairs.parquet", "words.parquet")):
+        return None
+    found = intact.read_json(path)
+    intact.require(found, shapes.COMPARE_SUMMARY, path)
+    for key, shape in (("models", shapes.COMPARE_MODEL), ("pairs", shapes.COMPARE_PAIR)):
+        for i, one in enumerate(found[key]):
+            intact.require({f"{key}[{i}]": one}, {f"{key}[{i}]": shape}, path)
+    told = [row["name"] for row in found["models"]]
+    if found["baseline"] not in told or any(pair[end] not in told for pair in found["pairs"] for end in ENDS):
+        raise intact.damaged(path, "a pair or the baseline names a model that is not among its models")
+    return found if {*told, *found["failed"]} == names else None
+
+
+def _unmeasured(place: Path, data_hash: str | None, summary: Mapping[str, Any] | None) -> bool:
+    """Whether a model's own run is not whole, or (data_hash) one of other data, which the command has not got to yet.
+
+    A run that is gone since it was compared is not: what was compared stands.
+    """
+    if not (place / "run.json").is_file():
+        return summary is None
+    if not (place / "summary.json").is_file():
+        return True
+    return data_hash not in (None, run_info(place)["data"]["hash"])
+
+
+def _words(names: list[str], lacking: list[str]) -> str:
+    said = f"{len(names) - len(lacking)} of {len(names)} models are measured"
+    return said + (f", not yet {', '.join(lacking)}" if lacking else ", and not yet compared with each other")

@@ -1,0 +1,38 @@
+"""What `gapcheck compare` leaves beside its numbers: figures, overlays of telling samples, tables and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from perception_gap.files import write_text
+from reports import tables
+from reports.compared import CompareRun
+from reports.figures import figures_of
+from reports.overlays import overlay_figure
+from reports.page import Page, write_page
+from reports.page.albums import albums
+from reports.page.choice import facts, telling
+from reports.sources import with_members
+from reports.style import save
+
+TELLING = 4  # samples in the overlays
+
+
+def write_files(found: CompareRun, command: str = "") -> tuple[list[Path], Page]:
+    """OUT/figures/*.{png,pdf}, OUT/overlays.png, OUT/tables.md, OUT/report.html: (all but the page, the page)."""
+    paths = [path for made in figures_of([found]) for path in save(made.figure, found.path / "figures", made.name)]
+    paths += write_overlays(found)
+    text = found.path / "tables.md"
+    write_text(text, tables.render(tables.build(None, [found]), "md"))
+    out, title = found.path / "report.html", f"Where {len(found.labels)} models look"
+    return [*paths, text], write_page([found], out, title=title, command=command)
+
+
+def write_overlays(found: CompareRun) -> Iterator[Path]:
+    """OUT/overlays.png: the first samples of the page's browser, in all models; nothing where they share none."""
+    first = next((album for album in albums(with_members([found])) if album.ids), None)
+    if first is None or not found.students:
+        return
+    ids = telling(facts(first))[:TELLING]
+    yield from save(overlay_figure(found.students, found.teacher, samples=ids), found.path, "overlays", ("png",))

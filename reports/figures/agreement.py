@@ -1,0 +1,115 @@
+"""Whether two models look alike where they answer alike: JS of every pair by which of the two is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from reports.compared import CompareRun
+from reports.figures.models import Made
+from reports.style import (
+    COLUMN,
+    FLOOR,
+    PAGE,
+    RC,
+    RIGHT,
+    STUDENTS,
+    WRONG,
+    caption,
+    legend_below,
+    new_figure,
+    row_captions,
+    row_height,
+)
+from reports.summary import defined, interval_of
+from reports.tables.compared import pair_label
+from reports.tables.model import estimate
+
+TITLE = "Do gazes agree where answers do?"
+ONE_COLUMN = 9  # pairs that stand under each other; more have two columns
+
+
+class Kind(NamedTuple):
+    """One verdict of two models: its key in summary["pairs"], how it is written and drawn; offset in points."""
+
+    key: str
+    label: str
+    color: str
+    marker: str
+    offset: float
+
+
+KINDS = (
+    Kind("both_right", "both right", RIGHT, "o", -6),
+    Kind("only_first_right", "only the first right", STUDENTS[3], "<", -2),
+    Kind("only_second_right", "only the second right", STUDENTS[4], ">", 2),
+    Kind("both_wrong", "both wrong", WRONG, "s", 6),
+)
+
+
+@matplotlib.rc_context(RC)
+def of_comparison(found: CompareRun) -> list[Made]:
+    """[] where no two models have a sample in common."""
+    told = found.summary["pairs"]
+    if not told:
+        return []
+    columns = 1 if len(told) <= ONE_COLUMN else 2
+    parts = [list(part) for part in np.array_split(np.array(told, dtype=object), columns)]
+    width = COLUMN if columns == 1 else PAGE
+    room = 72 * (width / columns) - 16
+    captions = [[caption(pair_label(found, row), _difference(row), room) for row in part] for part in parts]
+    height = max(row_height(texts) for texts in captions)
+    most = max(len(part) for part in parts)
+    figure = new_figure(width, most * height / 72 + 0.55)
+    panels = figure.subplots(1, columns, sharex=True, squeeze=False)[0]
+    for ax, part, texts in zip(panels, parts, captions, strict=True):
+        # As many rows in each column, so that rows are equally high.
+        point = row_captions(ax, [*texts, *[""] * (most - len(texts))])
+        _draw(ax, part, point)
+        ax.set_xlabel("JS of the maps (nats)")
+    panels[0].set_title(TITLE)
+    handles = [Line2D([], [], color=kind.color, marker=kind.marker, ms=3.6, lw=1) for kind in KINDS]
+    handles.append(Line2D([], [], color=FLOOR, marker="|", ms=7, ls=""))
+    words = "Δ: both right − both wrong, within task; bars, brackets: 95 %"
+    legend_below(figure, handles, [*(kind.label for kind in KINDS), "floor: another picture's map"], words)
+    return [Made("agreement", TITLE, _alt(found), figure)]
+
+
+def _draw(ax: Axes, rows: Sequence[Mapping[str, Any]], point: float) -> None:
+    for y, row in enumerate(rows):
+        if defined(row["js_floor"]):
+            ax.plot([row["js_floor"]["mean"]], [y], marker="|", ms=11, color=FLOOR, ls="", mew=0.9,
+                    gid=f"floor {row['first']} {row['second']}")  # fmt: skip
+        for kind in KINDS:
+            metric = row["agreement"]["js"][kind.key]
+            if not defined(metric):
+                continue
+            at, name = y + kind.offset * point, f"{kind.key} {row['first']} {row['second']}"
+            if interval := interval_of(metric):
+                ax.plot(interval, [at, at], color=kind.color, lw=1.1, solid_capstyle="butt", gid=f"interval {name}")
+            ax.plot([metric["mean"]], [at], marker=kind.marker, ms=3.2, color=kind.color, ls="", gid=f"mean {name}")
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    """`Δ −0.004 [−0.015, 0.005]` of the pair."""
+    cell = estimate(row["agreement"]["js"]["right_minus_wrong"], "nats", signed=True)
+    return f"Δ {cell.figure} {cell.interval}".rstrip() if cell.defined else "Δ undefined"
+
+
+def _alt(found: CompareRun) -> str:
+    said = ["JS divergence of two models' maps by which of the two is right, with 95 % intervals; Δ is both right minus "
+            "both wrong, within task."]  # fmt: skip
+    for row in found.summary["pairs"]:
+        parts = []
+        for kind in KINDS:
+            metric = row["agreement"]["js"][kind.key]
+            cell = estimate(metric, "nats")
+            value = f"{cell.figure} {cell.interval}".rstrip() if cell.defined else "undefined"
+            parts.append(f"{kind.label} {value} (n = {metric['n']:,})")
+        said.append(f"{pair_label(found, row)}: {', '.join(parts)}; {_difference(row)}.")
+    return " ".join(said)

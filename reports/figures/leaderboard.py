@@ -1,0 +1,81 @@
+"""Accuracy against focus: a point a model, and the focus of a map that looks everywhere alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+
+from reports.compared import CompareRun
+from reports.figures.labelling import Target, place_labels
+from reports.figures.models import Made
+from reports.style import COLUMN, FLOOR, MUTED, RC, SMALL, TEACHER_LOOK, Look, look, new_figure, percent_ticks, undefined
+from reports.summary import Metric, defined, interval_of, written
+
+TITLE = "Accuracy and focus of each model"
+
+
+@matplotlib.rc_context(RC)
+def of_comparison(found: CompareRun, looks: Mapping[str, Look]) -> list[Made]:
+    """looks: of the models of other figures, by label; here they look as they do there."""
+    told = found.summary["models"]
+    known = [row for row in told if defined(row["accuracy"]) and defined(row.get("focus_score"))]
+    lacking = [found.labels[row["name"]] for row in told if row not in known]
+    notes = [f"Without focus or accuracy: {', '.join(lacking)}."] if lacking else []
+    figure = new_figure(COLUMN, 3.2)
+    ax = figure.subplots()
+    ax.set_title(TITLE)
+    if not known:
+        undefined(ax, "no boxes, or no answer with a verdict")
+        return [Made("leaderboard", TITLE, f"{TITLE}: undefined, no model has both.", figure)]
+    targets = []
+    for i, row in enumerate(known):
+        name = found.labels[row["name"]]
+        style = looks.get(name, TEACHER_LOOK if row["is_teacher"] else look(i))
+        x, y = row["focus_score"], row["accuracy"]
+        bars = [((a, y["mean"]), (b, y["mean"])) for a, b in [_ends(x)]]
+        bars += [((x["mean"], a), (x["mean"], b)) for a, b in [_ends(y)]]
+        for ends, what in zip(bars, ("focus", "accuracy"), strict=True):
+            ax.plot(*zip(*ends, strict=True), color=style.color, lw=0.8, alpha=0.6, gid=f"{what} interval {name}")
+        ax.plot([x["mean"]], [y["mean"]], marker=style.marker, ms=3.8, color=style.color, ls="", gid=f"point {name}")
+        targets.append(Target(name, x["mean"], y["mean"], bars))
+    ax.margins(0.14, 0.12)
+    _chance(ax, known)
+    ax.set_xlabel("focus: share of the map in the boxes")
+    ax.set_ylabel("accuracy")
+    percent_ticks(ax.xaxis)
+    percent_ticks(ax.yaxis)
+    n = {row["n_samples"] for row in known}
+    counted = f"n = {min(n):,}" + (f" to {max(n):,}" if len(n) > 1 else "") + " samples; bars: 95 %"
+    words = f"{counted}\ndashed: focus by chance, of a uniform map"
+    figure.supxlabel(words, fontsize=SMALL, color=MUTED, x=0.01, ha="left")
+    unplaced = place_labels(figure, ax, targets)
+    if unplaced:
+        notes.append(f"Without a label in the figure, for want of room: {', '.join(unplaced)}.")
+    return [Made("leaderboard", TITLE, " ".join([_alt(found, known), *notes]), figure)]
+
+
+def _chance(ax: Any, rows: list[Mapping[str, Any]]) -> None:
+    """A line where the models' chance lies, a band where it differs: some leave parts of a picture without a token."""
+    means = [row["focus_chance"]["mean"] for row in rows if defined(row["focus_chance"])]
+    if means and max(means) - min(means) > 1e-9:
+        ax.axvspan(min(means), max(means), color=FLOOR, alpha=0.15, lw=0, gid="chance band")
+    if means:
+        ax.axvline(max(means), color=FLOOR, ls="--", lw=0.9, gid="chance")
+
+
+def _ends(metric: Metric) -> tuple[float, float]:
+    return interval_of(metric) or (math.nan, math.nan)
+
+
+def _alt(found: CompareRun, rows: list[Mapping[str, Any]]) -> str:
+    said = [f"A point a model ({len(rows)}): share of its maps in the boxes against accuracy, both with 95 % intervals."]
+    for row in rows:
+        chance = written(row["focus_chance"], "%") if defined(row["focus_chance"]) else "undefined"
+        said.append(
+            f"{found.labels[row['name']]}: accuracy {written(row['accuracy'], '%')}, focus "
+            f"{written(row['focus_score'], '%')}, by chance {chance}."
+        )
+    return " ".join(said)

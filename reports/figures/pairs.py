@@ -1,0 +1,103 @@
+"""How far apart every two models look: a heat map of JS below the diagonal, its floor above it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+
+from reports.compared import CompareRun
+from reports.figures.models import Made
+from reports.style import COLUMN, MUTED, PAGE, RC, SMALL, fitted, new_figure, undefined
+from reports.summary import Metric, defined, interval_of
+from reports.tables.compared import FARTHER, NEARER, OPEN, against_floor, pair_label
+from reports.tables.model import estimate
+
+TITLE = "How far apart two models look"
+CELL = 0.66  # inches: what an interval of size SMALL needs
+LARGEST = float(np.log(2))  # nats: JS of two maps that share nothing
+LIGHT, DARK = "#fffffe", "#161616"  # of letters on a colour, which no page may turn over
+
+
+@matplotlib.rc_context(RC)
+def of_comparison(found: CompareRun) -> list[Made]:
+    """[] where no two models have a sample in common."""
+    told = found.summary["pairs"]
+    if not told:
+        return []
+    names = [name for name in found.labels if any(name in (row["first"], row["second"]) for row in told)]
+    cells = _cells(told, names)
+    values = np.array([[np.nan if not defined(m) else m["mean"] for m in line] for line in cells])
+    room = CELL * len(names)
+    labels = [fitted(found.labels[name], 80) for name in names]
+    figure = new_figure(min(max(COLUMN, room + 1.6), PAGE + 1.2), room + 1.35)
+    ax = figure.subplots()
+    ax.set_title(TITLE)
+    top = float(np.nanmax(values)) if np.isfinite(values).any() else LARGEST
+    norm = Normalize(0, max(top, 1e-3))
+    shown = sns.heatmap(
+        values, ax=ax, mask=~np.isfinite(values), norm=norm, cmap="crest", square=True, linewidths=1,
+        linecolor="none", xticklabels=labels, yticklabels=labels, cbar_kws={"label": "JS (nats)", "shrink": 0.8},
+    )  # fmt: skip
+    _annotate(ax, cells, told, names, norm)
+    shown.tick_params(length=0)
+    shown.set_xticklabels(labels, rotation=40, ha="right", rotation_mode="anchor")
+    shown.set_yticklabels(labels, rotation=0)
+    if not np.isfinite(values).any():
+        undefined(ax, "no maps of one text")
+    n = {row["js"]["n"] for row in told}
+    counted = f"n = {min(n):,}" + (f" to {max(n):,}" if len(n) > 1 else "") + " samples"
+    words = f"below the diagonal: JS of the maps, 95 % interval\nabove: its floor, to another picture's map; {counted}"
+    words += "\n▼ nearer than the floor, ▲ farther (by the interval of the difference)"
+    figure.supxlabel(words, fontsize=SMALL, color=MUTED, x=0.01, ha="left")
+    return [Made("pairs", TITLE, _alt(found), figure)]
+
+
+def _cells(told: list[Mapping[str, Any]], names: list[str]) -> list[list[Metric | None]]:
+    """[row][column]: JS of the two below the diagonal, the floor of the same pair above it."""
+    cells: list[list[Metric | None]] = [[None] * len(names) for _ in names]
+    for row in told:
+        low, high = sorted((names.index(row["first"]), names.index(row["second"])))
+        cells[high][low], cells[low][high] = row["js"], row["js_floor"]
+    return cells
+
+
+def _annotate(
+    ax: Axes, cells: list[list[Metric | None]], told: list[Mapping[str, Any]], names: list[str], norm: Normalize
+) -> None:  # fmt: skip
+    """Value and interval in each cell, with a sign for the verdict against the floor."""
+    signs = {frozenset((row["first"], row["second"])): against_floor(row["floor_minus_js"]) for row in told}
+    for y, line in enumerate(cells):
+        for x, metric in enumerate(line):
+            if metric is None:
+                continue
+            if not defined(metric):
+                ax.text(x + 0.5, y + 0.5, "undefined", ha="center", va="center", color=MUTED, fontsize=SMALL)
+                continue
+            side = signs[frozenset((names[x], names[y]))] if y > x else ""
+            mark = {NEARER: " ▼", FARTHER: " ▲"}.get(side, "")
+            figure = estimate(metric, "nats").figure + mark
+            # The colour map runs from light to dark.
+            color = LIGHT if norm(metric["mean"]) > 0.35 else DARK
+            ax.text(x + 0.5, y + 0.42, figure, ha="center", va="center", color=color, gid=f"js {names[y]} {names[x]}")
+            if interval := interval_of(metric):
+                ends = f"{interval[0]:.3f}–{interval[1]:.3f}".replace("0.", ".")
+                ax.text(x + 0.5, y + 0.68, ends, ha="center", va="center", color=color, fontsize=SMALL - 1)
+
+
+def _alt(found: CompareRun) -> str:
+    words = {NEARER: "nearer than the floor", FARTHER: "farther than the floor", OPEN: OPEN, "": "no floor"}
+    said = ["JS divergence of the maps of every two models, with 95 % intervals, beside the floor: the same against the "
+            "first model's map of another picture of the task."]  # fmt: skip
+    for row in found.summary["pairs"]:
+        js, floor = estimate(row["js"], "nats"), estimate(row["js_floor"], "nats")
+        value = f"{js.figure} nats {js.interval}".strip() if js.defined else "undefined"
+        beside = f", floor {floor.figure} {floor.interval}".rstrip() if floor.defined else ""
+        said.append(f"{pair_label(found, row)}: {value}{beside}, n = {row['js']['n']:,}, "
+                    f"{words[against_floor(row['floor_minus_js'])]}.")  # fmt: skip
+    return " ".join(said)

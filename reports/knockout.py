@@ -1,0 +1,98 @@
+"""Attention knockout in words: the table of all cuts, and what the paired contrasts establish."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tabulate import tabulate
+
+from reports.summary import defined, interval_of, written
+
+ROWS = {"answer": "answer", "question": "question", "text": "all text"}
+PICTURE = "picture"
+DECIDING = "text"  # the strongest cut: of "answer" rows alone, question and template still carry the image
+ELSEWHERE = {
+    "inside_minus_outside_number": "as many tokens elsewhere",
+    "inside_minus_outside_mass": "tokens elsewhere of the same attention mass",
+}
+
+
+def set_labels(found: Mapping[str, Any]) -> dict[str, str]:
+    """Set of tokens → what it is called; found: `knockout` of summary.json."""
+    return {
+        "inside": "in the boxes", "outside_number": "elsewhere, as many", "outside_mass": "elsewhere, same mass",
+        "top_k": f"top {found['k']} of the map", "image": "whole image", "redrawn": "boxed things not drawn",
+    }  # fmt: skip
+
+
+def conditions(found: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """(rows, tokens, condition) in the order of the table; the redrawn picture where a sample has one."""
+    for rows in ROWS:
+        yield from ((rows, tokens, condition) for tokens, condition in found[rows].items())
+    redrawn = found[PICTURE]["redrawn"]
+    if redrawn["change"]["n"]:
+        yield PICTURE, "redrawn", redrawn
+
+
+def block(found: Mapping[str, Any]) -> str:
+    """The table of a terminal and the sentence under it."""
+    labels, lines = set_labels(found), list[list[str]]()
+    for rows, tokens, cut in conditions(found):
+        head = "" if lines and lines[-1][-1] == rows else ROWS.get(rows, "nothing cut")
+        n, mass = (_plain(cut[name]["mean"], scale) for name, scale in (("n_cut", 1), ("mass_cut", 100)))
+        lines.append([
+            head, labels[tokens], n, mass, written(cut["change"], "nats"),
+            written(cut["accuracy"]["difference"], "points"), f"{cut['change']['n']:,}", rows,
+        ])  # fmt: skip
+    names = ["attention of", "cut from", "tokens", "mass %", "Δ log-probability [95 %]", "Δ accuracy [95 %]", "n"]
+    aligned = ("left", "left", "right", "right", "left", "left", "right")
+    table = tabulate(
+        [line[:-1] for line in lines], names, tablefmt="simple", disable_numparse=True, colalign=aligned
+    )  # fmt: skip
+    where = "all layers" if found["layers"] == "all" else f"layers {found['layers']}"
+    return f"Attention knockout in {where} (cut − uncut, of the model's own answer)\n\n{table}\n\n{finding(found)}"
+
+
+def _plain(value: float | None, scale: int) -> str:
+    return "" if value is None else f"{value * scale:.1f}"
+
+
+def finding(found: Mapping[str, Any]) -> str:
+    """What cutting the boxed tokens costs beside the two matched cuts; claimed only where the interval excludes 0."""
+    contrasts = found["contrasts"][DECIDING]
+    if not defined(contrasts["inside_minus_outside_number"]["change"]):
+        return "Whether the boxed tokens matter more than others is undefined (no boxes, or nothing outside to match)."
+    said, verdicts = [], []
+    for name, elsewhere in ELSEWHERE.items():
+        words, verdict = _against(contrasts[name]["change"], elsewhere)
+        said.append(words)
+        verdicts.append(verdict)
+    return f"Cutting the boxed tokens from all text behind the image {', and '.join(said)}: {_because(*verdicts)}."
+
+
+def _against(change: Mapping[str, Any], elsewhere: str) -> tuple[str, bool | None]:
+    """What one contrast says, and whether it shows that the boxed tokens cost more; None where it is undefined."""
+    if not defined(change):
+        return f"cannot be held against cutting {elsewhere} (no sample has them)", None
+    loss, interval = written(_negative(change), "nats"), interval_of(change)
+    if interval and interval[1] < 0:
+        return f"costs {loss} more than cutting {elsewhere}", True
+    if interval and interval[0] > 0:
+        return f"costs less than cutting {elsewhere} (a difference of {loss})", False
+    return f"is not established to cost more than cutting {elsewhere} ({loss})", False
+
+
+def _because(more_than_number: bool | None, more_than_mass: bool | None) -> str:
+    if not more_than_number:
+        return "that what is in the boxes decides the answer is not established"
+    if more_than_mass:
+        return "the answer rests on what is in the boxes, and not only because the model looks there most"
+    reason = "cannot be told" if more_than_mass is None else "is not established"
+    return f"the answer rests on what is in the boxes; that it does so beyond their share of the attention {reason}"
+
+
+def _negative(metric: Mapping[str, Any]) -> dict[str, Any]:
+    """The same estimate as a loss."""
+    ci = metric["ci"] and [-metric["ci"][1], -metric["ci"][0]]
+    return {"mean": -metric["mean"], "ci": ci, "n": metric["n"]}

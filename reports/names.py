@@ -1,0 +1,30 @@
+"""What figures, tables and pages call a model: short, and each once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from perception_gap.store import Run
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """What figures and tables call the runs' models: short, each once.
+
+    `Qwen2.5-VL-3B-Instruct` of a hub id, `lavit` of runs/lavit/model; how latent tokens were treated, where that is not
+    the usual, and so much of the run's folder as tells apart names that would stand twice.
+    """
+    names = [short_name(run.info["model"]["name"], run.info["settings"].get("latents", "force")) for run in runs]
+    found = list(names)
+    for depth in range(1, max((len(run.path.resolve().parts) for run in runs), default=0)):
+        twice = {name for name in found if found.count(name) > 1}
+        for i, run in enumerate(runs):
+            if found[i] in twice:
+                found[i] = f"{names[i]} ({'/'.join(run.path.resolve().parts[-depth:])})"
+    return found
+
+
+def short_name(model: str, latents: str = "force") -> str:
+    """`tiny:lavit (latents mask)`: the last part of a hub id or folder that says something, and its latents."""
+    parts = [part for part in Path(model).parts if part not in ("model", "/", ".")]
+    return (parts[-1] if parts else model) + ("" if latents == "force" else f" (latents {latents})")

@@ -1,0 +1,168 @@
+"""A comparison in tables: models side by side, pairs of gazes, and whether gazes agree where answers do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from reports.compared import CompareRun
+from reports.summary import Metric, defined, interval_of
+from reports.tables.model import Cell, Column, Row, Table, estimate, n_in_heads, n_in_rows
+
+# (key in summary["models"], title, unit, digits); columns in which no model has a figure are left out.
+LEADERBOARD: tuple[tuple[str, str, str, int], ...] = (
+    ("accuracy", "accuracy", "percent", 1),
+    ("accuracy_difference", "accuracy − baseline", "points", 1),
+    ("focus_score", "focus", "percent", 1),
+    ("focus_chance", "chance", "percent", 1),
+    ("focus_lift", "lift", "", 2),
+    ("focus_score_difference", "focus − baseline", "points", 1),
+    ("auroc", "AUROC", "", 2),
+    ("sink_share", "sink share", "percent", 1),
+    ("focus_score_without_sinks", "focus without sinks", "percent", 1),
+    ("kl", "KL from teacher", "nats", 3),
+    ("kl_floor", "its floor", "nats", 3),
+    ("text_image_mass", "text–image mass", "percent", 1),
+    ("relative_entropy", "relative entropy", "percent", 1),
+)
+# What a terminal has room for.
+BRIEF = ("accuracy", "accuracy_difference", "focus_score", "focus_lift", "auroc", "kl", "failed")
+PAIRS: tuple[tuple[str, str, str, int], ...] = (
+    ("js", "JS", "nats", 3),
+    ("js_floor", "its floor", "nats", 3),
+    ("floor_minus_js", "floor − JS", "nats", 3),
+    ("kl", "KL(first ‖ second)", "nats", 3),
+    ("kl_reverse", "KL(second ‖ first)", "nats", 3),
+    ("kl_floor", "floor of KL(first ‖ second)", "nats", 3),
+    ("top_k_overlap", "top-k overlap", "percent", 1),
+    ("emd", "EMD", "of a side", 3),
+    ("cc", "CC", "", 3),
+    ("similarity", "SIM", "percent", 1),
+)
+AGREEMENT = {
+    "both_right": "both right", "only_first_right": "only the first right", "only_second_right": "only the second right",
+    "both_wrong": "both wrong", "right_minus_wrong": "both right − both wrong",
+    "alike_minus_split": "verdicts equal − different",
+}  # fmt: skip
+SIGNED = ("accuracy_difference", "focus_score_difference", "floor_minus_js", "right_minus_wrong", "alike_minus_split")
+NEARER = "nearer than the floor: the 95 % interval of floor − JS lies above 0"
+FARTHER = "farther than the floor: the 95 % interval of floor − JS lies below 0"
+OPEN = "not distinguishable from the floor"
+TEXTS = {"teacher": "the teacher's answer", "reference": "the reference answer"}
+
+
+def build(found: CompareRun) -> list[Table]:
+    """Leaderboard, matrix of JS, pairs with every measure, agreement; without pairs the leaderboard alone."""
+    tables = [leaderboard(found)]
+    return [*tables, matrix(found), pairs(found), agreement(found)] if found.summary["pairs"] else tables
+
+
+def leaderboard(found: CompareRun, *, brief: bool = False) -> Table:
+    """A row a model, the most accurate first. brief: only the columns of BRIEF."""
+    told = found.summary["models"]
+    base = found.labels[found.summary["baseline"]]
+    rows = []
+    for row in told:
+        cells = {
+            key: estimate(row[key], unit, signed=key in SIGNED, decimals=digits)
+            for key, _, unit, digits in LEADERBOARD if key in row
+        }  # fmt: skip
+        cells["image_tokens"] = Cell(row["image_tokens"], decimals=0)
+        if row["most_pixels"] is not None:
+            cells["most_pixels"] = Cell(row["most_pixels"], decimals=0)
+        cells["failed"] = Cell(row["n_failed"], decimals=0)
+        roles = ["teacher"] * row["is_teacher"] + ["baseline"] * (row["name"] == found.summary["baseline"])
+        rows.append(Row(found.labels[row["name"]] + (f" ({', '.join(roles)})" if roles else ""), "ours", cells))
+    columns = [Column(key, title, unit) for key, title, unit, _ in LEADERBOARD]
+    columns += [Column("image_tokens", "image tokens", ""), Column("most_pixels", "shrunk to", "pixels")]
+    columns += [Column("failed", "failed", "")]
+    shown = [
+        column for column in columns if (column.key in BRIEF or not brief)
+        and (column.key == "accuracy" or any(column.key in row.cells and row.cells[column.key].defined for row in rows))
+    ]  # fmt: skip
+    heads, made = n_in_heads(shown, rows)
+    spec = found.info["data"]["spec"]
+    about = () if brief else _about(found, base)
+    return Table("leaderboard", f"Models on {spec}: answers and gaze, in percent", heads, made, "model", about)
+
+
+def _about(found: CompareRun, base: str) -> tuple[str, ...]:
+    return (
+        f"− baseline: minus {base}, points, paired by sample; focus: share of the own answer's map in the boxes; chance: "
+        "that of a uniform map; lift: focus / chance; AUROC: right over wrong answers by focus, within task; image "
+        "tokens: median",
+        found.info["budget"] + "; shrunk to: pictures above it",
+        *found.absent,
+    )  # fmt: skip
+
+
+def matrix(found: CompareRun) -> Table:
+    """JS of every pair, symmetric, marked by what its interval says of the floor."""
+    labels = [found.labels[name] for name in _names(found)]
+    cells: dict[str, dict[str, Cell]] = {label: {} for label in labels}
+    for row in found.summary["pairs"]:
+        first, second = found.pair(row)
+        note = against_floor(row["floor_minus_js"])
+        cells[first][second] = cells[second][first] = estimate(row["js"], "nats", notes=(note,) if note else ())
+    columns = [Column(label, label, "") for label in labels]
+    heads, rows = n_in_heads(columns, [Row(label, "ours", cells[label]) for label in labels])
+    counts = {column.n for column in heads if column.n is not None}
+    if len(counts) == 1:  # said once
+        heads = tuple(replace(column, n=None) for column in heads)
+    n = f", n {counts.pop():,}" if len(counts) == 1 else ""
+    caption = f"JS divergence of two models' maps of {TEXTS.get(found.info['text'], 'one text')}, nats{n}"
+    about = ("floor: the same against the first model's map of another sample of the task; JS is at most ln 2 = 0.693",)
+    return Table("pairs matrix", caption, heads, rows, "model", about)
+
+
+def _names(found: CompareRun) -> list[str]:
+    """The models in the order of the pairs, which is that of the members."""
+    named = [row[end] for row in found.summary["pairs"] for end in ("first", "second")]
+    return [name for name in found.labels if name in named]
+
+
+def against_floor(difference: Metric) -> str:
+    """NEARER, FARTHER or OPEN by the interval of floor − JS; "" where there is no floor."""
+    if not defined(difference):
+        return ""
+    interval = interval_of(difference)
+    if interval and interval[0] > 0:
+        return NEARER
+    return FARTHER if interval and interval[1] < 0 else OPEN
+
+
+def pairs(found: CompareRun) -> Table:
+    """A row a pair, a column a measure with its floor beside it."""
+    told = found.summary["pairs"]
+    columns = [Column(key, title, unit) for key, title, unit, _ in PAIRS if any(key in row for row in told)]
+    rows = []
+    for row in told:
+        cells = {
+            key: estimate(row[key], unit, signed=key in SIGNED, decimals=digits)
+            for key, _, unit, digits in PAIRS if key in row
+        }  # fmt: skip
+        rows.append(Row(pair_label(found, row), "ours", cells))
+    about = (
+        f"Maps of {TEXTS.get(found.info['text'], 'one text')}, on one raster. First: the model before the dash; KL(p ‖ q) "
+        "is of p from q, floors are the first's map of another sample of the task",
+    )  # fmt: skip
+    return Table("pairs", "How far apart two models look", tuple(columns), n_in_rows(rows), "pair", about)
+
+
+def agreement(found: CompareRun) -> Table:
+    """JS of every pair by which of the two is right, and its differences."""
+    columns = [Column(key, title, "") for key, title in AGREEMENT.items()]
+    rows = []
+    for row in found.summary["pairs"]:
+        told: Mapping[str, Any] = row["agreement"]["js"]
+        cells = {key: estimate(told[key], "nats", signed=key in SIGNED) for key in AGREEMENT}
+        rows.append(Row(pair_label(found, row), "ours", cells))
+    about = ("differences within task; n: samples of the tasks that have both kinds",)
+    caption = "JS of two models' maps (nats) by who is right"
+    return Table("agreement", caption, tuple(columns), n_in_rows(rows), "pair", about)
+
+
+def pair_label(found: CompareRun, row: Mapping[str, Any]) -> str:
+    """`student – lavit`."""
+    return " – ".join(found.pair(row))

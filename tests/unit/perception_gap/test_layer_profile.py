@@ -1,0 +1,93 @@
+"""Layers of a whole run: means, lift by sample, who leads, and what the sentence may say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from perception_gap.layer_profile import Profile
+from perception_gap.statistics import mean_ci
+
+LAYERS = [3, 7, 11]  # a hybrid's attention layers keep the decoder's numbers
+
+
+def samples(n: int) -> pd.DataFrame:
+    return pd.DataFrame({"sample_id": [f"s{i}" for i in range(n)], "cluster": [f"c{i // 2}" for i in range(n)]})
+
+
+def filled(focus, n=40, chance=0.1, mass=(0.1, 0.2, 0.1), noise=0.02, seed=0):
+    """A profile of n samples whose layers have this mean focus; layers and heads are returned as well."""
+    rng, profile = np.random.default_rng(seed), Profile(LAYERS)
+    layers = np.stack([
+        np.broadcast_to(mass, (n, 3)), focus + noise * rng.normal(size=(n, 3)), rng.random((n, 3)), rng.random((n, 3)),
+    ], axis=1).astype(np.float32)  # fmt: skip
+    heads = rng.random((n, 4, 3, 2)).astype(np.float32)
+    for i in range(n):
+        profile.add(f"s{i}", layers[i], heads[i], chance)
+    return profile, layers, heads
+
+
+def test_means_intervals_and_heads_are_those_of_the_columns():
+    profile, layers, heads = filled([0.2, 0.3, 0.5])
+    found = profile.summary(samples(40), seed=1)["per_layer"]
+    assert found["layers"] == LAYERS
+    clusters = samples(40)["cluster"]
+    for place, layer in enumerate(LAYERS):
+        by_layer = {name: values[str(layer)] for name, values in found["by_layer"].items()}
+        assert by_layer["focus_score"] == mean_ci(layers[:, 1, place], clusters, seed=1).as_dict()
+        assert by_layer["kl"]["mean"] == pytest.approx(layers[:, 2, place].mean(dtype=float))
+        assert by_layer["focus_lift"]["mean"] == pytest.approx(10 * layers[:, 1, place].mean(dtype=float))
+        assert by_layer["mass_share"]["mean"] == pytest.approx([0.25, 0.5, 0.25][place])
+    for name, place in (("mass", 0), ("focus_score", 1), ("kl", 2), ("js", 3)):
+        np.testing.assert_allclose(found["heads"][name]["mean"], heads[:, place].mean(0, dtype=float))
+        assert found["heads"][name]["n"] == [[40, 40]] * 3
+    np.testing.assert_allclose(found["heads"]["focus_lift"]["mean"], 10 * heads[:, 1].mean(0, dtype=float))
+
+
+def test_lift_is_averaged_over_samples_each_by_its_own_chance():
+    profile = Profile([0])
+    for i, chance in enumerate((0.1, 0.4, np.nan, 0.0)):
+        profile.add(f"s{i}", np.array([[0.5], [0.2], [np.nan], [np.nan]]), np.full((4, 1, 2), 0.2), chance)
+    found = profile.summary(samples(4), seed=0)["per_layer"]
+    assert found["by_layer"]["focus_lift"]["0"]["mean"] == pytest.approx((2 + 0.5) / 2)
+    assert found["by_layer"]["focus_lift"]["0"]["n"] == 2
+    assert found["heads"]["focus_lift"]["n"] == [[2, 2]]
+    assert found["by_layer"]["kl"]["0"] == {"mean": None, "ci": None, "n": 0}
+
+
+def test_undefined_heads_are_counted_and_null():
+    profile = Profile([0])
+    heads = np.full((4, 1, 2), 0.3)
+    heads[1, 0, 1] = np.nan
+    for i in range(3):
+        profile.add(f"s{i}", np.full((4, 1), 0.3), heads, 0.1)
+    found = profile.summary(samples(3), seed=0)["per_layer"]["heads"]["focus_score"]
+    assert found == {"mean": [[pytest.approx(0.3), None]], "n": [[3, 0]]}
+
+
+def test_a_leading_layer_is_said_to_exceed_only_what_its_paired_interval_excludes():
+    found = filled([0.2, 0.2, 0.5])[0].summary(samples(40), 0)["per_layer"]
+    assert found["order"]["focus_lift"][0] == 11
+    assert found["leads"]["focus_lift"] == {"layer": 11, "above": [3, 7], "level": pytest.approx(1 - 0.05 / 3)}
+    assert found["leads"]["mass_share"]["above"] == []  # differences without any spread: an interval without width
+    assert "layer 11 has the highest focus lift" in found["finding"]
+    assert "more than every other layer" in found["finding"]
+    close = filled([0.2, 0.5, 0.5], noise=0.3)[0].summary(samples(40), 0)["per_layer"]
+    assert len(close["leads"]["focus_lift"]["above"]) == 1
+    assert "established over 1 of the 2 others (3)" in close["finding"]
+    alike = filled([0.3, 0.3, 0.3], noise=0.3, seed=1)[0].summary(samples(40), 0)["per_layer"]
+    assert alike["leads"]["focus_lift"]["above"] == []
+    assert "not established over any other layer" in alike["finding"]
+
+
+def test_of_equal_layers_a_leader_is_claimed_in_one_run_of_twenty_at_most():
+    rng, claims = np.random.default_rng(0), 0
+    for _ in range(60):
+        claims += bool(Profile(LAYERS).lead(rng.normal(size=(60, 3)), np.arange(60), 0)["above"])
+    assert claims <= 7  # 3 are expected at 5 %; more than 7 have a probability of 1 %
+
+
+def test_without_boxes_the_sentence_says_so_and_without_samples_there_is_none():
+    found = filled([np.nan] * 3)[0].summary(samples(40), 0)["per_layer"]
+    assert found["leads"]["focus_lift"] is None
+    assert "focus lift is undefined (no boxes)" in found["finding"]
+    assert Profile(LAYERS).summary(samples(0), 0) == {}
