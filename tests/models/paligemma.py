@@ -35,4 +35,7 @@ def paligemma(version: int):
     return PaliGemmaForConditionalGeneration(config), processor
 
 
-KINDS = {"paligemma": Kind(partial(paligemma, 1), token_pixels=14)}
+KINDS = {
+    "paligemma": Kind(partial(paligemma, 1), token_pixels=14),
+    "paligemma2": Kind(partial(paligemma, 2), token_pixels=14),
+}

@@ -14,7 +14,8 @@ from perception_gap.families.generic import Generic
 from perception_gap.loading import load
 from tests.proofs import SIZES, picture
 
-DOCS = Path(__file__).parents[4] / "docs" / "families.md"
+ROOT = Path(__file__).parents[4]
+DOCS = ROOT / "docs" / "families.md"
 
 
 @pytest.mark.parametrize(("kind", "grids"), [("vipllava", "6 × 6 and 6 × 6"), ("paddleocr_vl", "5 × 7 and 7 × 5")])
@@ -81,3 +82,8 @@ def test_the_example_of_the_docs_is_an_adapter(tiny_checkpoint, monkeypatch):
     for size in SIZES.values():
         mine, theirs = (f.encode([[picture(size)]], ["What?"]).geometry[0] for f in (family, guessed))
         assert mine == theirs
+
+
+def test_the_readme_names_every_model_type():
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("## Models")[1].split("\n## ")[0]
+    assert set(re.findall(r"`([a-z0-9_]+)`", table)) >= set(FAMILIES)

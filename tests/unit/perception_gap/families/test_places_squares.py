@@ -8,10 +8,9 @@ import torch
 
 from perception_gap.capture import AttentionCapture, choose_layers, find_decoder
 from perception_gap.errors import GapcheckError
-from perception_gap.families import Encoded, predicting
+from perception_gap.families import Encoded
 from perception_gap.geometry import TokenGeometry
 from perception_gap.loading import LoadedModel, load
-from tests.models import paligemma
 from tests.proofs import QUESTIONS, SIZES, picture
 
 
@@ -110,41 +109,6 @@ def test_paligemma_reads_prompts_both_ways_and_what_follows_causally(tiny_checkp
     latents = whole.until(length).with_latents([5, 6], [9])
     assert latents.appended_type == 1
     assert latents.inputs["token_type_ids"][:, length:].tolist() == [[1, 1, 1]] * 2
-
-
-@pytest.fixture(scope="module")
-def paligemma2(tmp_path_factory):
-    """Its text model, Gemma 2, has eager attention alone in transformers: `load` sees to it."""
-    folder = tmp_path_factory.mktemp("paligemma2")
-    torch.manual_seed(0)
-    for part in paligemma.paligemma(2):
-        part.save_pretrained(folder)
-    return load(folder)
-
-
-@torch.no_grad()
-def test_paligemma2_rows_equal_eager_attention(paligemma2):
-    whole, own = _answered(paligemma2)
-    queries = whole.question | predicting(own)
-    with AttentionCapture(paligemma2.model, queries, whole.image) as capture:
-        output = paligemma2.model(**whole.inputs, output_attentions=True)
-    mean = torch.stack(output.attentions).mean(dim=(0, 2))
-    for b, mine in enumerate(capture.attention):
-        assert mine.std() > 1e-4
-        # float32 softmax in another order of summation.
-        assert (mine - mean[b][queries[b]][:, whole.image[b]]).abs().max() <= 1e-5
-
-
-@torch.no_grad()
-def test_paligemma2_is_read_as_it_wrote(paligemma2):
-    pictures = [[picture(SIZES["landscape"])], [picture(SIZES["portrait"])]]
-    encoded = paligemma2.family.encode(pictures, list(QUESTIONS))
-    produced = paligemma2.model.generate(**encoded.inputs, max_new_tokens=4, min_new_tokens=4, do_sample=False)
-    answers = produced[:, encoded.image.shape[1] :].tolist()
-    whole, own = encoded.with_answers(answers, pad_id=0)
-    logits = paligemma2.model(**whole.inputs).logits
-    logits[..., paligemma2.model.generation_config.eos_token_id] = -torch.inf  # min_new_tokens forbids it
-    assert logits[predicting(own)].argmax(-1).tolist() == [token for answer in answers for token in answer]
 
 
 def test_aya_vision_by_hand(tiny_checkpoint):

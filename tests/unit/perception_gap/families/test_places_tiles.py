@@ -16,7 +16,6 @@ from tests.proofs import SIZES, decoder_inputs, picture, stop_mixing
 TILED = [kind for kind in ("idefics3", "internvl", "llava_onevision", "ovis2", "smolvlm") if kind in SPECS]
 
 
-
 def geometry(family: Family, *sizes: tuple[int, int]) -> TokenGeometry:
     """Of one prompt with pictures of these (width, height)."""
     return family.encode([[picture(size) for size in sizes]], ["What?"]).geometry[0]
