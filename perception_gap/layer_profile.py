@@ -12,10 +12,9 @@ from scipy.stats import norm, t
 
 from perception_gap.statistics import mean_ci
 
-BY_LAYER = ("mass", "mass_share", "focus_score", "focus_lift", "kl", "js")
-BY_HEAD = ("mass", "focus_score", "focus_lift", "kl", "js")
+MEASURED = ("mass", "focus_score", "focus_lift", "kl", "js")
 # What orders the layers → how a leading layer is told.
-LEADS = {"focus_lift": "the highest focus lift", "mass_share": "the largest share of the text–image mass"}
+LEADS = {"focus_lift": "the highest focus lift", "mass": "the most text–image mass"}
 
 
 class Profile:
@@ -34,30 +33,35 @@ class Profile:
     def add(self, sample_id: str, layers: np.ndarray, heads: np.ndarray, chance: float) -> None:
         """layers [4, L], heads [4, L, H]: MEASURES; chance: focus score of the uniform map (NaN or 0: no lift)."""
         lift = 1 / chance if chance > 0 else math.nan
-        share = layers[0] / layers[0].sum() if layers[0].sum() > 0 else np.full(len(layers[0]), np.nan)
-        mass, focus, *divergences = layers.astype(np.float64)
+
+        def with_lift(values: np.ndarray) -> np.ndarray:
+            mass, focus, *divergences = values.astype(np.float64)
+            return np.stack([mass, focus, focus * lift, *divergences])
+
         self._ids.append(sample_id)
-        self._values.append(np.stack([mass, share, focus, focus * lift, *divergences]))
-        mass, focus, *divergences = heads.astype(np.float64)
-        found = np.stack([mass, focus, focus * lift, *divergences])
+        self._values.append(with_lift(layers))
+        found = with_lift(heads)
         self._sums = self._sums + np.nan_to_num(found)
         self._counts = self._counts + np.isfinite(found)
 
     def summary(self, samples: pd.DataFrame, seed: int) -> dict[str, Any]:
         """{"per_layer": ..} of summary.json, {} where nothing was measured.
 
-        by_layer: BY_LAYER → layer → {mean, ci, n}. heads: BY_HEAD → {mean, n}, [L][H]. order: LEADS → layers, largest
-        first. leads: see `lead`. finding: one sentence.
+        by_layer: MEASURED → layer → {mean, ci, n}. heads: MEASURED → {mean, n}, [L][H]. mass_of_total: layer → its part
+        of the mass of all layers over all samples, 0..1. order: LEADS → layers, largest first. leads: see `lead`.
+        finding: one sentence.
         """
         if not self._ids:
             return {}
         clusters = samples.set_index("sample_id").loc[self._ids, "cluster"].to_numpy()
-        values = dict(zip(BY_LAYER, np.stack(self._values, axis=1), strict=True))  # each [samples, L]
+        values = dict(zip(MEASURED, np.stack(self._values, axis=1), strict=True))  # each [samples, L]
         estimates = {
             name: {str(layer): mean_ci(column, clusters, seed=seed).as_dict() for layer, column in self._columns(found)}
             for name, found in values.items()
         }
         leads = {name: self.lead(values[name], clusters, seed) for name in LEADS}
+        mass = np.nansum(values["mass"], axis=0)
+        parts = {str(i): float(m / mass.sum()) if mass.sum() > 0 else None for i, m in self._columns(mass)}
         means = np.divide(self._sums, self._counts, out=np.full(self._sums.shape, np.nan), where=self._counts > 0)
         return {
             "per_layer": {
@@ -65,11 +69,12 @@ class Profile:
                 "by_layer": estimates,
                 "heads": {
                     name: {"mean": _lists(mean), "n": count.tolist()}
-                    for name, mean, count in zip(BY_HEAD, means, self._counts, strict=True)
+                    for name, mean, count in zip(MEASURED, means, self._counts, strict=True)
                 },
+                "mass_of_total": parts,
                 "order": {name: self._order(values[name]) for name in LEADS},
                 "leads": leads,
-                "finding": finding(self.layers, estimates, leads),
+                "finding": finding(self.layers, estimates, leads, parts),
             }
         }
 
@@ -105,7 +110,9 @@ class Profile:
         return {"layer": first, "above": sorted(above), "level": level}
 
 
-def finding(layers: Sequence[int], estimates: dict[str, dict[str, dict]], leads: dict[str, dict | None]) -> str:
+def finding(
+    layers: Sequence[int], estimates: dict[str, dict[str, dict]], leads: dict[str, dict | None], parts: dict
+) -> str:  # fmt: skip
     """One sentence: which layer leads by each of LEADS, and over which others that is established."""
     said = []
     for name, words in LEADS.items():
@@ -114,12 +121,13 @@ def finding(layers: Sequence[int], estimates: dict[str, dict[str, dict]], leads:
             why = " (no boxes)" if name == "focus_lift" else ""
             said.append(f"{words.split(' ', 2)[2]} is undefined{why}")
             continue
-        value = estimates[name][str(lead["layer"])]
-        scale, unit = (1, "×") if name == "focus_lift" else (100, " %")
-        digits = 2 if scale == 1 else 1
+        layer = str(lead["layer"])
+        value, scale, digits = estimates[name][layer], *((1, 2) if name == "focus_lift" else (100, 1))
         ends = f" [{', '.join(f'{scale * end:.{digits}f}' for end in value['ci'])}]" if value["ci"] else ""
-        text = f"{words} ({scale * value['mean']:.{digits}f}{unit}{ends}, n = {value['n']:,})"
-        said.append(f"layer {lead['layer']} has {text}{_over(lead, len(layers))}")
+        text = f"{scale * value['mean']:.{digits}f}{'×' if scale == 1 else ' %'}{ends}"
+        if name == "mass":
+            text += " of its attention" + (f", {100 * parts[layer]:.1f} % of all layers'" if parts[layer] else "")
+        said.append(f"layer {layer} has {words} ({text}, n = {value['n']:,}){_over(lead, len(layers))}")
     return f"Of {len(layers)} layers: {'; '.join(said)}."
 
 

@@ -17,6 +17,7 @@ from reports.sources import with_members
 from reports.style import save
 
 TELLING = 4  # samples in the overlays
+WHY = "Samples: tasks in turn, first where verdicts differ, then where an answer is wrong."
 
 
 def write_files(found: CompareRun, command: str = "") -> tuple[list[Path], Page]:
@@ -35,4 +36,5 @@ def write_overlays(found: CompareRun) -> Iterator[Path]:
     if first is None or not found.students:
         return
     ids = telling(facts(first))[:TELLING]
-    yield from save(overlay_figure(found.students, found.teacher, samples=ids), found.path, "overlays", ("png",))
+    figure = overlay_figure(found.students, found.teacher, samples=ids, why=WHY)
+    yield from save(figure, found.path, "overlays", ("png",))

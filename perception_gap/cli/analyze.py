@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from perception_gap.cli.deeper_options import deeper_options, pop_deeper
 from perception_gap.cli.model_options import model_options, pop_load
 
 
@@ -49,12 +50,7 @@ from perception_gap.cli.model_options import model_options, pop_load
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes, floors and bootstrap."
 )
-@click.option("--per-layer", is_flag=True, help="Measure every layer and head apart: which carry the gaze.")
-@click.option("--knockout", is_flag=True, help="Cut attention to tokens in the boxes, and elsewhere: what it changes.")
-@click.option("--knockout-layers", metavar="LAYERS", help="Where it is cut, as --layers [default: all].")
-@click.option(
-    "--knockout-k", metavar="K", type=click.IntRange(min=1), help="Tokens of largest weight that are cut [default: 8]."
-)
+@deeper_options
 @click.option("--fresh", is_flag=True, help="Forget what the run directory holds.")
 @click.option("--dry-run", is_flag=True, help="Run one batch; print bytes, peak memory and hours for the whole.")
 @click.option("--strict", is_flag=True, help="Exit 1 if any sample failed.")
@@ -85,24 +81,12 @@ def build_request(model: str, teacher: str | None, options: dict):
     from perception_gap.analysis import Settings
     from perception_gap.pipeline import Request
 
-    names = ("rows", "layers", "text", "max_new_tokens", "instruction", "system", "latents", "per_layer")
+    names = ("rows", "layers", "text", "max_new_tokens", "instruction", "system", "latents")
     chosen = {name: options.pop(name) for name in names}
-    settings = Settings(load=pop_load(options), knockout=pop_knockout(options), **chosen)
+    settings = Settings(load=pop_load(options), **pop_deeper(options), **chosen)
     raster = parse_raster(options.pop("raster"))
     command_line = " ".join(["gapcheck", *sys.argv[1:]])
     return Request(model=model, teacher=teacher, settings=settings, raster=raster, command=command_line, **options)
-
-
-def pop_knockout(options: dict):
-    """The Knockout that these options ask for, None for none; they are taken out of `options`."""
-    from perception_gap.knockout import Knockout
-
-    asked, layers, k = (options.pop(name, None) for name in ("knockout", "knockout_layers", "knockout_k"))
-    if not asked:
-        if layers or k:
-            raise click.UsageError("--knockout-layers and --knockout-k say how to cut: give --knockout as well")
-        return None
-    return Knockout(layers=layers or "all", k=k or Knockout.k, seed=options["seed"])
 
 
 def parse_raster(text: str) -> tuple[int, int]:

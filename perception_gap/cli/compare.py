@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from perception_gap.cli.analyze import parse_raster, say_failed
+from perception_gap.cli.deeper_options import deeper_options, pop_deeper
 from perception_gap.cli.model_options import model_options, pop_load
 
 
@@ -35,6 +36,7 @@ from perception_gap.cli.model_options import model_options, pop_load
 @click.option("--system", help="System prompt.")
 @click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1))
+@deeper_options
 @model_options
 @click.option("--raster", default="16x16", show_default=True, metavar="ROWSxCOLS", help="On which maps are compared.")
 @click.option(
@@ -60,7 +62,9 @@ def command(models: tuple[str, ...], strict: bool, page: bool, **options) -> Non
     from perception_gap.compare import Request, compare
 
     settings = Settings(
-        load=load, **{k: options.pop(k) for k in ("layers", "instruction", "system", "max_new_tokens")}
+        load=load,
+        **pop_deeper(options),
+        **{k: options.pop(k) for k in ("layers", "instruction", "system", "max_new_tokens")},
     )
     request = Request(
         models, settings=settings, raster=raster, command=" ".join(["gapcheck", *sys.argv[1:]]), **options

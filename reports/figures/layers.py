@@ -20,7 +20,7 @@ from reports.summary import defined, written
 TITLE = "Layers and heads that carry the gaze"
 FOCUS, GAP = sns.color_palette("crest", as_cmap=True), sns.color_palette("flare", as_cmap=True)
 _LAYER, _LEAST = 0.115, 0.95  # inches of a layer, and of a panel at least
-_COLUMNS = ("focus lift of heads (×)", "KL of heads (nats)", "focus lift of layers (×)", "share of image mass")
+_COLUMNS = ("focus lift of heads (×)", "KL of heads (nats)", "focus lift of layers (×)", "text–image mass")
 
 
 @matplotlib.rc_context(RC)
@@ -41,7 +41,7 @@ def of_models(group: Group) -> list[Made]:
         _row(figure, row, model, scales)
         row[0].set_ylabel(f"{fitted(model.label, 72 * height)}\nlayer")
     even = Line2D([], [], color=MUTED, lw=0.8, ls=":")
-    legend_below(figure, [even], ["uniform map, equal share (bars: 95 %)"], group.warning)
+    legend_below(figure, [even], ["a uniform map; the mean of the layers (bars: 95 %)"], group.warning)
     return [Made("layers", TITLE, _alt(models, group), figure)]
 
 
@@ -66,8 +66,9 @@ def _row(figure: Figure, row: Sequence[Axes], model: Model, scales: Mapping[str,
     _heads(figure, focus, model, "focus_lift", scales["focus_lift"], FOCUS, "no boxes")
     _heads(figure, gap, model, "kl", scales["kl"], GAP, "the teacher" if model.is_teacher else "no teacher")
     _profile(lift, model, "focus_lift", 1.0, "no boxes")
-    _profile(mass, model, "mass_share", 1 / len(_measured(model)["layers"]), "no mass")
-    if defined(_measured(model)["by_layer"]["mass_share"][str(_measured(model)["layers"][0])]):
+    masses = [metric["mean"] for metric in _measured(model)["by_layer"]["mass"].values() if defined(metric)]
+    _profile(mass, model, "mass", float(np.mean(masses)) if masses else 0.0, "no text")
+    if masses:
         percent_ticks(mass.xaxis)
         mass.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
 
@@ -88,7 +89,7 @@ def _heads(
     counts = f"{n.min():,}" if n.min() == n.max() else f"{n.min():,}–{n.max():,}"
     ax.set_xlabel(f"head (n = {counts})")
     bar = figure.colorbar(image, ax=ax, location="right", aspect=14, pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.locator = MaxNLocator(4)
     bar.update_ticks()
 
@@ -127,13 +128,13 @@ def _layer_ticks(ax: Axes, model: Model) -> None:
 def _alt(models: Sequence[Model], group: Group) -> str:
     said = [
         "Layer by layer, with 95 % intervals: focus lift (focus over that of a uniform map) and KL from the teacher's "
-        "final map of every head, focus lift and share of the text–image mass of every layer."
+        "final map of every head, focus lift and text–image mass of every layer."
     ]
     for model in models:
         by_layer = _measured(model)["by_layer"]
         values = [
             f"layer {layer} {written(by_layer['focus_lift'][str(layer)], '×')}, "
-            f"{written(by_layer['mass_share'][str(layer)], '%')} of the mass, KL {written(by_layer['kl'][str(layer)])}"
+            f"{written(by_layer['mass'][str(layer)], '%')} on the image, KL {written(by_layer['kl'][str(layer)])}"
             for layer in _measured(model)["layers"]
         ]
         said.append(f"{model.label}: {'; '.join(values)}. {_measured(model)['finding']}")

@@ -28,11 +28,12 @@ from reports.overlays.panel import (
 )
 from reports.overlays.picture import Picture, pictures_of, raster_shape
 from reports.overlays.text import Line, block_height, wrapped
-from reports.style import MUTED, NORMAL, RC, new_figure, undefined
+from reports.style import MUTED, NORMAL, PAGE, RC, new_figure, undefined
 
 GAP = 0.07  # inches between panels
 BESIDE = 2.15  # inches of the text beside the panels
 WIDEST = 2.1  # inches of a panel
+NARROWEST = 0.92  # inches of a panel: "focus 100.0 %" below it
 NUMBER = 0.16  # inches at the left for the number of a picture, where a prompt has several
 
 
@@ -43,14 +44,16 @@ def overlay_figure(
     k: int = 6,
     *,
     samples: Sequence[str] | None = None,
+    why: str = "",
     top_k: int = 8,
     smooth: bool = False,
 ) -> Figure:
-    """image | teacher | every run, a row a sample; image | runs without a teacher. 6.9 inches wide.
+    """image | teacher | every run, a row a sample; image | runs without a teacher. 6.9 inches wide, of six models more.
 
-    samples: ids to show, in their order; by default the k where the first run differs most from the teacher, or,
-    without one, those of lowest and highest focus. All maps are those of the text that the models share (their own
-    answers without a teacher), on one colour scale a row. Several pictures of a prompt lie one under the other.
+    samples: ids to show, in their order, and `why` these; by default the k where the first run differs most from the
+    teacher, or, without one, those of lowest and highest focus. All maps are those of the text that the models share
+    (their own answers where there is none), on one colour scale a row. Several pictures of a prompt lie one under the
+    other.
     A model that lacks a sample has a panel that says so. UsageError as `as_models`, and for an unknown id.
     """
     models = as_models(runs, teacher)
@@ -61,14 +64,15 @@ def overlay_figure(
         figure = new_figure(6.9, 1.5)
         undefined(figure.subplots(), "no map to paint")
         return figure
-    page = Page()
+    page = Page(max(PAGE, 2 * MARGIN + NUMBER + BAR_ROOM + (len(models) + 1) * (NARROWEST + GAP)))
     several = any(len(sample_of(models, one)[1]["images"]) > 1 for one in ids)
     layout = layout_of(page, len(models), several)
     draw_titles(page, layout, models)
     for one in ids:
         draw_sample(page, layout, models, one, top_k=top_k, smooth=smooth)
     rows = [sample_of(models, one)[1] for one in ids]
-    notes = [] if samples is not None else [choice(chosen, compared=teacher is not None)]
+    said = why if samples is not None else choice(chosen, compared=teacher is not None)
+    notes = [said] if said else []
     draw_legend(page, notes + explained(models, rows), top_k, boxes=any(len(row["boxes"]) for row in rows))
     return page.finish()
 

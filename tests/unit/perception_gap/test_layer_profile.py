@@ -36,7 +36,8 @@ def test_means_intervals_and_heads_are_those_of_the_columns():
         assert by_layer["focus_score"] == mean_ci(layers[:, 1, place], clusters, seed=1).as_dict()
         assert by_layer["kl"]["mean"] == pytest.approx(layers[:, 2, place].mean(dtype=float))
         assert by_layer["focus_lift"]["mean"] == pytest.approx(10 * layers[:, 1, place].mean(dtype=float))
-        assert by_layer["mass_share"]["mean"] == pytest.approx([0.25, 0.5, 0.25][place])
+        assert by_layer["mass"]["mean"] == pytest.approx([0.1, 0.2, 0.1][place])
+        assert found["mass_of_total"][str(layer)] == pytest.approx([0.25, 0.5, 0.25][place])
     for name, place in (("mass", 0), ("focus_score", 1), ("kl", 2), ("js", 3)):
         np.testing.assert_allclose(found["heads"][name]["mean"], heads[:, place].mean(0, dtype=float))
         assert found["heads"][name]["n"] == [[40, 40]] * 3
@@ -68,7 +69,7 @@ def test_a_leading_layer_is_said_to_exceed_only_what_its_paired_interval_exclude
     found = filled([0.2, 0.2, 0.5])[0].summary(samples(40), 0)["per_layer"]
     assert found["order"]["focus_lift"][0] == 11
     assert found["leads"]["focus_lift"] == {"layer": 11, "above": [3, 7], "level": pytest.approx(1 - 0.05 / 3)}
-    assert found["leads"]["mass_share"]["above"] == []  # differences without any spread: an interval without width
+    assert found["leads"]["mass"]["above"] == []  # differences without any spread: an interval without width
     assert "layer 11 has the highest focus lift" in found["finding"]
     assert "more than every other layer" in found["finding"]
     close = filled([0.2, 0.5, 0.5], noise=0.3)[0].summary(samples(40), 0)["per_layer"]
@@ -91,3 +92,12 @@ def test_without_boxes_the_sentence_says_so_and_without_samples_there_is_none():
     assert found["leads"]["focus_lift"] is None
     assert "focus lift is undefined (no boxes)" in found["finding"]
     assert Profile(LAYERS).summary(samples(0), 0) == {}
+
+
+def test_the_share_of_the_total_is_pooled_over_samples():
+    profile = Profile([0, 1])
+    for i, mass in enumerate(([0.001, 0.003], [0.5, 0.1])):  # the first sample hardly looks at its picture
+        profile.add(f"s{i}", np.array([mass] * 4), np.full((4, 2, 1), 0.1), 0.1)
+    found = profile.summary(samples(2), 0)["per_layer"]
+    assert found["mass_of_total"]["0"] == pytest.approx(0.501 / 0.604)
+    assert found["order"]["mass"] == [0, 1]

@@ -50,7 +50,7 @@ def test_heads_and_profiles_are_those_of_the_summary(pair):
     for name in ("focus_lift", "kl"):
         (image,) = artists(figure, f"heads {name}")
         np.testing.assert_allclose(np.asarray(image.get_array()), measured["heads"][name]["mean"])
-    for name in ("focus_lift", "mass_share"):
+    for name in ("focus_lift", "mass"):
         (line,) = artists(figure, f"profile {name}")
         np.testing.assert_allclose(line.get_xdata(), [m["mean"] for m in measured["by_layer"][name].values()])
         (bar,) = artists(figure, f"interval {name} 2")
