@@ -50,6 +50,7 @@ SUMMARY: Shape = {
     "cc": _OF_MAPS, "similarity": _OF_MAPS, "emd": _estimates("sample", "sample_floor", "floor_minus_sample"),
     "sinks?": _estimates("n_sinks", "sink_share") | {"without": {"*": ESTIMATE}},
     "per_layer?": {"layers": list, "by_layer": {"*": {"*": ESTIMATE}}, "heads": {"*": {"mean": list, "n": list}},
+                   "mass_of_total": {"*": _NUMBER},
                    "finding": str},
 }  # fmt: skip
 SAMPLES: Shape = {

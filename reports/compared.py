@@ -83,7 +83,7 @@ def open_comparison(folder: Path) -> CompareRun | Growing:
     places = {info["teacher"]["name"]: folder / info["teacher"]["path"]} if info["teacher"] else {}
     places |= {name: folder / below for name, below in info["models"].items()}
     summary = _summary(folder, set(places))
-    hashes = {name: info["data"]["hash"] for name in info["models"]}  # the teacher's run may hold more data
+    hashes = dict.fromkeys(info["models"], info["data"]["hash"])  # the teacher's run may hold more data
     lacking = [name for name, place in places.items() if _unmeasured(place, hashes.get(name), summary)]
     if summary is None or set(lacking) - set(summary["failed"]):
         return Growing(info, _words(list(places), lacking))

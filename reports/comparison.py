@@ -81,7 +81,8 @@ def agree(found: CompareRun) -> Answer:
         for row in found.summary["pairs"]
     }
     words = {
-        name: f"{name} {nats(metric)}, n = {sizes[name][0]:,} and {sizes[name][1]:,}" for name, metric in metrics.items()
+        name: f"{name} {nats(metric)}, n = {sizes[name][0]:,} and {sizes[name][1]:,}"
+        for name, metric in metrics.items()
     }
     verdicts = {name: _side(metric, 0, below="yes", above="the other way round") for name, metric in metrics.items()}
     if not verdicts:
@@ -113,7 +114,9 @@ def _side(metric: Metric, none: float, *, below: str, above: str) -> str:
 def _verdict(verdicts: Mapping[str, str], what: str) -> str:
     """`Yes`, `For 2 of 6 pairs`, `Not established`, .."""
     n = len(verdicts)
-    counts = {said: sum(one == said for one in verdicts.values()) for said in ("yes", "the other way round", "undefined")}
+    counts = {
+        said: sum(one == said for one in verdicts.values()) for said in ("yes", "the other way round", "undefined")
+    }
     if counts["undefined"] == n:
         return "Undefined"
     if n == 1:

@@ -24,7 +24,8 @@ from perception_gap import intact, shapes
 from perception_gap.errors import UsageError, one_line
 from perception_gap.store import SCHEMA_VERSION, Run, run_info, stored_keys
 from reports.compared import CompareRun, open_comparison
-from reports.names import labels, short_name
+from reports.names import labels as labels
+from reports.names import short_name
 
 BENCH_SCHEMA = 1
 RESULTS = tuple(shapes.RESULTS)
@@ -176,7 +177,11 @@ def _before_the_student(folder: Path) -> Unfinished:
 
 def _compare(folder: Path) -> CompareRun | Unfinished:
     found = open_comparison(folder)
-    return found if isinstance(found, CompareRun) else Unfinished(folder, found.info, 0, found.info["data"]["n"], found.words)
+    return (
+        found
+        if isinstance(found, CompareRun)
+        else Unfinished(folder, found.info, 0, found.info["data"]["n"], found.words)
+    )
 
 
 def _bench(folder: Path) -> BenchRun:

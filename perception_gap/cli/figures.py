@@ -45,11 +45,13 @@ def command(runs: tuple[Path, ...], out: Path | None, only: str | None, formats:
 def absent(sources: Sequence[Any]) -> Iterator[str]:
     """What is not in the figures though it was given: unfinished parts, teachers that are not where they were."""
     from perception_gap.store import Run
-    from reports.sources import BenchRun, Unfinished
+    from reports.sources import BenchRun, CompareRun, Unfinished
 
     for source in sources:
         if isinstance(source, Unfinished):
             yield source.words
+        elif isinstance(source, CompareRun):
+            yield from source.absent
         elif isinstance(source, BenchRun) and source.missing:
             yield f"{source.path}: unfinished, not summarised yet: {', '.join(source.missing)}"
         elif isinstance(source, Run):

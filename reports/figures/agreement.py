@@ -102,8 +102,8 @@ def _difference(row: Mapping[str, Any]) -> str:
 
 
 def _alt(found: CompareRun) -> str:
-    said = ["JS divergence of two models' maps by which of the two is right, with 95 % intervals; Δ is both right minus "
-            "both wrong, within task."]  # fmt: skip
+    said = ["JS divergence of two models' maps by which of the two is right, with 95 % intervals; Δ is both right "
+            "minus both wrong, within task."]  # fmt: skip
     for row in found.summary["pairs"]:
         parts = []
         for kind in KINDS:

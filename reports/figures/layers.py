@@ -103,7 +103,7 @@ def _profile(ax: Axes, model: Model, name: str, even: float, reason: str) -> Non
         return
     places = [i for i, metric in enumerate(metrics) if defined(metric)]
     ax.plot([metrics[i]["mean"] for i in places], places, color=model.look.color, marker=model.look.marker, ms=4,
-            lw=0.9, gid=f"profile {name} {model.label}")  # fmt: skip
+            lw=0.9, clip_on=False, gid=f"profile {name} {model.label}")  # fmt: skip
     for i in places:
         if metrics[i]["ci"]:
             ax.plot(metrics[i]["ci"], [i, i], color=model.look.color, lw=1.6, alpha=0.55, solid_capstyle="butt",

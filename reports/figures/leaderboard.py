@@ -11,7 +11,19 @@ import matplotlib
 from reports.compared import CompareRun
 from reports.figures.labelling import Target, place_labels
 from reports.figures.models import Made
-from reports.style import COLUMN, FLOOR, MUTED, RC, SMALL, TEACHER_LOOK, Look, look, new_figure, percent_ticks, undefined
+from reports.style import (
+    COLUMN,
+    FLOOR,
+    MUTED,
+    RC,
+    SMALL,
+    TEACHER_LOOK,
+    Look,
+    look,
+    new_figure,
+    percent_ticks,
+    undefined,
+)
 from reports.summary import Metric, defined, interval_of, written
 
 TITLE = "Accuracy and focus of each model"
@@ -71,7 +83,9 @@ def _ends(metric: Metric) -> tuple[float, float]:
 
 
 def _alt(found: CompareRun, rows: list[Mapping[str, Any]]) -> str:
-    said = [f"A point a model ({len(rows)}): share of its maps in the boxes against accuracy, both with 95 % intervals."]
+    said = [
+        f"A point a model ({len(rows)}): share of its maps in the boxes against accuracy, both with 95 % intervals."
+    ]
     for row in rows:
         chance = written(row["focus_chance"], "%") if defined(row["focus_chance"]) else "undefined"
         said.append(

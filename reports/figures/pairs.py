@@ -20,7 +20,6 @@ from reports.tables.model import estimate
 
 TITLE = "How far apart two models look"
 CELL = 0.66  # inches: what an interval of size SMALL needs
-LARGEST = float(np.log(2))  # nats: JS of two maps that share nothing
 LIGHT, DARK = "#fffffe", "#161616"  # of letters on a colour, which no page may turn over
 
 
@@ -34,28 +33,33 @@ def of_comparison(found: CompareRun) -> list[Made]:
     cells = _cells(told, names)
     values = np.array([[np.nan if not defined(m) else m["mean"] for m in line] for line in cells])
     room = CELL * len(names)
-    labels = [fitted(found.labels[name], 80) for name in names]
     figure = new_figure(min(max(COLUMN, room + 1.6), PAGE + 1.2), room + 1.35)
     ax = figure.subplots()
     ax.set_title(TITLE)
-    top = float(np.nanmax(values)) if np.isfinite(values).any() else LARGEST
-    norm = Normalize(0, max(top, 1e-3))
-    shown = sns.heatmap(
-        values, ax=ax, mask=~np.isfinite(values), norm=norm, cmap="crest", square=True, linewidths=1,
-        linecolor="none", xticklabels=labels, yticklabels=labels, cbar_kws={"label": "JS (nats)", "shrink": 0.8},
-    )  # fmt: skip
-    _annotate(ax, cells, told, names, norm)
-    shown.tick_params(length=0)
-    shown.set_xticklabels(labels, rotation=40, ha="right", rotation_mode="anchor")
-    shown.set_yticklabels(labels, rotation=0)
-    if not np.isfinite(values).any():
+    if np.isfinite(values).any():
+        norm = Normalize(0, max(float(np.nanmax(values)), 1e-3))
+        _heat(ax, values, [fitted(found.labels[name], 80) for name in names], norm)
+        _annotate(ax, cells, told, names, norm)
+    else:
         undefined(ax, "no maps of one text")
     n = {row["js"]["n"] for row in told}
     counted = f"n = {min(n):,}" + (f" to {max(n):,}" if len(n) > 1 else "") + " samples"
     words = f"below the diagonal: JS of the maps, 95 % interval\nabove: its floor, to another picture's map; {counted}"
-    words += "\n▼ nearer than the floor, ▲ farther (by the interval of the difference)"
+    words += "\n▼ nearer than the floor, ▲ farther (95 % interval of the gap)"
     figure.supxlabel(words, fontsize=SMALL, color=MUTED, x=0.01, ha="left")
     return [Made("pairs", TITLE, _alt(found), figure)]
+
+
+def _heat(ax: Axes, values: np.ndarray, labels: list[str], norm: Normalize) -> None:
+    sns.heatmap(
+        values, ax=ax, mask=~np.isfinite(values), norm=norm, cmap="crest", square=True, linewidths=1,
+        linecolor="none", xticklabels=labels, yticklabels=labels, cbar_kws={"shrink": 0.8},
+    )  # fmt: skip
+    if (bar := ax.collections[0].colorbar) is not None:
+        bar.set_label("JS (nats)", labelpad=5)
+    ax.tick_params(length=0)
+    ax.set_xticklabels(labels, rotation=40, ha="right", rotation_mode="anchor")
+    ax.set_yticklabels(labels, rotation=0)
 
 
 def _cells(told: list[Mapping[str, Any]], names: list[str]) -> list[list[Metric | None]]:
@@ -92,8 +96,8 @@ def _annotate(
 
 def _alt(found: CompareRun) -> str:
     words = {NEARER: "nearer than the floor", FARTHER: "farther than the floor", OPEN: OPEN, "": "no floor"}
-    said = ["JS divergence of the maps of every two models, with 95 % intervals, beside the floor: the same against the "
-            "first model's map of another picture of the task."]  # fmt: skip
+    said = ["JS divergence of the maps of every two models, with 95 % intervals, beside the floor: the same against "
+            "the first model's map of another picture of the task."]  # fmt: skip
     for row in found.summary["pairs"]:
         js, floor = estimate(row["js"], "nats"), estimate(row["js_floor"], "nats")
         value = f"{js.figure} nats {js.interval}".strip() if js.defined else "undefined"

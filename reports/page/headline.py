@@ -6,6 +6,7 @@ Every sentence rests on a 95 % interval; what an interval does not exclude is sa
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 import numpy as np
 
 from perception_gap.statistics import Estimate, mean_ci

@@ -41,9 +41,9 @@ PAIRS: tuple[tuple[str, str, str, int], ...] = (
     ("similarity", "SIM", "percent", 1),
 )
 AGREEMENT = {
-    "both_right": "both right", "only_first_right": "only the first right", "only_second_right": "only the second right",
-    "both_wrong": "both wrong", "right_minus_wrong": "both right − both wrong",
-    "alike_minus_split": "verdicts equal − different",
+    "both_right": "both right", "only_first_right": "only the first right",
+    "only_second_right": "only the second right", "both_wrong": "both wrong",
+    "right_minus_wrong": "both right − both wrong", "alike_minus_split": "verdicts equal − different",
 }  # fmt: skip
 SIGNED = ("accuracy_difference", "focus_score_difference", "floor_minus_js", "right_minus_wrong", "alike_minus_split")
 NEARER = "nearer than the floor: the 95 % interval of floor − JS lies above 0"
@@ -89,9 +89,9 @@ def leaderboard(found: CompareRun, *, brief: bool = False) -> Table:
 
 def _about(found: CompareRun, base: str) -> tuple[str, ...]:
     return (
-        f"− baseline: minus {base}, points, paired by sample; focus: share of the own answer's map in the boxes; chance: "
-        "that of a uniform map; lift: focus / chance; AUROC: right over wrong answers by focus, within task; image "
-        "tokens: median",
+        f"− baseline: minus {base}, points, paired by sample; focus: share of the own answer's map in the boxes; "
+        "chance: that of a uniform map; lift: focus / chance; AUROC: right over wrong answers by focus, within task; "
+        "image tokens: median",
         found.info["budget"] + "; shrunk to: pictures above it",
         *found.absent,
     )  # fmt: skip
@@ -144,8 +144,8 @@ def pairs(found: CompareRun) -> Table:
         }  # fmt: skip
         rows.append(Row(pair_label(found, row), "ours", cells))
     about = (
-        f"Maps of {TEXTS.get(found.info['text'], 'one text')}, on one raster. First: the model before the dash; KL(p ‖ q) "
-        "is of p from q, floors are the first's map of another sample of the task",
+        f"Maps of {TEXTS.get(found.info['text'], 'one text')}, on one raster. First: the model before the dash; "
+        "KL(p ‖ q) is of p from q, floors are the first's map of another sample of the task",
     )  # fmt: skip
     return Table("pairs", "How far apart two models look", tuple(columns), n_in_rows(rows), "pair", about)
 

@@ -85,6 +85,9 @@ def test_opening_names_what_is_wrong(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"schema_version": 0}))
     with pytest.raises(UsageError, match="written in run schema 0"):
         Run.open(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"schema_version": 1}))
+    with pytest.raises(UsageError, match="in run schema 1, this gapcheck reads 2; run `gapcheck analyze` again"):
+        Run.open(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION + 1}))
     with pytest.raises(UsageError, match=r"run schema 3, this gapcheck reads 2; .*upgrade this gapcheck"):
         Run.open(tmp_path)

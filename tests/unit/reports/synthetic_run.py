@@ -53,7 +53,8 @@ def write_run(
             Image.fromarray(scene.image).save(path)
         corners = [float(v) for box in scene.boxes for v in box] if boxes else []
         row: dict[str, Any] = {
-            "key": f"{model.name}-{i}".replace(":", "-"), "sample_id": scene.id, "task": scene.task, "pair": scene.pair,
+            "key": f"{model.name}-{i}".replace(":", "-").replace("/", "-"), "sample_id": scene.id,
+            "task": scene.task, "pair": scene.pair,
             "cluster": scene.pair or scene.id, "images": [os.path.relpath(path, out)] * n_images,
             "image_hash": scene.id, "heights": [256] * n_images, "widths": [256] * n_images, "question": scene.question,
             "reference": scene.answer, "options": list(scene.options), "boxes": corners,

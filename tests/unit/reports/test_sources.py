@@ -150,14 +150,14 @@ def test_another_schema_is_said_in_one_line(student, finished):
     (student.path / "run.json").write_text(json.dumps(info))
     if not finished:
         (student.path / "summary.json").unlink()
-    with pytest.raises(UsageError, match="in run schema 0, this gapcheck reads 1; run `gapcheck analyze`"):
+    with pytest.raises(UsageError, match="in run schema 0, this gapcheck reads 2; run `gapcheck analyze`"):
         open_source(student.path)
 
 
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({}, "holds none of bench.json, results.csv, train.json, run.json"),
+        ({}, "holds none of compare.json, bench.json, results.csv, train.json, run.json"),
         ({"run.json": "{"}, "damaged"),
         ({"run.json": '{"asked": {}}'}, "one model of a benchmark; give the folder above it"),
         ({"bench.json": '{"schema_version": 9, "models": {}}'}, "written in bench schema 9, .*upgrade"),

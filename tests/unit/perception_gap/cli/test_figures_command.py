@@ -32,7 +32,7 @@ def test_all_figures_of_a_run_are_png_and_pdf_by_default(runs, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--only", "entropi"], "--only 'entropi': expected some of focus_accuracy,"),
+        (["--only", "entropi"], "--only 'entropi': expected some of leaderboard,"),
         (["--only", ","], "--only ',': names nothing"),
         (["--format", "gif"], "--format 'gif': expected some of png,pdf,svg"),
     ],
