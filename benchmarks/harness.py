@@ -27,10 +27,10 @@ from benchmarks.models import Asked
 from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites import Suite, open_suites
 from benchmarks.suites.questions import Question
-from perception_gap.analysis import versions
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json
 from perception_gap.folders import claim, named
+from perception_gap.job import versions
 
 SCHEMA_VERSION = 1
 # What OUT may hold before its bench.json: drawn scenes, and what a full disk or a kill left of bench.json itself.

@@ -15,9 +15,9 @@ from lmms_eval.api.model import lmms
 from benchmarks.answers import Answer
 from benchmarks.plugin import Lavit
 from perception_gap import loading
-from perception_gap.analysis import model_facts
 from perception_gap.errors import GapcheckError, UsageError, one_line
 from perception_gap.families import Family
+from perception_gap.job import model_facts
 
 BACKEND = "lmms-eval:"
 _SECRET = ("key", "token", "secret", "password")

@@ -20,10 +20,11 @@ from tqdm import tqdm
 
 from benchmarks.answers import Answer, AnswerStore, Prompt, prompt_of
 from perception_gap import forward
-from perception_gap.analysis import in_memory, model_facts, versions
+from perception_gap.analysis import in_memory
 from perception_gap.capture import choose_layers, find_decoder
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json
+from perception_gap.job import model_facts, versions
 from perception_gap.loading import LoadedModel, load
 from perception_gap.store import geometry_fields
 

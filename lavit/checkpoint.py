@@ -20,9 +20,9 @@ from lavit.heads import ProjectionHead
 from lavit.latents import LatentSpec, LatentTokens
 from lavit.student import LavitStudent
 from perception_gap import loading
-from perception_gap.analysis import Settings
 from perception_gap.errors import UsageError, one_line
 from perception_gap.files import write_json
+from perception_gap.job import Settings
 from perception_gap.loading import LoadedModel
 
 SCHEMA_VERSION = 1

@@ -10,9 +10,9 @@ from pathlib import Path
 from lavit.request import TrainRequest
 from lavit.settings import TrainSettings
 from lavit.traces import Traces
-from perception_gap.analysis import image_hash
 from perception_gap.errors import UsageError
 from perception_gap.files import write_text
+from perception_gap.job import image_hash
 
 
 def file_hash(path: Path) -> str:

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lavit.checkpoint import opener
-from perception_gap.analysis import Settings
 from perception_gap.files import write_json
+from perception_gap.job import Settings
 from perception_gap.pipeline import Request, analyze
 from perception_gap.store import Run
 from perception_gap.tiny.card import WEIGHTS, percent

@@ -11,7 +11,7 @@ import pandas as pd
 
 from lavit import results
 from lavit.checkpoint import opener
-from perception_gap.analysis import Settings
+from perception_gap.job import Settings
 from perception_gap.pipeline import Request, analyze
 from perception_gap.statistics import mean_ci
 from perception_gap.store import Run

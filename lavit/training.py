@@ -20,10 +20,10 @@ from lavit.student import LavitStudent, Objective
 from lavit.traces import Traces
 from lavit.trainer import Bar, LavitTrainer, checkpoints
 from lavit.vision_cache import VisionCache
-from perception_gap.analysis import versions
 from perception_gap.errors import UsageError
 from perception_gap.files import write_json
 from perception_gap.forward import pad_id
+from perception_gap.job import versions
 from perception_gap.loading import LoadedModel, load
 
 

@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from lavit.data import prompt_of
 from lavit.traces import Traces
-from perception_gap.analysis import versions
 from perception_gap.capture import find_decoder
 from perception_gap.errors import UnsupportedModelError
 from perception_gap.families.encoded import Encoded
 from perception_gap.forward import vision
+from perception_gap.job import versions
 from perception_gap.loading import LoadedModel
 
 

@@ -3,112 +3,28 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
-import os
-import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-import perception_gap
 from perception_gap import forward, per_layer
 from perception_gap.capture import choose_layers, find_decoder
-from perception_gap.categories import tagger_name
-from perception_gap.datasets import Dataset, check_boxes, open_image, shrink
+from perception_gap.datasets import check_boxes, open_image, shrink
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json
-from perception_gap.knockout import Knockout
+from perception_gap.job import Job, check_teacher, describe, image_hash, row_key, shared_text, stored_paths
 from perception_gap.knockout.measure import measure as knocked_out
 from perception_gap.loading import LoadedModel
 from perception_gap.sample import Sample, prompt_text
 from perception_gap.scoring import score
-from perception_gap.store import KEYS, SCHEMA_VERSION, Parts, Run, answered, geometry_fields
+from perception_gap.store import KEYS, Parts, Run, geometry_fields
 from perception_gap.summary import finish
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides a row, beside the model, the sample and the teacher's text.
-
-    text: which text the shared capture reads: "own" (none: the model's own answer only), "teacher" or "reference".
-    most_pixels: a larger picture is shrunk to so many pixels before the model's own processor sees it (`shrink`).
-    latents: what becomes of the latent tokens of a model that has them: "force", "none", "mask", "template" or
-        "blind" (see `lavit.latents`).
-    per_layer: whether every layer and head is measured apart (see `per_layer`).
-    knockout: what is asked of it, None for none (see `knockout`).
-    """
-
-    rows: str = "answer"
-    layers: str = "all"
-    text: str = "own"
-    max_new_tokens: int = 32
-    most_pixels: int | None = None
-    instruction: str = ""
-    system: str | None = None
-    latents: str = "force"
-    per_layer: bool = False
-    knockout: Knockout | None = None
-    load: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One model over one dataset into one folder; `teacher` is the finished run to compare with, if any."""
-
-    model: str
-    dataset: Dataset
-    out: Path
-    settings: Settings
-    teacher: Run | None = None
-    batch_size: int = 8
-    seed: int = 0
-    raster: tuple[int, int] = (16, 16)
-    fresh: bool = False
-    command: str = ""
-
-
-def image_hash(sample: Sample) -> str:
-    """sha256 over the bytes of the sample's images; a file that cannot be read counts by its absence."""
-    digest = hashlib.sha256()
-    for path in sample.images:
-        try:
-            digest.update(path.read_bytes() if path.is_file() else b"missing")
-        except (OSError, ValueError):
-            digest.update(b"missing")
-    return digest.hexdigest()
-
-
-def row_key(job: Job, facts: dict, sample: Sample, images: str, shared: str | None) -> str:
-    """Hash of everything that decides a row; two runs share a row only if all of it is equal. facts: `model_facts`."""
-    content = asdict(sample) | {"images": [*stored_paths(job.out, sample), images]}
-    # "auto" is another dtype on another machine.
-    machine = [facts["dtype"], facts["device"].split(":")[0], versions()]
-    decided = [SCHEMA_VERSION, content, facts["revision"], machine, asdict(job.settings), shared]
-    if job.settings.per_layer:  # its divergences are measured with the row, unlike those of whole maps
-        against = per_layer.reference(job.teacher, job.settings.text, sample, images)
-        decided += [job.raster, against and hashlib.sha256(against.map.tobytes()).hexdigest()]
-    return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "gapcheck": perception_gap.__version__, "tagger": tagger_name()}
-    for name in ("torch", "torchvision", "transformers", "accelerate"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def run(job: Job, loaded: LoadedModel, *, progress: bool = True) -> Run:
@@ -121,13 +37,8 @@ def run(job: Job, loaded: LoadedModel, *, progress: bool = True) -> Run:
     parts = Parts(job.out, fresh=job.fresh)
     hashes = [image_hash(s) for s in job.dataset.samples]
     shared = [shared_text(job, s, h) for s, h in zip(job.dataset.samples, hashes, strict=True)]
-    if job.teacher is not None and not any(
-        same_sample(job.teacher, s, h) for s, h in zip(job.dataset.samples, hashes, strict=True)
-    ):
-        raise UsageError(
-            f"teacher run {job.teacher.path}: none of these {len(shared)} samples is in it (same id, question, image); "
-            "analyze the teacher on the same --data, or name its model instead"
-        )
+    if job.teacher is not None:
+        check_teacher(job.teacher, job.dataset, hashes)
     info = describe(job, loaded)
     keys = [row_key(job, info["model"], s, h, t) for s, h, t in zip(job.dataset.samples, hashes, shared, strict=True)]
     done = set(parts.done())
@@ -147,54 +58,6 @@ def run(job: Job, loaded: LoadedModel, *, progress: bool = True) -> Run:
                 parts.write(*measure(loaded, job, todo))
             bar.update(len(todo))
     return finish(job.out, keys, parts, info, job.teacher, seed=job.seed, raster=job.raster)
-
-
-def shared_text(job: Job, sample: Sample, images: str) -> str | None:
-    """The text that teacher and student are both read on; None where there is none (the teacher failed, say)."""
-    if job.settings.text == "reference":
-        return sample.answer
-    if job.settings.text == "own" or job.teacher is None or not same_sample(job.teacher, sample, images):
-        return None
-    return job.teacher.row(sample.id)["answer"]
-
-
-def same_sample(teacher: Run, sample: Sample, images: str) -> bool:
-    """Whether the teacher's run holds this question, with these options, about this picture, and answered it."""
-    return sample.id in teacher and answered(teacher.row(sample.id), sample.question, images, sample.options)
-
-
-def model_facts(loaded: LoadedModel) -> dict:
-    """Which model it was: name, revision, classes, precision, device, size."""
-    return {
-        "name": loaded.name,
-        "revision": loaded.revision,
-        "family": type(loaded.family).__name__,
-        "class": type(loaded.model).__name__,
-        "dtype": str(loaded.model.dtype).removeprefix("torch."),
-        "device": str(loaded.device),
-        "parameters": loaded.model.num_parameters(),
-        "assumed": loaded.family.assumed,
-    }
-
-
-def describe(job: Job, loaded: LoadedModel) -> dict:
-    """run.json: everything that made the run."""
-    teacher = job.teacher and {
-        "name": job.teacher.info["model"]["name"],
-        "revision": job.teacher.info["model"]["revision"],
-        "path": os.path.relpath(job.teacher.path, job.out),
-    }
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "command": job.command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": model_facts(loaded),
-        "layers": choose_layers(job.settings.layers, find_decoder(loaded.model)),
-        "teacher": teacher,
-        "settings": asdict(job.settings) | {"batch_size": job.batch_size, "seed": job.seed},
-        "data": {"spec": job.dataset.spec, "hash": job.dataset.hash, "n": len(job.dataset.samples)},
-        "versions": versions(),
-    }
 
 
 Work = tuple[Sample, str, str | None, str]
@@ -321,13 +184,6 @@ def result(sample, answer, geometry, own, shared, seconds) -> tuple[dict, dict[s
     if own.heads is not None:
         arrays |= {"own_heads": own.heads} | ({"shared_heads": shared.heads} if shared else {})
     return fields, arrays
-
-
-def stored_paths(out: Path, sample: Sample) -> list[str]:
-    """Image paths as a row keeps them: relative to the run folder when they lie beside or in it, else absolute."""
-    out = Path(os.path.abspath(out))  # not resolve(), which raises on a loop of links
-    paths = [Path(os.path.abspath(path)) for path in sample.images]
-    return [os.path.relpath(p, out) if p.is_relative_to(out.parent) else str(p) for p in paths]
 
 
 def base_row(job: Job, sample: Sample, images: str, key: str) -> dict:

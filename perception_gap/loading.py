@@ -8,7 +8,6 @@ import re
 import struct
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,14 +19,10 @@ from transformers.utils import cached_file
 
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.families import Encoded, Family, check_supported, family_for
+from perception_gap.placement import choose_attention, choose_device, choose_dtype, is_host, on_cpu, quantized
 
 TINY = "tiny:"
 TINY_WEIGHTS = Path(__file__).parent / "tiny" / "weights"
-_DTYPES = {
-    "float32": torch.float32, "fp32": torch.float32,
-    "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
-    "float16": torch.float16, "fp16": torch.float16,
-}  # fmt: skip
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9][\w.\-]*)?")
 _PROBE_SECONDS = 10
 
@@ -75,7 +70,7 @@ class LoadedModel:
         places = list(getattr(self.model, "hf_device_map", {}).values())
         if not places:
             return self.model.device
-        return next((torch.device(place) for place in places if not _is_host(place)), torch.device("cpu"))
+        return next((torch.device(place) for place in places if not is_host(place)), torch.device("cpu"))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -119,11 +114,11 @@ def load(
     if min_pixels is not None or max_pixels is not None:
         family.set_pixel_limits(min_pixels, max_pixels)
     options: dict[str, Any] = {
-        "dtype": _dtype(dtype, _on_cpu(wanted, device_map)), "attn_implementation": _attention(config, attn),
+        "dtype": choose_dtype(dtype, on_cpu(wanted, device_map)), "attn_implementation": choose_attention(config, attn),
         "trust_remote_code": trust_remote_code, **found.options,
     }  # fmt: skip
     if quantization is not None:
-        options["quantization_config"] = _quantization(quantization)
+        options["quantization_config"] = quantized(quantization)
         device_map = (
             device_map if device_map is not None else {"": wanted}
         )  # quantized weights are placed while loading
@@ -253,64 +248,6 @@ def _no_processor(name: str) -> str:
         f"model {name!r} has no complete processor: expected tokenizer files and preprocessor_config.json (or "
         "processor_config.json) beside config.json; copy them from the base checkpoint"
     )
-
-
-def choose_device(device: str) -> torch.device:
-    """ "auto" is cuda, else mps, else cpu. UsageError for one that is unknown or not here."""
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise UsageError(f"device {device!r}: expected auto, cpu, mps, cuda or cuda:0") from error
-    if wanted.type not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"device {device!r}: expected auto, cpu, mps, cuda or cuda:0")
-    if wanted.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device {device!r}: torch sees no CUDA device here; use auto or cpu")
-    if wanted.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError(f"device {device!r}: torch sees no MPS device here; use auto or cpu")
-    return wanted
-
-
-def _is_host(place: Any) -> bool:
-    return str(place) in ("cpu", "disk", "meta")
-
-
-def _on_cpu(device: torch.device, device_map: Any) -> bool:
-    if isinstance(device_map, dict):
-        return all(_is_host(place) for place in device_map.values())
-    if device_map is None:
-        return device.type == "cpu"
-    return _is_host(device_map) or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-
-
-def _dtype(dtype: str | torch.dtype, on_cpu: bool) -> str | torch.dtype:
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype == "auto":
-        return torch.float32 if on_cpu else "auto"
-    if dtype not in _DTYPES:
-        raise UsageError(f"dtype {dtype!r}: expected auto, {', '.join(_DTYPES)}")
-    return _DTYPES[dtype]
-
-
-def _attention(config: Any, attn: str) -> str | dict[str, str]:
-    """What transformers takes for `attn`: its Gemma 2 (PaliGemma 2's text model) has no sdpa, for its softcap."""
-    text = getattr(config, "text_config", None)
-    return {"": attn, "text_config": "eager"} if getattr(text, "model_type", None) == "gemma2" else attn
-
-
-def _quantization(bits: str) -> Any:
-    if find_spec("bitsandbytes") is None:
-        raise UsageError(f"quantization {bits!r} needs bitsandbytes: pip install bitsandbytes, or leave it out")
-    from transformers import BitsAndBytesConfig
-
-    # bfloat16 compute: the default float32 is several times slower on the GPUs that quantization is meant for.
-    if bits == "4bit":
-        return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)
-    return BitsAndBytesConfig(load_in_8bit=True)
 
 
 def _folder_hash(folder: Path) -> str:

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from perception_gap import analysis
-from perception_gap.analysis import Job, Settings
 from perception_gap.datasets import Dataset, open_data
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.folders import slug
+from perception_gap.job import Job, Settings, image_hash
 from perception_gap.loading import LoadedModel, check, load
 from perception_gap.store import Run
 
@@ -146,9 +146,7 @@ def _estimate_one(request: Request, dataset: Dataset, model: str, out: Path, ope
         settings = replace(settings, knockout=None)
     job = _job(request, model, dataset, out, settings, None)
     before = _peak_bytes()
-    batch = [
-        (s, analysis.image_hash(s), s.answer if second else None, s.id) for s in dataset.samples[: request.batch_size]
-    ]
+    batch = [(s, image_hash(s), s.answer if second else None, s.id) for s in dataset.samples[: request.batch_size]]
     began = time.perf_counter()
     rows, arrays = analysis.measure(loaded, job, batch)
     seconds = time.perf_counter() - began

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from perception_gap import forward, loading
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.loading import LoadedModel
+from perception_gap.placement import choose_device, choose_dtype, on_cpu, quantized
 
 Ask = Callable[[list[str]], list[str]]
 
@@ -79,18 +80,18 @@ def _language_model(
     quantization: str | None = None,
     trust_remote_code: bool = False,
 ) -> tuple[Ask, str]:
-    wanted = loading.choose_device(device)
+    wanted = choose_device(device)
     found = loading._locate(name, None)
     tokenizer = _tokenizer(name, found, trust_remote_code)
     options: dict[str, Any] = {
-        "dtype": loading._dtype(dtype, loading._on_cpu(wanted, device_map)),
+        "dtype": choose_dtype(dtype, on_cpu(wanted, device_map)),
         "attn_implementation": attn,
         "device_map": device_map if device_map is not None else {"": wanted},
         "trust_remote_code": trust_remote_code,
         **found.options,
     }
     if quantization is not None:
-        options["quantization_config"] = loading._quantization(quantization)
+        options["quantization_config"] = quantized(quantization)
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(found.source, **options).eval()
     except (OSError, ValueError, KeyError, ImportError) as error:

@@ -23,9 +23,10 @@ from lavit.traces.measure import Work, blindly, measure, stored_paths
 from lavit.traces.merge import merge
 from lavit.traces.schema import BLIND_SCHEMA, PART_SCHEMA, SCHEMA_VERSION
 from lavit.traces.settings import Job
-from perception_gap import analysis
+from perception_gap import job
 from perception_gap.capture import choose_layers, find_decoder
 from perception_gap.files import write_json
+from perception_gap.job import image_hash, model_facts
 from perception_gap.loading import LoadedModel, load
 from perception_gap.sample import Sample
 from perception_gap.store import Parts
@@ -73,7 +74,7 @@ def keyed(job: Job, loaded: LoadedModel, samples: Sequence[Sample]) -> list[Work
     work = []
     for sample in samples:
         if sample.images not in hashes:
-            hashes[sample.images] = analysis.image_hash(sample)
+            hashes[sample.images] = image_hash(sample)
         images = hashes[sample.images]
         content = asdict(sample) | {"images": [*stored_paths(job.out, sample), images]}
         work.append((sample, images, _hash([decided, content])))
@@ -85,7 +86,7 @@ def _hash(value: Any) -> str:
 
 
 def versions() -> dict[str, str]:
-    return analysis.versions() | {"datasets": datasets.__version__}
+    return job.versions() | {"datasets": datasets.__version__}
 
 
 def _in_batches(
@@ -115,7 +116,7 @@ def describe(job: Job, loaded: LoadedModel) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "command": job.command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "teacher": analysis.model_facts(loaded) | {"width": config.get_text_config().hidden_size},
+        "teacher": model_facts(loaded) | {"width": config.get_text_config().hidden_size},
         "settings": asdict(job.settings) | {"batch_size": job.batch_size, "seed": job.seed},
         "data": {"spec": job.dataset.spec, "hash": job.dataset.hash, "n": len(job.dataset.samples)},
         "versions": versions(),

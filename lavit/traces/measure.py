@@ -16,9 +16,9 @@ from lavit.traces.schema import V_SEM
 from lavit.traces.settings import Job, Settings
 from lavit.traces.target import target
 from perception_gap import analysis
-from perception_gap.analysis import stored_paths
 from perception_gap.datasets import check_boxes, open_image
 from perception_gap.errors import GapcheckError
+from perception_gap.job import stored_paths
 from perception_gap.loading import LoadedModel
 from perception_gap.metrics import focus_score
 from perception_gap.sample import Sample

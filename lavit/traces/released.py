@@ -28,10 +28,10 @@ from lavit.traces.released_rows import Conversion, sample_of, trace_row
 from lavit.traces.schema import PART_SCHEMA, SCHEMA_VERSION
 from lavit.traces.settings import Settings
 from lavit.traces.target import TOP_K
-from perception_gap.analysis import image_hash
 from perception_gap.datasets.stream import Entry, stream_entries
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json
+from perception_gap.job import image_hash
 from perception_gap.store import Parts
 
 TEACHER = "Qwen/Qwen2.5-VL-32B-Instruct (released LaViT-15k)"

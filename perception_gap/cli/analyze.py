@@ -78,7 +78,7 @@ def command(model: str, teacher: str | None, dry_run: bool, strict: bool, figure
 
 def build_request(model: str, teacher: str | None, options: dict):
     """The Request of these command-line options."""
-    from perception_gap.analysis import Settings
+    from perception_gap.job import Settings
     from perception_gap.pipeline import Request
 
     names = ("rows", "layers", "text", "max_new_tokens", "instruction", "system", "latents")

@@ -58,8 +58,8 @@ def command(models: tuple[str, ...], strict: bool, page: bool, **options) -> Non
             raise click.UsageError(f"--{name.replace('_', '-')}: means nothing to some families; --pixels is for all")
     raster = parse_raster(options.pop("raster"))
     from lavit.checkpoint import opener
-    from perception_gap.analysis import Settings
     from perception_gap.compare import Request, compare
+    from perception_gap.job import Settings
 
     settings = Settings(
         load=load,

@@ -1,4 +1,4 @@
-"""The options of every command that can look deeper than one map a sample: layers and heads apart, and cut attention."""
+"""The options of every command that can look deeper than one map a sample: layers and heads, and cut attention."""
 
 from __future__ import annotations
 

@@ -24,9 +24,9 @@ def command(out: Path, limit: int) -> None:
     """
     from lavit.checkpoint import opener
     from perception_gap import pipeline
-    from perception_gap.analysis import Settings
     from perception_gap.cli.analyze import show
     from perception_gap.cli.report import write
+    from perception_gap.job import Settings
     from reports.overlays import overlay_figure
     from reports.style import save
 

@@ -16,7 +16,7 @@ from perception_gap.cli.output import check_writable
 from perception_gap.errors import GapcheckError, UsageError
 
 if TYPE_CHECKING:
-    from perception_gap.analysis import Settings
+    from perception_gap.job import Settings
     from perception_gap.sample import Sample
     from perception_gap.store import Run
 
@@ -138,7 +138,7 @@ def read_boxes(given: Sequence[str], n_images: int):
 
 
 def read_settings(options: dict[str, Any]) -> Settings:
-    from perception_gap.analysis import Settings
+    from perception_gap.job import Settings
 
     return Settings(load=pop_load(options), **options)
 
@@ -151,8 +151,8 @@ def measure(models: Sequence[str], sample: Sample, settings: Settings, text: str
     from dataclasses import replace
 
     from lavit.checkpoint import opener
-    from perception_gap.analysis import Job
     from perception_gap.datasets import Dataset, hash_samples
+    from perception_gap.job import Job
     from perception_gap.loading import check
     from perception_gap.pipeline import run_job
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 
-from perception_gap.analysis import Job, image_hash, row_key, shared_text
 from perception_gap.errors import UsageError
-from perception_gap.loading import choose_device, revision_of
+from perception_gap.job import Job, image_hash, row_key, shared_text
+from perception_gap.loading import revision_of
+from perception_gap.placement import choose_device
 from perception_gap.store import KEYS, Run
 
 

@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from perception_gap import analysis, loading, pipeline
-from perception_gap.analysis import Job, Settings
+from perception_gap import loading, pipeline
 from perception_gap.compare import pairs, summary
 from perception_gap.compare.budget import common_budget
 from perception_gap.compare.pairs import Member
@@ -19,6 +18,7 @@ from perception_gap.datasets import Dataset, open_data
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json, write_table
 from perception_gap.folders import claim, named
+from perception_gap.job import Job, Settings, check_teacher, image_hash, versions
 from perception_gap.store import Run
 
 COMPARE_SCHEMA = 1
@@ -140,18 +140,22 @@ def _teacher(
     if request.teacher is None:
         return None
     if (Path(request.teacher) / "run.json").exists():
-        asked = replace(request.settings, text="own")
-        return pipeline.stored_teacher(request.teacher, asked, request.out)
+        asked = replace(
+            request.settings, text="own", rows="question" if request.settings.rows == "question" else "answer"
+        )
+        run = pipeline.stored_teacher(request.teacher, asked, request.out)
+        check_teacher(run, dataset, [image_hash(sample) for sample in dataset.samples])
+        return run
     job = _job(request, request.teacher, dataset, request.out / "teacher", budgets[request.teacher], None)
-    own = replace(job.settings, text="own", rows="question" if job.settings.rows == "question" else "answer")
-    return _one(replace(job, settings=own), say, progress, opener)
+    return _one(replace(job, settings=replace(job.settings, text="own")), say, progress, opener)
 
 
 def describe(
     request: Request, folders: dict[str, str], budgets: dict[str, int | None], line: str, dataset: Dataset,
     teacher: Run | None,
 ) -> None:  # fmt: skip
-    """compare.json: what was asked, and where each model's run lies."""
+    """compare.json: what was asked, and where each model's run lies; an older summary would speak of something else."""
+    (request.out / "summary.json").unlink(missing_ok=True)
     write_json(request.out / MADE, {
         "schema_version": COMPARE_SCHEMA, "command": request.command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -164,7 +168,7 @@ def describe(
         "most_pixels": budgets, "raster": list(request.raster), "seed": request.seed,
         "settings": asdict(request.settings),
         "data": {"spec": dataset.spec, "hash": dataset.hash, "n": len(dataset.samples)},
-        "versions": analysis.versions(),
+        "versions": versions(),
     })  # fmt: skip
 
 
@@ -173,7 +177,6 @@ def finish(
     failed: dict[str, str],
 ) -> Compared:  # fmt: skip
     """pairs.parquet, words.parquet and, last, summary.json."""
-    (request.out / "summary.json").unlink(missing_ok=True)
     samples, words = pairs.frames(members, request.raster, request.seed)
     write_table(request.out / "pairs.parquet", samples)
     write_table(request.out / "words.parquet", words)

@@ -25,7 +25,7 @@ from perception_gap.loading import LoadedModel
 from perception_gap.sample import Sample, prompt_text
 
 if TYPE_CHECKING:
-    from perception_gap.analysis import Settings
+    from perception_gap.job import Settings
 
 NOTHING = float("nan")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from perception_gap.analysis import Settings
+from perception_gap.job import Settings
 from perception_gap.pipeline import Request, analyze
 from perception_gap.store import Run
 from perception_gap.tiny.train import RECIPES

@@ -178,7 +178,6 @@ def test_wrong_usage_is_one_line_and_makes_nothing(tmp_path, arguments, says):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="compare asks every model first, then says that one is left, with status 1")
 def test_a_teacher_run_of_other_data_is_wrong_usage(tmp_path):
     for task in ("iq", "attribute"):
         assert gapcheck("scenes", "--task", task, "--n", 3, "--out", tmp_path / task)[0] == 0

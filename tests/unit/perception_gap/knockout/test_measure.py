@@ -16,10 +16,11 @@ from transformers.modeling_utils import AttentionInterface
 from lavit.checkpoint import opener
 from lavit.latents import LatentSpec, LatentTokens
 from perception_gap import forward
-from perception_gap.analysis import Settings, verdict
+from perception_gap.analysis import verdict
 from perception_gap.capture import find_decoder
 from perception_gap.datasets.scenes import scenes
 from perception_gap.gating import Gate
+from perception_gap.job import Settings
 from perception_gap.knockout import CONDITIONS, Knockout
 from perception_gap.knockout.conditions import CUTS, FIELDS, ROWS
 from perception_gap.knockout.measure import Batch, key_mask, measure, under_cut
