@@ -20,7 +20,7 @@ from perception_gap.errors import GapcheckError, UsageError
 @click.option("--only", metavar="NAME,..", help="These figures only, e.g. focus_accuracy,entropy.")
 @click.option("--format", "formats", default="png,pdf", show_default=True, metavar="png,pdf,svg", help="File formats.")
 def command(runs: tuple[Path, ...], out: Path | None, only: str | None, formats: str) -> None:
-    """Write every figure that the RUNs allow: --out folders of analyze, bench, ablate and train.
+    """Write every figure that the RUNs allow: --out folders of analyze, compare, bench, ablate and train.
 
     Runs of analyze stand together in one figure, beside their teacher; a benchmark and a matrix each have their own.
     """

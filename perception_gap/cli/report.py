@@ -24,7 +24,7 @@ from perception_gap.cli.output import check_writable
     "--thumbnail", default=320, show_default=True, type=click.IntRange(32, 2048), help="Long side of the pictures."
 )
 def command(runs: tuple[Path, ...], out: Path, title: str, samples: str, thumbnail: int) -> None:
-    """Write a page about RUN..., directories of analyze, bench, ablate or train; no model is loaded.
+    """Write a page about RUN..., directories of analyze, compare, bench, ablate or train; no model is loaded.
 
     Runs of one data set and one teacher stand side by side, in the order given; the headline is about the last of them,
     beside the first. One file, opened from disk, no network. An unfinished analysis is shown with the samples it has.

@@ -21,7 +21,7 @@ import click
 def command(
     runs: tuple[Path, ...], kind: str | None, layout: str, rows: tuple[str, ...], baseline: str | None, out: Path | None
 ) -> None:
-    """Tables of RUNs (folders of analyze, bench, ablate, train), every figure with its interval and n.
+    """Tables of RUNs (folders of analyze, compare, bench, ablate, train), every figure with its interval and n.
 
     With --as in the layout of the paper: its rows and columns, best bold and second underlined, ours / published /
     difference below each other, a star for what the paper took from elsewhere, a footnote for what does not recompute.
