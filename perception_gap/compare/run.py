@@ -80,6 +80,7 @@ def compare(
     describe(request, folders, budgets, line, dataset, teacher)
     members = [Member(teacher.info["model"]["name"], teacher, "own")] if teacher else []
     failed: dict[str, str] = {}
+    wrong_use = True
     for name, folder in folders.items():
         if teacher and name in (request.teacher, members[0].name):
             continue
@@ -88,10 +89,13 @@ def compare(
             members.append(Member(name, _one(job, say, progress, opener)))
         except GapcheckError as error:
             failed[name] = str(error)
+            wrong_use = wrong_use and isinstance(error, UsageError)
             say(f"{name}: {error}")
     if len(members) < 2:
-        raise GapcheckError(
-            f"{len(members)} of {len(folders) + bool(teacher)} models were measured; nothing to compare"
+        kind = UsageError if wrong_use else GapcheckError  # `--layers 99`, say, that no model has
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise kind(
+            f"{len(members)} of {len(folders) + bool(teacher)} models were measured, nothing to compare: {reasons}"
         )
     return finish(request, tuple(members), folders, budgets, failed)
 
@@ -100,7 +104,8 @@ def _budgets(request: Request) -> tuple[dict[str, int | None], str]:
     """Pixels of each model; UsageError for names, families and options that would stop the comparison later."""
     stored = request.teacher is not None and (Path(request.teacher) / "run.json").exists()
     names = list(dict.fromkeys([*([request.teacher] if request.teacher and not stored else []), *request.models]))
-    if len(set(request.models)) != len(request.models):
+    places = [Path(name).resolve() if Path(name).is_dir() else name for name in request.models]
+    if len(set(places)) != len(places):  # also one folder in two spellings
         raise UsageError(f"models {', '.join(request.models)}: expected each once")
     if len(names) + stored < 2:
         raise UsageError(f"model {names[0]}: expected at least two models, or --teacher; `gapcheck analyze` takes one")
