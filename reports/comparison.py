@@ -20,12 +20,16 @@ def told(found: CompareRun) -> str:
     """Leaderboard, matrix of the pairs, and the answers, for a terminal."""
     tables = [compared.leaderboard(found, brief=True)]
     tables += [compared.matrix(found)] if found.summary["pairs"] else []
+    tables += compared.knockout(found)
     return as_text.render(tables) + "\n" + "\n".join(answer.line for answer in answers(found))
 
 
 def answers(found: CompareRun) -> list[Answer]:
-    """Who looks most alike, whether gazes agree where answers are right, and whether focus goes with being right."""
-    return [alike(found), agree(found), decides(found)]
+    """Who looks most alike, whether gazes agree where answers are right, whether focus goes with being right.
+
+    After `--knockout` also whether the answers rest on what is in the boxes.
+    """
+    return [alike(found), agree(found), decides(found), *rests(found)]
 
 
 def alike(found: CompareRun) -> Answer:
@@ -99,6 +103,23 @@ def decides(found: CompareRun) -> Answer:
     verdicts = {name: _side(metric, 0.5, below="the other way round", above="yes") for name, metric in metrics.items()}
     reason = "AUROC of focus, right over wrong answers, within task: " + _listed(verdicts, words, "model")
     return Answer(question, _verdict(verdicts, "model"), reason + _caution(verdicts))
+
+
+def rests(found: CompareRun) -> list[Answer]:
+    """What cutting the boxed tokens costs beside as many elsewhere, of every model that was cut; [] where none was."""
+    cut = {found.labels[name]: run.summary["knockout"] for name, run in found.members.items()
+           if run.summary.get("knockout")}  # fmt: skip
+    if not cut:
+        return []
+    metrics = {name: told["contrasts"]["text"]["inside_minus_outside_number"]["change"] for name, told in cut.items()}
+    words = {name: f"{name} {written(metric, 'nats')}, n = {metric['n']:,}" for name, metric in metrics.items()}
+    verdicts = {name: _side(metric, 0, below="yes", above="the other way round") for name, metric in metrics.items()}
+    reason = (
+        "change of the answer's log-probability when all text behind the picture cannot see the boxed tokens, minus "
+        "that for as many tokens elsewhere: " + _listed(verdicts, words, "model")
+    )
+    alone = " Each interval is 95 % by itself." if len(verdicts) > 1 else ""
+    return [Answer("Do the answers rest on what is in the boxes?", _verdict(verdicts, "model"), reason + alone)]
 
 
 def _side(metric: Metric, none: float, *, below: str, above: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,9 +53,9 @@ TEXTS = {"teacher": "the teacher's answer", "reference": "the reference answer"}
 
 
 def build(found: CompareRun) -> list[Table]:
-    """Leaderboard, matrix of JS, pairs with every measure, agreement; without pairs the leaderboard alone."""
-    tables = [leaderboard(found)]
-    return [*tables, matrix(found), pairs(found), agreement(found)] if found.summary["pairs"] else tables
+    """Leaderboard, matrix of JS, pairs with every measure, agreement (without pairs none of these three), knockout."""
+    tables = [matrix(found), pairs(found), agreement(found)] if found.summary["pairs"] else []
+    return [leaderboard(found), *tables, *knockout(found)]
 
 
 def leaderboard(found: CompareRun, *, brief: bool = False) -> Table:
@@ -95,6 +95,47 @@ def _about(found: CompareRun, base: str) -> tuple[str, ...]:
         found.info["budget"] + "; shrunk to: pictures above it",
         *found.absent,
     )  # fmt: skip
+
+
+# What `--knockout` cut or drew again: column, title, where it stands in `knockout` of summary.json, unit, decimals.
+KNOCKOUT = (
+    ("inside", "boxed", ("text", "inside", "change"), "nats", 2),
+    ("number", "− as many", ("contrasts", "text", "inside_minus_outside_number", "change"), "nats", 2),
+    ("mass", "− same mass", ("contrasts", "text", "inside_minus_outside_mass", "change"), "nats", 2),
+    ("accuracy", "accuracy", ("text", "inside", "accuracy", "difference"), "points", 1),
+    ("redrawn", "redrawn", ("picture", "redrawn", "change"), "nats", 2),
+    ("redrawn_accuracy", "accuracy there", ("picture", "redrawn", "accuracy", "difference"), "points", 1),
+)
+
+
+def knockout(found: CompareRun) -> list[Table]:
+    """A row a model whose attention was cut, in the order of the comparison; [] where none was."""
+    rows = []
+    for name, run in found.members.items():
+        if told := run.summary.get("knockout"):
+            cells = {
+                key: estimate(_at(told, where), unit, signed=True, decimals=digits)
+                for key, _, where, unit, digits in KNOCKOUT
+            }  # fmt: skip
+            rows.append(Row(found.labels[name], "ours", cells))
+    if not rows:
+        return []
+    columns = [Column(key, title, unit) for key, title, _, unit, _ in KNOCKOUT]
+    heads, made = n_in_heads([c for c in columns if any(row.cells[c.key].defined for row in rows)], rows)
+    about = (
+        "boxed: change of the own answer's log-probability when no text behind the picture sees the boxed tokens",
+        "− as many, − same mass: minus the change for so many tokens, or tokens of that attention mass, elsewhere",
+        "redrawn: the scene without the boxed things; accuracy: its change under each",
+    )
+    return [Table("knockout", "The boxed tokens cut off, or the boxed things not drawn", heads, made, "model", about)]
+
+
+def _at(told: Mapping[str, Any], where: Sequence[str]) -> Any:
+    """The estimate at this place, None where a run lacks it."""
+    found: Any = told
+    for key in where:
+        found = found.get(key) if found else None
+    return found
 
 
 def matrix(found: CompareRun) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -43,6 +44,24 @@ def test_two_embedded_models_are_compared_and_what_was_found_is_said(tiny):
         assert question in said
     assert f"compare {out}\n" in said
     assert not any((out / name).exists() for name in ("report.html", "overlays.png", "tables.md", "figures"))
+
+
+def test_cutting_is_told_of_every_model_that_was_cut(tiny, tmp_path):
+    out = tmp_path / "out"
+    status, said = gapcheck(
+        "compare", "tiny:student", "tiny:lavit", "--limit", 4, "--knockout", "--out", out, "--no-page"
+    )
+    assert status == 0, said
+    assert "Do the answers rest on what is in the boxes?" in said
+    assert "Do the answers rest" not in tiny[1]
+    status, table = gapcheck("tables", out, "--format", "csv")
+    assert status == 0
+    told = {row["row"]: row for row in csv.DictReader(table.splitlines()) if row["column"] == "boxed (nats)"}
+    assert set(told) == {"tiny:student", "tiny:lavit"}
+    for name, run in opened(out).members.items():
+        change = run.summary["knockout"]["text"]["inside"]["change"]
+        assert float(told[name]["value"]) == pytest.approx(change["mean"])
+        assert int(told[name]["n"]) == change["n"] == 4
 
 
 def test_a_second_call_loads_nothing_and_a_third_model_joins(tiny, tmp_path):
