@@ -126,6 +126,8 @@ def load(
         options["device_map"] = device_map
     try:
         loaded: Any = AutoModelForImageTextToText.from_pretrained(found.source, output_loading_info=True, **options)
+        if device_map is None:
+            loaded[0].to(wanted)
     # Weights or kernels that are not there, or of another shape than the configuration says.
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"model {name!r} does not load: {one_line(error)}") from error
@@ -133,8 +135,6 @@ def load(
     if report["missing_keys"]:  # transformers would fill them with random numbers
         some = ", ".join(sorted(report["missing_keys"])[:3])
         raise UsageError(f"model {name!r} lacks {len(report['missing_keys'])} of its weights ({some}): fetch it again")
-    if device_map is None:
-        model.to(wanted)
     commit = getattr(model.config, "_commit_hash", None)
     return LoadedModel(model.eval(), processor, family, name, commit or _revision(found))
 

@@ -48,7 +48,8 @@ def alike(found: CompareRun) -> Answer:
     verdict, reason = f"{first} and {second}", f"{reason}, the smallest of {len(ranked)} pairs"
     if len(ranked) > 1:
         more = _more(found, ranked[0], ranked[1])
-        certain = defined(more) and (interval := interval_of(more)) is not None and interval[0] > 0
+        others = [_side(_more(found, ranked[0], other), 0, below="", above="farther") for other in ranked[1:]]
+        certain = all(other == "farther" for other in others)
         verdict = verdict if certain else "Not established"
         reason += f"; the next, {pair_label(found, ranked[1])}, is {nats(more)} farther apart, paired by sample"
     # Two diffuse maps are near each other whatever the picture: without the floor the smallest JS says little.
@@ -85,7 +86,7 @@ def agree(found: CompareRun) -> Answer:
         for row in found.summary["pairs"]
     }
     words = {
-        name: f"{name} {nats(metric)}, n = {sizes[name][0]:,} and {sizes[name][1]:,}"
+        name: f"{name} {nats(metric)}, n = {metric['n']:,} in tasks with both, of {sum(sizes[name]):,}"
         for name, metric in metrics.items()
     }
     verdicts = {name: _side(metric, 0, below="yes", above="the other way round") for name, metric in metrics.items()}

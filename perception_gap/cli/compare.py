@@ -49,7 +49,8 @@ def command(models: tuple[str, ...], strict: bool, page: bool, **options) -> Non
     """Compare where MODELs look, on the same pictures, questions and text, each with its own tokenizer and grid.
 
     MODEL is a hub id, a local checkpoint folder, or an embedded model (tiny:teacher). Maps meet on a common raster and
-    word by word. The same command resumes a killed one, and takes in another MODEL without asking the rest again. Exit
+    word by word. The same command resumes a killed one, and takes in another MODEL without asking
+    the rest again (unless it sees less than they do: then the budget falls for all, or give --pixels N). Exit
     status: 0 if all models were measured, 1 if one failed (or with --strict any sample), 2 for wrong usage.
     """
     load = pop_load(options)

@@ -47,6 +47,9 @@ def _same_teacher(run: Run, job: Job) -> bool:
     kept = run.info["teacher"]
     if job.teacher is None or kept is None:
         return (job.teacher is None) == (kept is None)
+    # A teacher that was measured anew may have other maps with the same answers: then the divergences are old.
+    if (job.teacher.path / "summary.json").stat().st_mtime_ns > (job.out / "summary.json").stat().st_mtime_ns:
+        return False
     about = job.teacher.info["model"]
     where = os.path.relpath(job.teacher.path, job.out)
     return (kept["name"], kept["revision"], kept["path"]) == (about["name"], about["revision"], where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json, write_table
 from perception_gap.folders import claim, named
 from perception_gap.job import Job, Settings, check_teacher, image_hash, versions
-from perception_gap.store import Run
+from perception_gap.store import Run, run_info
 
 COMPARE_SCHEMA = 1
 MADE = "compare.json"
@@ -70,7 +71,7 @@ def compare(
     result; the others go on. GapcheckError when fewer than two are left.
     """
     budgets, line = _budgets(request)
-    claim(request.out, MADE, lambda name: name == "data" or name.endswith(".tmp"))
+    claim(request.out, MADE, lambda name: name in ("data", "teacher") or name.endswith(".tmp"))
     say(line)
     dataset = open_data(
         request.data, limit=request.limit, image_root=request.image_root, work=request.out, seed=request.seed
@@ -82,7 +83,7 @@ def compare(
     failed: dict[str, str] = {}
     wrong_use = True
     for name, folder in folders.items():
-        if teacher and name in (request.teacher, members[0].name):
+        if teacher and _place(name) in (_place(request.teacher or ""), _place(members[0].name)):
             continue
         job = _job(request, name, dataset, request.out / folder, budgets[name], teacher)
         try:
@@ -103,8 +104,10 @@ def compare(
 def _budgets(request: Request) -> tuple[dict[str, int | None], str]:
     """Pixels of each model; UsageError for names, families and options that would stop the comparison later."""
     stored = request.teacher is not None and (Path(request.teacher) / "run.json").exists()
-    names = list(dict.fromkeys([*([request.teacher] if request.teacher and not stored else []), *request.models]))
-    places = [Path(name).resolve() if Path(name).is_dir() else name for name in request.models]
+    known = {_place(name) for name in request.models}
+    own = [request.teacher] if request.teacher and not stored and _place(request.teacher) not in known else []
+    names = [*own, *request.models]
+    places = [_place(name) for name in request.models]
     if len(set(places)) != len(places):  # also one folder in two spellings
         raise UsageError(f"models {', '.join(request.models)}: expected each once")
     if len(names) + stored < 2:
@@ -112,10 +115,51 @@ def _budgets(request: Request) -> tuple[dict[str, int | None], str]:
     options = request.settings.load
     if len(names) > 1 and "revision" in options:
         raise UsageError("--revision belongs to one model; give folders, or leave it out")
-    families = {
-        name: loading.check(name, options.get("revision"), options.get("trust_remote_code", False)) for name in names
-    }
+    trust = options.get("trust_remote_code", False)
+    families = {name: loading.check(name, options.get("revision"), trust) for name in names}
+    if stored:
+        asked = run_info(Path(request.teacher or ""))["model"]["name"]
+        with suppress(UsageError):  # a run may outlive its model: what that saw is then not known
+            families[asked] = loading.check(asked, None, trust)
     return common_budget(families, request.pixels)
+
+
+def _of(name: str, budgets: dict[str, int | None]) -> int | None:
+    """The budget of a model, however its folder is spelt."""
+    return next(budget for known, budget in budgets.items() if _place(known) == _place(name))
+
+
+def check_whole(run: Run, dataset: Dataset, budgets: dict[str, int | None], request: Request) -> None:
+    """UsageError unless a stored teacher's run holds exactly these samples, shown and cut as the models are.
+
+    Otherwise its accuracy and focus would be of other questions, or of pictures that the others see smaller.
+    """
+    hashes = [image_hash(sample) for sample in dataset.samples]
+    check_teacher(run, dataset, hashes)
+    here = sum(
+        s.id in run and (run.row(s.id)["question"], run.row(s.id)["image_hash"]) == (s.question, h)
+        for s, h in zip(dataset.samples, hashes, strict=True)
+    )
+    if not here == len(dataset.samples) == len(run.samples):
+        raise UsageError(
+            f"teacher run {run.path}: has {len(run.samples)} samples, {here} of these {len(dataset.samples)}; analyze "
+            "the teacher on the same --data and --limit, or name its model instead"
+        )
+    kept = run.info["settings"]
+    name = run.info["model"]["name"]
+    if name in budgets and kept.get("most_pixels") != budgets[name]:
+        raise UsageError(
+            f"teacher run {run.path}: made with most_pixels {kept.get('most_pixels')}, not {budgets[name]}; name "
+            "its model instead, or give --pixels own"
+        )
+    cut = None if request.settings.knockout is None else asdict(request.settings.knockout)
+    if kept.get("knockout") and cut and kept["knockout"] != cut:
+        raise UsageError(f"teacher run {run.path}: cut as {kept['knockout']}, not {cut}; use the same for both")
+
+
+def _place(name: str) -> str:
+    """One spelling of a model's name: of a folder the resolved path."""
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
 def _job(
@@ -149,9 +193,9 @@ def _teacher(
             request.settings, text="own", rows="question" if request.settings.rows == "question" else "answer"
         )
         run = pipeline.stored_teacher(request.teacher, asked, request.out)
-        check_teacher(run, dataset, [image_hash(sample) for sample in dataset.samples])
+        check_whole(run, dataset, budgets, request)
         return run
-    job = _job(request, request.teacher, dataset, request.out / "teacher", budgets[request.teacher], None)
+    job = _job(request, request.teacher, dataset, request.out / "teacher", _of(request.teacher, budgets), None)
     return _one(replace(job, settings=replace(job.settings, text="own")), say, progress, opener)
 
 

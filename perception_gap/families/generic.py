@@ -104,6 +104,10 @@ class Generic(Family):
     def _grid(self, inputs: dict[str, Tensor], index: int, size: Size, count: int | None = None) -> _Grid:
         images = self.processor.image_processor
         if "image_grid_thw" in inputs:
+            if self.pixel_limits is None or getattr(images, "do_pad", False):
+                raise self._refusal(
+                    "its processor pads, or has no limits of area: how much of a grid is picture is not known"
+                )
             merge = int(getattr(images, "merge_size", None) or getattr(images, "spatial_merge_size", None) or 1)
             frames, height, width = inputs["image_grid_thw"][index].tolist()
             if frames != 1:

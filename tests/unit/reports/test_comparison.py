@@ -101,7 +101,7 @@ def test_gazes_agree_more_where_both_are_right_when_the_interval_lies_below_zero
     told["js"]["both_right"]["n"], told["js"]["both_wrong"]["n"] = 17, 3
     answer = comparison.agree(pair(found, agreement=told))
     assert answer.verdict == verdict
-    assert "n = 17 and 3" in answer.reason
+    assert f"n = {difference['n']} in tasks with both, of 20" in answer.reason
 
 
 def test_of_several_models_the_verdict_counts_those_that_their_interval_decides(found):

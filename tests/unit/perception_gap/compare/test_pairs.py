@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,9 @@ from perception_gap import metrics
 from perception_gap.compare import Request, compare
 from perception_gap.compare.pairs import Member, frames
 from perception_gap.compare.summary import agreement, of_models, of_pairs
+from perception_gap.errors import UsageError
+from perception_gap.pipeline import Request as PlainRequest
+from perception_gap.pipeline import analyze
 
 RASTER = (16, 16)
 
@@ -148,3 +153,42 @@ def test_models_stand_in_the_order_of_their_accuracy_with_paired_differences(don
         difference = (mine["focus_score"] - base["focus_score"]).mean()
         assert row["focus_score_difference"]["mean"] == pytest.approx(difference)
         assert row["focus_score_difference"]["n"] == 14
+
+
+def test_a_stored_teacher_has_exactly_these_samples_and_pixels(done, tmp_path):
+    def asked(teacher, **more):
+        request = Request(("tiny:student", "tiny:lavit"), teacher=str(teacher), out=tmp_path / "out", **more)
+        return compare(request, progress=False, say=lambda _: None, opener=opener)
+
+    job = analysis_of("tiny:teacher", 4, tmp_path)
+    with pytest.raises(UsageError, match="has 4 samples, 3 of these 3; analyze the teacher on the same --data"):
+        asked(job, limit=3)
+    with pytest.raises(UsageError, match="made with most_pixels None, not 4000; name its model instead"):
+        asked(job, limit=4, pixels="4000")
+    assert len(asked(job, limit=4).members) == 3
+
+
+def analysis_of(model: str, limit: int, work: Path) -> Path:
+    analyze(PlainRequest(model, out=work / "run", limit=limit), progress=False, say=lambda _: None)
+    return work / "run"
+
+
+def test_a_comparison_killed_in_the_teachers_pass_goes_on(tmp_path):
+    def killed(name, settings):
+        loaded = opener(name, settings)
+        calls = iter(range(2))
+
+        def forward(*given, **named):
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            return original(*given, **named)
+
+        original, loaded.family.encode = loaded.family.encode, forward
+        return loaded
+
+    request = Request(("tiny:student",), teacher="tiny:teacher", limit=6, batch_size=2, out=tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt):
+        compare(request, progress=False, say=lambda _: None, opener=killed)
+    assert not (request.out / "compare.json").exists()
+    assert len(list((request.out / "teacher" / "parts").glob("*.parquet"))) >= 1
+    assert len(compare(request, progress=False, say=lambda _: None, opener=opener).members) == 2
