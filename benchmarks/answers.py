@@ -17,6 +17,7 @@ from lmms_eval.api.instance import GenerationResult, Instance, unwrap_generation
 from PIL import Image
 
 from perception_gap.errors import GapcheckError, one_line
+from perception_gap.redaction import without_secrets
 from perception_gap.store import Parts
 
 SCHEMA_VERSION = 1
@@ -165,7 +166,7 @@ def _answer(output: Any) -> Answer:
         return output
     text, counts = unwrap_generation_output(output)
     if text.startswith(_FAILED):
-        return Answer("", error=f"the backend gave no answer: {one_line(text)}")
+        return Answer("", error=f"the backend gave no answer: {one_line(without_secrets(text))}")
     if not text.strip():
         return Answer("", error="the backend returned no text, as it also does when a request fails; see its log")
     return Answer(text, counts)

@@ -20,6 +20,7 @@ from perception_gap.datasets import Dataset
 from perception_gap.errors import UsageError
 from perception_gap.knockout import Knockout
 from perception_gap.loading import LoadedModel
+from perception_gap.redaction import public_text
 from perception_gap.sample import Sample
 from perception_gap.store import SCHEMA_VERSION, Run, answered
 
@@ -141,7 +142,7 @@ def describe(job: Job, loaded: LoadedModel) -> dict:
         "layers": choose_layers(job.settings.layers, find_decoder(loaded.model)),
         "teacher": teacher,
         "settings": asdict(job.settings) | {"batch_size": job.batch_size, "seed": job.seed},
-        "data": {"spec": job.dataset.spec, "hash": job.dataset.hash, "n": len(job.dataset.samples)},
+        "data": {"spec": public_text(job.dataset.spec), "hash": job.dataset.hash, "n": len(job.dataset.samples)},
         "versions": versions(),
     }
 

@@ -22,6 +22,7 @@ import pandas as pd
 
 from perception_gap import intact, shapes
 from perception_gap.errors import UsageError, one_line
+from perception_gap.redaction import public_text
 from perception_gap.store import SCHEMA_VERSION, Run, run_info, stored_keys
 from reports.compared import CompareRun, open_comparison
 from reports.names import labels as labels
@@ -112,7 +113,7 @@ class Unfinished:
     @property
     def words(self) -> str:
         there = self.asking or f"{self.stored:,} of {self.total:,} samples are stored"
-        command = self.info.get("command") or "the same command"
+        command = public_text(self.info.get("command") or "the same command")
         return f"{self.path}: unfinished, {there}; `{command}` goes on with it"
 
 

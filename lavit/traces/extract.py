@@ -28,6 +28,7 @@ from perception_gap.capture import choose_layers, find_decoder
 from perception_gap.files import write_json
 from perception_gap.job import image_hash, model_facts
 from perception_gap.loading import LoadedModel, load
+from perception_gap.redaction import public_text
 from perception_gap.sample import Sample
 from perception_gap.store import Parts
 
@@ -118,7 +119,7 @@ def describe(job: Job, loaded: LoadedModel) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "teacher": model_facts(loaded) | {"width": config.get_text_config().hidden_size},
         "settings": asdict(job.settings) | {"batch_size": job.batch_size, "seed": job.seed},
-        "data": {"spec": job.dataset.spec, "hash": job.dataset.hash, "n": len(job.dataset.samples)},
+        "data": {"spec": public_text(job.dataset.spec), "hash": job.dataset.hash, "n": len(job.dataset.samples)},
         "versions": versions(),
     }
 

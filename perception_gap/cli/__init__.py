@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.redaction import public_text
 
 # name -> (module that has `command`, help in the list of commands, which must not import the module)
 COMMANDS = {
@@ -98,7 +99,7 @@ def _open_streams() -> None:
 
 def fail(message: str, status: int) -> NoReturn:
     """One line on stderr, then exit."""
-    click.echo(f"gapcheck: error: {' '.join(message.split())}", err=True)
+    click.echo(f"gapcheck: error: {' '.join(public_text(message).split())}", err=True)
     sys.exit(status)
 
 

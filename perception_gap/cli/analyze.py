@@ -9,6 +9,7 @@ import click
 
 from perception_gap.cli.deeper_options import deeper_options, pop_deeper
 from perception_gap.cli.model_options import model_options, pop_load
+from perception_gap.cli.output import command_line
 
 
 @click.command(
@@ -85,8 +86,7 @@ def build_request(model: str, teacher: str | None, options: dict):
     chosen = {name: options.pop(name) for name in names}
     settings = Settings(load=pop_load(options), **pop_deeper(options), **chosen)
     raster = parse_raster(options.pop("raster"))
-    command_line = " ".join(["gapcheck", *sys.argv[1:]])
-    return Request(model=model, teacher=teacher, settings=settings, raster=raster, command=command_line, **options)
+    return Request(model=model, teacher=teacher, settings=settings, raster=raster, command=command_line(), **options)
 
 
 def parse_raster(text: str) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import click
 from perception_gap.cli.analyze import parse_raster, say_failed
 from perception_gap.cli.deeper_options import deeper_options, pop_deeper
 from perception_gap.cli.model_options import model_options, pop_load
+from perception_gap.cli.output import command_line
 
 
 @click.command(
@@ -67,9 +68,7 @@ def command(models: tuple[str, ...], strict: bool, page: bool, **options) -> Non
         **pop_deeper(options),
         **{k: options.pop(k) for k in ("layers", "instruction", "system", "max_new_tokens")},
     )
-    request = Request(
-        models, settings=settings, raster=raster, command=" ".join(["gapcheck", *sys.argv[1:]]), **options
-    )
+    request = Request(models, settings=settings, raster=raster, command=command_line(), **options)
     done = compare(request, say=click.echo, opener=opener)
     sys.exit(show(done, strict=strict, page=page))
 
@@ -88,7 +87,7 @@ def show(done, *, strict: bool, page: bool) -> int:
     for name, reason in done.failed.items():
         click.echo(f"{name} was not measured: {' '.join(reason.split())}", err=True)
     if page and len(void) < len(found.members):
-        paths, made = write_files(found, " ".join(["gapcheck", *sys.argv[1:]]))
+        paths, made = write_files(found, command_line())
         for notice in made.notices:
             click.echo(f"note: {notice}", err=True)
         for path in paths:

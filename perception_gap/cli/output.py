@@ -1,12 +1,14 @@
-"""Where a command's file goes: said before the work that makes it, not after."""
+"""Where a command's file goes, said before the work that makes it, and the command itself, as files keep it."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from perception_gap.errors import UsageError
+from perception_gap.redaction import public_command
 
 
 def check_writable(out: Path, suffixes: Sequence[str] = (), option: str = "--out") -> None:
@@ -26,3 +28,8 @@ def check_writable(out: Path, suffixes: Sequence[str] = (), option: str = "--out
         probe.unlink()
     except OSError as error:
         raise UsageError(f"{option} {out}: cannot be written ({error.strerror}); choose another place") from None
+
+
+def command_line() -> str:
+    """The command that is running, as a shell reads it, without what opens anything (`public_command`)."""
+    return public_command(sys.argv[1:])

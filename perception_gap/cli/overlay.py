@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perception_gap.cli.model_options import model_options, pop_load
-from perception_gap.cli.output import check_writable
+from perception_gap.cli.output import check_writable, command_line
 from perception_gap.errors import GapcheckError, UsageError
 
 if TYPE_CHECKING:
@@ -172,7 +171,7 @@ def measure(models: Sequence[str], sample: Sample, settings: Settings, text: str
         )
         teacher = runs[0] if runs and kind != "own" else None
         job = Job(name, dataset, folder / str(number), asked, teacher, batch_size=1,
-                  command=" ".join(["gapcheck", *sys.argv[1:]]))  # fmt: skip
+                  command=command_line())  # fmt: skip
         click.echo(f"{name}: loading and asking", err=True)
         runs.append(run_job(job, opener, progress=False))
         row = runs[-1].row(SAMPLE)

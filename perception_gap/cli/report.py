@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from perception_gap.cli.output import check_writable
+from perception_gap.cli.output import check_writable, command_line
 
 
 @click.command(epilog="Example: gapcheck report runs/student runs/lavit runs/bench --out runs/report.html")
@@ -54,9 +53,7 @@ def write(runs: Sequence[Path], out: Path, *, title: str, samples: int | None = 
         whole = [measured(s, Path(work) / str(i)) if isinstance(s, Unfinished) else s for i, s in enumerate(sources)]
         unfinished = [s for s in sources if isinstance(s, Unfinished)]
         shown = [*(s for s in whole if s is not None), *unfinished]
-        page = write_page(
-            shown, out, title=title, samples=samples, side=side, command=" ".join(["gapcheck", *sys.argv[1:]])
-        )
+        page = write_page(shown, out, title=title, samples=samples, side=side, command=command_line())
     for line in page.notices:
         click.echo(f"note: {line}", err=True)
     for answer in page.answers:

@@ -20,6 +20,7 @@ from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json, write_table
 from perception_gap.folders import claim, named
 from perception_gap.job import Job, Settings, check_teacher, image_hash, versions
+from perception_gap.redaction import public_text
 from perception_gap.store import Run, run_info
 
 COMPARE_SCHEMA = 1
@@ -216,7 +217,7 @@ def describe(
         "text": "teacher" if request.teacher else "reference", "pixels": request.pixels, "budget": line,
         "most_pixels": budgets, "raster": list(request.raster), "seed": request.seed,
         "settings": asdict(request.settings),
-        "data": {"spec": dataset.spec, "hash": dataset.hash, "n": len(dataset.samples)},
+        "data": {"spec": public_text(dataset.spec), "hash": dataset.hash, "n": len(dataset.samples)},
         "versions": versions(),
     })  # fmt: skip
 
