@@ -16,6 +16,7 @@ import pyarrow as pa
 from lmms_eval.api.instance import GenerationResult, Instance, unwrap_generation_output
 from PIL import Image
 
+from perception_gap.datasets.images import pixel_bytes
 from perception_gap.errors import GapcheckError, one_line
 from perception_gap.redaction import without_secrets
 from perception_gap.store import Parts
@@ -92,8 +93,7 @@ def images_hash(messages: Sequence[dict]) -> str:
         for part in _parts(message):
             empty = empty and part["type"] == "text"
             if part["type"] == "image" and isinstance(part["url"], Image.Image):
-                picture = part["url"]
-                digest.update(f"{picture.mode} {picture.size}".encode() + picture.tobytes())
+                digest.update(pixel_bytes(part["url"]))
             elif part["type"] != "text":
                 digest.update(str(part.get("url")).encode())
     return "" if empty else digest.hexdigest()

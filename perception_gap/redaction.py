@@ -14,21 +14,16 @@ from urllib.parse import quote
 BACKEND = "lmms-eval:"
 HIDDEN = "***"
 # Arguments of lmms-eval's backends whose values say how a model answers, and open nothing.
-HARMLESS = frozenset((
-    "attn_backend", "attn_implementation", "audio_format", "audio_length", "azure_openai", "backend", "base_model",
-    "base_url", "batch_size", "chat_template", "conv_mode", "conv_template", "data_parallel_size", "device",
-    "device_map", "do_image_splitting", "do_sample", "dtype", "enable_thinking", "enforce_eager", "fps",
-    "gpu_memory_utilization", "guidance_scale", "height", "host", "image_aspect_ratio", "interleave_visuals",
-    "load_in_4bit", "load_in_8bit", "max_frames", "max_frames_num", "max_image_size", "max_iterations", "max_length",
-    "max_model_len", "max_new_tokens", "max_num", "max_num_frames", "max_patches", "max_pixels", "max_polls",
-    "max_retries", "max_retry", "max_sequence_length", "max_size_in_mb", "max_tokens", "max_turn", "min_image_pixels",
-    "min_patches", "min_pixels", "modality", "mode", "model", "model_base", "model_name", "model_path", "model_type",
-    "model_version", "num_beams", "num_concurrent", "num_cpus", "num_frames", "num_gpus", "patch_size", "port",
-    "pretrained", "repetition_penalty", "request_timeout", "resolution", "revision", "seed", "server_url",
-    "temperature", "tensor_parallel_size", "think_mode", "thinking_budget", "threads", "threshold", "timeout",
-    "tokenizer", "top_k", "top_p", "torch_dtype", "tp", "tp_size", "truncate_context", "truncation",
-    "trust_remote_code", "use_cache", "use_flash_attention_2", "verbose", "video_fps", "width",
-))  # fmt: skip
+HARMLESS = re.compile(
+    r"""(max|min|num)_\w+ | model(_(base|name|path|type|version))? | base_model | pretrained | revision | tokenizer
+    | (base|server)_url | host | port | (request_)?timeout | azure_openai | threads | backend | attn_backend
+    | attn_implementation | device(_map)? | (torch_)?dtype | load_in_[48]bit | batch_size | tp(_size)? | use_cache
+    | (tensor|data)_parallel(_size)? | gpu_memory_utilization | enforce_eager | trust_remote_code | chat_template
+    | conv_(mode|template) | interleave_visuals | image_aspect_ratio | resolution | width | height | (video_)?fps
+    | modality | do_sample | temperature | top_[kp] | repetition_penalty | guidance_scale | seed | think_mode
+    | thinking_budget | enable_thinking | trunc(ate_context|ation) | verbose""",
+    re.VERBOSE,
+)
 _CREDENTIAL = re.compile(r"key|token|secret|pass|auth|cred|cookie|session|sig|user|login|bearer|header|pwd", re.I)
 _ADDRESS = re.compile(r"://\S*@")  # greedy: a password may hold an @ or a slash
 _BARE_ADDRESS = re.compile(r"[^\s:/@=,'\"]+:[^\s/@,'\"]+@(?=[\w.\[-])")  # without a scheme
@@ -106,7 +101,7 @@ def _arguments(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _shown(key: str, value: str) -> str:
-    if key not in HARMLESS or re.search(r"[\"'{\[\s]", value):
+    if not HARMLESS.fullmatch(key) or re.search(r"[\"'{\[\s]", value):
         return f"{key}={HIDDEN}" if re.fullmatch(r"\w{1,40}", key) else HIDDEN
     told = _without_addresses(value)
     address = _PATH.match(told)

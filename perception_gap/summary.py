@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def finish(
     return Run.open(out)
 
 
-def so_far(folder: Path, work: Path) -> Run:
+def so_far(folder: Path, work: Path, named: Sequence[Path] = ()) -> Run:
     """The run of the samples that an unfinished analysis in `folder` has stored, as `finish` would make it of these.
 
     Merged files go into `work`, a folder for the time being; `folder` stays as it is, for the analysis to go on. Maps
@@ -102,10 +103,10 @@ def so_far(folder: Path, work: Path) -> Run:
     keys = stored_keys(folder)
     if not keys:
         raise UsageError(f"{folder}: no sample is stored yet; let the analysis go on")
-    teacher = teacher_of(folder, info)
+    teacher = teacher_of(folder, info, named)
     work.mkdir(parents=True, exist_ok=True)
     found = finish(work, keys, Parts(folder), info, teacher, seed=info["settings"]["seed"], raster=(16, 16))
-    found.path = folder  # images and teacher are found from there
+    found.path, found.named = folder, tuple(named)  # images and teacher are found from there
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,3 +27,9 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
         return built[kind]
 
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _users_state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What gapcheck keeps for a user (the key that signs runs) is the tests' own, also in processes they start."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))

@@ -170,10 +170,10 @@ def measure(models: Sequence[str], sample: Sample, settings: Settings, text: str
             rows=rows if first else settings.rows,
         )
         teacher = runs[0] if runs and kind != "own" else None
-        job = Job(name, dataset, folder / str(number), asked, teacher, batch_size=1,
-                  command=command_line())  # fmt: skip
+        job = Job(name, dataset, folder / str(number), asked, teacher, batch_size=1, command=command_line())
         click.echo(f"{name}: loading and asking", err=True)
         runs.append(run_job(job, opener, progress=False))
+        runs[-1].named = tuple(image.parent for image in sample.images)
         row = runs[-1].row(SAMPLE)
         if row["status"] != "ok":
             raise GapcheckError(f"{name}: {row['error']}")

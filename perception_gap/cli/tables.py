@@ -31,8 +31,9 @@ def command(
     from perception_gap.cli.output import check_writable
     from perception_gap.errors import UsageError
     from perception_gap.files import write_text
+    from perception_gap.store import Run
     from reports import tables
-    from reports.sources import open_sources
+    from reports.sources import open_sources, teacher_or_reason
 
     if kind is None and (rows or baseline):
         raise UsageError(f"{'--row' if rows else '--baseline'} belongs to a table of the paper; add --as table1")
@@ -50,7 +51,11 @@ def command(
         if model in told:
             raise UsageError(f"--row {given!r}: {model} is given twice; expected each model once")
         told[model] = row
-    text = tables.render(tables.build(kind, open_sources(runs), rows=told, baseline=baseline), layout)
+    sources = open_sources(runs)
+    for source in sources:
+        if isinstance(source, Run) and (gone := teacher_or_reason(source)[1]):
+            click.echo(f"note: {gone}; the tables are without it", err=True)
+    text = tables.render(tables.build(kind, sources, rows=told, baseline=baseline), layout)
     if out is None:
         click.echo(text, nl=False)
         return

@@ -23,12 +23,15 @@ SCENES_DEFAULT = 300  # scenes in a run without --limit
 class Dataset:
     """Samples in a fixed order; `hash` (sha256, hex) covers all their texts and boxes, but no path and no pixel.
 
+    root: the folder that the user named for their pictures, by --image-root or as that of the file; None without one.
+
     `samples` may read from disk when it is indexed (Visual-CoT): iterate, slice, do not copy.
     """
 
     spec: str
     samples: Sequence[Sample]
     hash: str
+    root: Path | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -69,7 +72,8 @@ def open_data(
         raise UsageError(f"unknown data {spec!r}: expected scenes, scenes:TASK,TASK, FILE.jsonl or viscot:FILE.json")
     if not samples:
         raise UsageError(f"{spec}: zero samples: expected at least one")
-    return Dataset(spec, samples, hash_samples(samples))
+    root = image_root or (work / "data" if kind == "scenes" else Path(rest if kind == "viscot" else spec).parent)
+    return Dataset(spec, samples, hash_samples(samples), root)
 
 
 def hash_samples(samples: Iterable[Sample]) -> str:

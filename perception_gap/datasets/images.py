@@ -8,14 +8,28 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from perception_gap.errors import GapcheckError
 from perception_gap.sample import Sample
 
+# What pictures are opened as: rasters that Pillow reads by itself. It gives EPS to Ghostscript, an interpreter.
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "PPM",
+    "JPEG2000",
+    "TGA",
+    *(["AVIF"] if find_spec("PIL.AvifImagePlugin") else []),
+)
 TOLERANCE = 1.0  # pixels: annotators count from 1 or round up, so a box may end one pixel beyond the border
 
 
@@ -39,16 +53,24 @@ def decode_image(data: bytes, name: str) -> Image.Image:
 
 def _decoded(source: Path | io.BytesIO, name: str) -> Image.Image:
     try:
-        with whole_images(), Image.open(source) as picture:
+        with whole_images(), Image.open(source, formats=FORMATS) as picture:
             picture.load()
             return _eight_bit(ImageOps.exif_transpose(picture)).convert("RGB")
     except FileNotFoundError:
         raise
+    except UnidentifiedImageError:
+        known = ", ".join(FORMATS)
+        raise GapcheckError(f"image {name}: cannot be decoded (is none of {known}); convert it to one") from None
     # Pillow's decoders raise all of these on damaged files (SyntaxError for broken PNG chunks).
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         reason = str(error).split("\n")[0] or type(error).__name__
         reason = re.sub(r" ('[^']*'|<[^>]*>)$", "", reason)  # the file, which the message names already
         raise GapcheckError(f"image {name}: cannot be decoded ({reason}); replace the file") from None
+
+
+def pixel_bytes(picture: Image.Image) -> bytes:
+    """What a hash of the pixels covers: mode, size and values."""
+    return f"{picture.mode} {picture.size}".encode() + picture.tobytes()
 
 
 def shrink(picture: Image.Image, most: int | None) -> Image.Image:

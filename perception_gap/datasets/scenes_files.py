@@ -80,7 +80,7 @@ def _holds(folder: Path, wanted: dict) -> bool:
 def _write_image(path: Path, image: Image.Image) -> None:
     """Leaves an equal picture untouched; one that is damaged counts as different."""
     try:
-        with Image.open(path) as there:
+        with Image.open(path, formats=["PNG"]) as there:
             if there.mode == image.mode and there.size == image.size and there.tobytes() == image.tobytes():
                 return
     except (OSError, SyntaxError, ValueError):

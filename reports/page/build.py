@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from reports.page.choice import facts, telling
 from reports.page.headline import lead
 from reports.page.payload import SIDE, Shapes, index_of, sample_payload
 from reports.page.provenance import notices, provenance
+from reports.pictures import OUTSIDE
 from reports.sources import BenchRun, CompareRun, Matrix, Source, Training, with_members
 
 BLOCK = 50  # samples of a block: what the page reads at once
@@ -74,7 +77,8 @@ def write_page(
             chunks.append(out.parent / f"{indexes[-1]['beside']}/{name}.{indexes[-1]['mark']}.js")
             write_text(chunks[-1], f'gapcheckBlock("{name}", {text});\n')
         said += [
-            f"{album.title}: {what} of {n:,} of the {len(ids):,} samples in the browser." for what, n in lost.items()
+            f"{album.title}: {what}: {n:,} of the {len(ids):,} samples in the browser{_remedy(what, album)}."
+            for what, n in lost.items()
         ]
     compared = [source for source in sources if isinstance(source, CompareRun)]
     answers = comparison.answers(compared[0]) if compared else lead(found)
@@ -106,11 +110,18 @@ def _forget(out: Path, kept: set[Path]) -> None:
 def missing(samples: Sequence[dict[str, Any]], album: Album) -> Iterator[str]:
     """What of each sample cannot be shown though it was measured."""
     for sample in samples:
-        if any(image["src"] is None for image in sample["images"]):
-            yield "a picture cannot be read"
+        if sample["lost"]:
+            yield f"a picture {sample['lost']}"
         pairs = zip(sample["models"], album.members, strict=True)
         if any(member.has_maps and "error" not in model and "whole" not in model for model, member in pairs):
             yield "a map is missing"
+
+
+def _remedy(what: str, album: Album) -> str:
+    if not what.endswith(OUTSIDE):
+        return ""
+    folder = os.path.commonpath([os.path.realpath(folder) for folder in album.outside])
+    return f"; if its files are yours to show, add --image-root {shlex.quote(folder)}"
 
 
 def _album_index(album: Album, about: Any, ids: list[str], out: Path) -> dict[str, Any]:

@@ -404,8 +404,8 @@ def test_lost_pictures_and_maps_are_counted(runs, tmp_path):
     run._map_names -= {f"{run.samples['sample_id'][1]}/own"}
     found = write_page([run], tmp_path / "report.html")
     assert [line.split(": ", 1)[1] for line in found.notices] == [
-        "a picture cannot be read of 1 of the 3 samples in the browser.",
-        "a map is missing of 1 of the 3 samples in the browser.",
+        "a picture cannot be read: 1 of the 3 samples in the browser.",
+        "a map is missing: 1 of the 3 samples in the browser.",
     ]
 
 

@@ -49,8 +49,15 @@ def test_addresses_lose_who_asks_and_what(text, shown):
 
 
 def test_a_command_is_what_a_shell_takes_without_its_secrets():
-    asked = ["bench", "lmms-eval:openai,auth=hunter2", "--baseline=lmms-eval:openai,auth=hunter2", "--system", "a b",
-             "--data-root", "http://me:hunter2@h/x"]  # fmt: skip
+    asked = [
+        "bench",
+        "lmms-eval:openai,auth=hunter2",
+        "--baseline=lmms-eval:openai,auth=hunter2",
+        "--system",
+        "a b",
+        "--data-root",
+        "http://me:hunter2@h/x",
+    ]
     assert public_command(asked) == (
         "gapcheck bench 'lmms-eval:openai,auth=***' '--baseline=lmms-eval:openai,auth=***' --system 'a b' "
         "--data-root 'http://***@h/x'"
