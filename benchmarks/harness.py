@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -28,14 +27,14 @@ from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites import Suite, open_suites
 from benchmarks.suites.questions import Question
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.files import write_json
+from perception_gap.files import aside, write_json
 from perception_gap.folders import claim, named
 from perception_gap.job import versions
 from perception_gap.redaction import public_model, public_text, without_secrets
 
 SCHEMA_VERSION = 1
 # What OUT may hold before its bench.json: drawn scenes, and what a full disk or a kill left of bench.json itself.
-_BEFORE = re.compile(r"data|bench\.json\.\d+\.tmp")
+_BEFORE = re.compile(r"data|bench\.json\.(\w+\.)?\d+\.tmp")
 # What OUT holds beside the models' folders.
 _TAKEN = {"data", "images", "bench.json", "summary.json", "comparisons.csv", "disagreements.csv", "tables.md"}
 
@@ -212,9 +211,8 @@ def _keep_pictures(folder: Path, name: str, images: Sequence[Any]) -> tuple[str,
     for i, image in enumerate(images):
         path = folder / f"{name[:16]}-{i}.png"
         if not path.exists():
-            aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-            image.save(aside, "PNG", compress_level=1)
-            os.replace(aside, path)
+            with aside(path) as partial:
+                image.save(partial, "PNG", compress_level=1)
         names.append(f"{folder.name}/{path.name}")
     return tuple(names)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from perception_gap.errors import UsageError
 
@@ -30,6 +30,12 @@ def named(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     return found
 
 
+def make_folder(path: Path) -> None:
+    """Creates the folder and those above it, however many: `Path.mkdir` calls itself once a level."""
+    for folder in (*reversed(path.parents), path):
+        folder.mkdir(exist_ok=True)
+
+
 def claim(out: Path, made: str, ours: Callable[[str], bool]) -> None:
     """Creates `out`. UsageError where it cannot be written, or holds something that is none of ours.
 
@@ -39,10 +45,9 @@ def claim(out: Path, made: str, ours: Callable[[str], bool]) -> None:
         foreign = sorted(p.name for p in out.iterdir() if not ours(p.name)) if out.is_dir() else []
         if foreign and not (out / made).exists():
             raise UsageError(f"--out {out}: holds other files ({foreign[0]}); choose a new folder")
-        out.mkdir(parents=True, exist_ok=True)
-        trial = out / f"{os.getpid()}.tmp"
-        trial.touch()
-        trial.unlink()
+        make_folder(out)
+        with TemporaryFile(dir=out):
+            pass
     except OSError as error:
         raise UsageError(
             f"--out {out}: cannot be written ({error.strerror}); choose a folder that you may write to"

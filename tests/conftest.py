@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,16 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
         return built[kind]
 
     return folder
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A folder 1200 levels deep that is not there yet; gone afterwards, since pytest's own cleaning is recursive."""
+    folder = tmp_path.joinpath(*["d"] * 1200)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+    for above in folder.parents[: len(folder.parts) - len(tmp_path.parts) - 1]:
+        above.rmdir()
 
 
 @pytest.fixture(scope="session", autouse=True)

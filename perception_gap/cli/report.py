@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from perception_gap.cli.output import check_writable, command_line
+from perception_gap.cli.output import PAGE, check_writable, command_line
 
 
 @click.command(epilog="Example: gapcheck report runs/student runs/lavit runs/bench --out runs/report.html")
@@ -66,7 +66,7 @@ def write(
     from reports.page import write_page
     from reports.sources import Unfinished, open_sources
 
-    check_writable(out, (".html", ".htm"))
+    check_writable(out, (".html", ".htm"), ours=PAGE)
     sources = open_sources(runs, image_roots)
     named = (*runs, *image_roots)
     with tempfile.TemporaryDirectory() as work:

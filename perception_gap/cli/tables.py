@@ -28,7 +28,7 @@ def command(
     Hub ids and presets find their published rows; --row says it for other models. Exit status: 2 where the runs have
     nothing for the table.
     """
-    from perception_gap.cli.output import check_writable
+    from perception_gap.cli.output import TABLES, check_writable
     from perception_gap.errors import UsageError
     from perception_gap.files import write_text
     from perception_gap.store import Run
@@ -42,7 +42,7 @@ def command(
             f"--baseline {baseline!r}: expected a model, of table1, table3 or tableA2; table2 has no gains"
         )
     if out is not None:
-        check_writable(out)
+        check_writable(out, ours=TABLES)
     told = {}
     for given in rows:
         model, equals, row = given.partition("=")
@@ -59,5 +59,5 @@ def command(
     if out is None:
         click.echo(text, nl=False)
         return
-    write_text(out, text)
+    write_text(out, text, follow=True)
     click.echo(out)

@@ -87,7 +87,7 @@ def write_page(
         index=Markup(_json(indexes)), blocks=inside, colors=Markup(_json(_color_map())),
         figures=_figures(sources), tables=_tables(sources), provenance=provenance(sources),
     )  # fmt: skip
-    write_text(out, page)
+    write_text(out, page, follow=True)
     _forget(out, set(chunks))
     held, most = sum(len(i["id"]) for i in indexes), sum(max(len(m.samples) for m in a.members) for a in found)
     return Page(out, chunks, held, most, answers, said)
