@@ -22,6 +22,7 @@ from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites import Suite
 from perception_gap.datasets.scenes import CHANCE
 from perception_gap.files import ArrayFile, write_json, write_table, write_text
+from perception_gap.spreadsheet import csv_text
 from perception_gap.statistics import mean_ci
 from perception_gap.summary import normalised, one_map, spread
 
@@ -206,8 +207,8 @@ def finish(out: Path, done: Sequence[ModelResult], baseline: str, seed: int) -> 
     defined = frame["correct"].notna() & frame["strict_correct"].notna()
     columns = ["model", "task", "sample_id", "references", "answer", "correct", "strict_correct"]
     disagreements = frame.loc[defined & (frame["correct"] != frame["strict_correct"]), columns]
-    write_text(out / "comparisons.csv", comparisons.to_csv(index=False))
-    write_text(out / "disagreements.csv", disagreements.to_csv(index=False))
+    write_text(out / "comparisons.csv", csv_text(comparisons))
+    write_text(out / "disagreements.csv", csv_text(disagreements))
     summary = {
         "baseline": baseline,
         "models": {m.name: m.summary for m in done},

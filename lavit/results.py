@@ -13,6 +13,7 @@ from lavit.traces import resample, target
 from perception_gap.files import write_text
 from perception_gap.metrics import kl_divergence
 from perception_gap.proportions import proportion_ci
+from perception_gap.spreadsheet import csv_text
 from perception_gap.statistics import mean_ci
 from perception_gap.store import Run
 
@@ -133,4 +134,4 @@ def comparisons(
 
 def write(path: Path, frame: pd.DataFrame) -> None:
     """A CSV, atomically; ten significant digits, as a table that rounds what was rounded is wrong in its last digit."""
-    write_text(path, frame.to_csv(index=False, float_format="%.10g"))
+    write_text(path, csv_text(frame, float_format="%.10g"))

@@ -54,8 +54,8 @@ def new_beside(path: Path) -> Path:
 
 
 def write_text(path: Path, text: str, *, follow: bool = False) -> None:
-    """Write aside, flush to disk, rename; follow: as `aside`."""
-    with aside(path, follow=follow) as partial, partial.open("w", encoding="utf-8") as file:
+    """Write aside, flush to disk, rename; follow: as `aside`. A byte of a name that is no UTF-8 is written \\udcXX."""
+    with aside(path, follow=follow) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
         file.flush()
         if partial.is_file():

@@ -24,6 +24,7 @@ from perception_gap import intact, shapes
 from perception_gap.errors import UsageError, one_line
 from perception_gap.redaction import public_text
 from perception_gap.run_paths import is_below
+from perception_gap.spreadsheet import unescaped
 from perception_gap.store import SCHEMA_VERSION, Run, run_info, stored_keys
 from reports.compared import CompareRun, open_comparison
 from reports.names import labels as labels
@@ -269,7 +270,7 @@ def _csv(path: Path, shape: Mapping[str, Any]) -> pd.DataFrame:
         return pd.DataFrame()
     texts = {name: str for name, wanted in shape.items() if wanted is str}
     try:
-        found = pd.read_csv(path, dtype=texts, encoding="utf-8")
+        found = pd.read_csv(path, dtype=texts, encoding="utf-8").map(unescaped)
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     except ValueError as error:

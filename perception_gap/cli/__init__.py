@@ -91,10 +91,15 @@ class LazyGroup(click.Group):
 
 
 def _open_streams() -> None:
-    """Where the caller closed stdout or stderr (`>&-`), what is said goes nowhere, and not into a file of a report."""
+    """Where the caller closed stdout or stderr (`>&-`), what is said goes nowhere, and not into a file of a report.
+
+    A letter that the terminal's encoding lacks is escaped, and ends no command.
+    """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream := getattr(sys, name), "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def fail(message: str, status: int) -> NoReturn:
