@@ -1,7 +1,8 @@
 """Assemble the page: blocks of samples, tables, figures, words; one file, with further samples in scripts beside it.
 
 Scripts, since a page opened from disk may not fetch: `REPORT_samples/aAbBBBB.HASH.js` calls `gapcheckBlock`. The hash
-is that of the choice of samples: a page that is there finds its own scripts until the new one has its place.
+is that of the choice of samples: a page that is there finds its own scripts until the new one has its place. The page
+names the folder percent-encoded, so that every name of a file is one of a page.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import matplotlib
 from jinja2 import Environment, PackageLoader, select_autoescape
@@ -74,7 +76,7 @@ def write_page(
             if number * BLOCK < embedded:
                 inside.append((name, Markup(text)))
                 continue
-            chunks.append(out.parent / f"{indexes[-1]['beside']}/{name}.{indexes[-1]['mark']}.js")
+            chunks.append(_beside(out) / f"{name}.{indexes[-1]['mark']}.js")
             write_text(chunks[-1], f'gapcheckBlock("{name}", {text});\n')
         said += [
             f"{album.title}: {what}: {n:,} of the {len(ids):,} samples in the browser{_remedy(what, album)}."
@@ -93,13 +95,17 @@ def write_page(
     return Page(out, chunks, held, most, answers, said)
 
 
-def _beside(out: Path) -> str:
-    return f"{out.stem}_samples"
+def _beside(out: Path) -> Path:
+    """The folder of the scripts; of a name as long as file systems take, the beginning with a hash."""
+    stem = os.fsencode(out.stem)
+    if len(stem) > 200:
+        stem = stem[:180].decode(errors="ignore").encode() + b"-" + hashlib.sha256(stem).hexdigest()[:16].encode()
+    return out.with_name(f"{os.fsdecode(stem)}_samples")
 
 
 def _forget(out: Path, kept: set[Path]) -> None:
     """Removes the scripts of earlier pages of this name, and nothing else that lies there."""
-    folder = out.parent / _beside(out)
+    folder = _beside(out)
     for path in folder.glob("a*b*.js"):
         if re.fullmatch(r"a\d+b\d{4,}\.[0-9a-f]{8}\.js", path.name) and path not in kept:
             path.unlink(missing_ok=True)
@@ -128,7 +134,7 @@ def _album_index(album: Album, about: Any, ids: list[str], out: Path) -> dict[st
     members = [{"label": m.label, "color": m.color, "role": m.role} for m in album.members]
     index = {"title": album.title, "members": members, "block": BLOCK} | index_of(album, about, ids)
     mark = hashlib.sha256(_json(index).encode()).hexdigest()[:8]
-    return index | {"beside": _beside(out), "mark": mark}
+    return index | {"beside": quote(os.fsencode(_beside(out).name), safe=""), "mark": mark}
 
 
 def _blocks(album: Album, ids: Sequence[str], side: int) -> Iterator[dict[str, Any]]:
