@@ -14,6 +14,7 @@ import click
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.redaction import public_text
 
+LONGEST = 480  # characters of an error
 # name -> (module that has `command`, help in the list of commands, which must not import the module)
 COMMANDS = {
     "analyze": ("perception_gap.cli.analyze", "Measure where a model looks, alone or against its teacher."),
@@ -103,8 +104,10 @@ def _open_streams() -> None:
 
 
 def fail(message: str, status: int) -> NoReturn:
-    """One line on stderr, then exit."""
-    click.echo(f"gapcheck: error: {' '.join(public_text(message).split())}", err=True)
+    """One line on stderr, then exit; of a long one (a value of 5,000 letters) the beginning and the remedy."""
+    text = " ".join(public_text(message).split())
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 180]} ... {text[-170:]}"
+    click.echo(f"gapcheck: error: {text}", err=True)
     sys.exit(status)
 
 
