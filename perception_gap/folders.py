@@ -42,12 +42,15 @@ def claim(out: Path, made: str, ours: Callable[[str], bool]) -> None:
     made: the file that says whose folder it is; ours: whether a name may lie there before that file does.
     """
     try:
+        str(out).encode()  # Parquet files have names in UTF-8
         foreign = sorted(p.name for p in out.iterdir() if not ours(p.name)) if out.is_dir() else []
         if foreign and not (out / made).exists():
             raise UsageError(f"--out {out}: holds other files ({foreign[0]}); choose a new folder")
         make_folder(out)
         with TemporaryFile(dir=out):
             pass
+    except UnicodeEncodeError:
+        raise UsageError(f"--out {ascii(str(out))}: is no UTF-8 text; choose another name") from None
     except OSError as error:
         raise UsageError(
             f"--out {out}: cannot be written ({error.strerror}); choose a folder that you may write to"

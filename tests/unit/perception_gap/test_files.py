@@ -95,5 +95,7 @@ def test_whether_a_folder_may_be_written_is_tried_without_touching_what_is_there
     (tmp_path / "run" / f"{os.getpid()}.tmp").symlink_to(mine)
     claim(tmp_path / "run", "run.json", lambda name: True)
     assert not mine.exists()
+    with pytest.raises(UsageError, match="is no UTF-8 text"):
+        claim(tmp_path / "\udcff", "run.json", lambda name: True)
     with pytest.raises(UsageError, match="cannot be written"):
         claim(tmp_path / ("x" * 300), "run.json", lambda name: True)
