@@ -50,7 +50,7 @@ def claim(out: Path, made: str, ours: Callable[[str], bool]) -> None:
         with TemporaryFile(dir=out):
             pass
     except UnicodeEncodeError:
-        raise UsageError(f"--out {ascii(str(out))}: is no UTF-8 text; choose another name") from None
+        raise UsageError(f"--out {str(out)!a}: is no UTF-8 text; choose another name") from None
     except OSError as error:
         raise UsageError(
             f"--out {out}: cannot be written ({error.strerror}); choose a folder that you may write to"
