@@ -12,6 +12,7 @@ from lavit.settings import TrainSettings
 from lavit.traces import Traces
 from perception_gap.errors import UsageError
 from perception_gap.files import write_text
+from perception_gap.folders import make_folder
 from perception_gap.job import image_hash
 
 
@@ -67,7 +68,7 @@ def check_folder(request: TrainRequest, made: dict) -> None:
                     f"--out {out}: is a training with {name} {was!r}, not {now!r}; choose another folder, or --fresh"
                 )
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     except OSError as error:
         raise UsageError(f"--out {out}: cannot be written ({error.strerror}); choose another folder") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -32,7 +33,8 @@ def named(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
 
 def make_folder(path: Path) -> None:
     """Creates the folder and those above it, however many: `Path.mkdir` calls itself once a level."""
-    for folder in (*reversed(path.parents), path):
+    missing = list(takewhile(lambda folder: not folder.exists(), path.parents))
+    for folder in (*reversed(missing), path):
         folder.mkdir(exist_ok=True)
 
 
