@@ -16,7 +16,7 @@ from pathlib import Path
 
 LONGEST = 500  # characters of an error
 WAITING = 4  # times the limit of processor time that a case may take on the clock: the machine may be busy
-SAID = re.compile(r"note:|failed|damaged|measured again|did you mean|cannot be|unknown field|left out|undefined", re.I)
+SAID = re.compile(r"note:|samples failed|damaged|measured again|did you mean|unknown field|unfinished")
 
 
 @dataclass(frozen=True)
