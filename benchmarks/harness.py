@@ -41,7 +41,7 @@ _TAKEN = {"data", "images", "bench.json", "summary.json", "comparisons.csv", "di
 
 @dataclass(frozen=True)
 class Request:
-    """The options of `gapcheck bench`. limit: documents a task; seed: of drawn scenes and of the bootstrap."""
+    """The options of `gapcheck bench`. limit: documents a task; seed: of drawn scenes."""
 
     models: tuple[str, ...]
     suites: tuple[str, ...]
@@ -102,11 +102,11 @@ def bench(request: Request, *, progress: bool = True, say: Callable[[str], None]
             found = _one_model(name, request, asked, suites, folders[name], state, progress)
         except GapcheckError:
             if done:
-                results.finish(request.out, done, baseline, request.seed)
+                results.finish(request.out, done, baseline)
             raise
         if found is not None:
             done.append(found)
-    return results.finish(request.out, done, baseline, request.seed) if done else None
+    return results.finish(request.out, done, baseline) if done else None
 
 
 def _one_model(
@@ -139,7 +139,7 @@ def _one_model(
     if not state.is_main_process:
         return None
     store = AnswerStore(folder, identity, made="run.json")  # with what the other processes wrote
-    return results.finish_model(name, folder, store, suites, asked_all, info, request.seed)
+    return results.finish_model(name, folder, store, suites, asked_all, info)
 
 
 def _one_suite(

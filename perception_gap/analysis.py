@@ -16,6 +16,7 @@ from tqdm import tqdm
 from perception_gap import forward, per_layer
 from perception_gap.capture import choose_layers, find_decoder
 from perception_gap.datasets import check_boxes, open_image, shrink
+from perception_gap.divergence import DEFAULT_RASTER
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json
 from perception_gap.job import Job, check_teacher, describe, image_hash, row_key, shared_text, stored_paths
@@ -89,7 +90,7 @@ def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[d
         for (item, _), (fields, found) in zip(group, outcome, strict=True):
             rows[item[3]] |= fields
             against = per_layer.reference(job.teacher, job.settings.text, *item[:2])
-            found = per_layer.measured(rows[item[3]], found, against, job.raster)
+            found = per_layer.measured(rows[item[3]], found, against, job.raster or DEFAULT_RASTER)
             arrays |= {f"{item[3]}/{kind}": a for kind, a in found.items()}
     return list(rows.values()), arrays
 

@@ -22,6 +22,7 @@ from perception_gap.metrics import (
 from perception_gap.store import Run, answered, geometry_of
 
 NOTHING = float("nan")
+DEFAULT_RASTER = (16, 16)
 MEASURES = {
     "kl": kl_divergence, "js": js_divergence, "top_k": top_k_overlap, "cc": correlation_coefficient,
     "similarity": similarity,
@@ -33,16 +34,24 @@ OF_SAMPLES = ("kl", "js", "top_k_overlap", "cc", "similarity", "emd")
 class Comparison:
     """One student run against its teacher's: partners for the floor, and one frame for all maps of the run."""
 
-    def __init__(self, rows: list[dict], teacher: Run, kind: str, seed: int, raster: tuple[int, int]) -> None:
-        """kind: which of the teacher's maps were read on the shared text, "own" or "shared"."""
-        self.teacher, self.kind, self.raster = teacher, kind, raster
+    def __init__(self, rows: list[dict], teacher: Run, kind: str, seed: int, raster: tuple[int, int] | None) -> None:
+        """kind: which of the teacher's maps were read on the shared text, "own" or "shared".
+
+        raster: the frame of every number; None: the token grid where all are equal, else DEFAULT_RASTER.
+        """
+        self.teacher, self.kind, self.raster = teacher, kind, raster or DEFAULT_RASTER
         self.rows = {r["sample_id"]: r for r in rows if self._comparable(r)}
         self.partner = partners(list(self.rows.values()), seed)
         geometries = [geometry_of(r) for r in self.rows.values()]
         same = all(g == teacher.geometry(i) for i, g in zip(self.rows, geometries, strict=True))
         # Floors compare maps of two samples, so a native frame also needs plain grids, or one geometry throughout.
         plain = all(g.grid_shape for g in geometries)
-        self.native = same and (plain or all(g == geometries[0] for g in geometries))
+        self.native = raster is None and same and (plain or all(g == geometries[0] for g in geometries))
+
+    @property
+    def name_of_frame(self) -> str | list[int]:
+        """What run.json says of the frame: "native", the token grid, or [rows, cols] of the raster."""
+        return "native" if self.native else list(self.raster)
 
     def _comparable(self, row: dict) -> bool:
         """Whether both models were read on one text about the same picture."""

@@ -60,7 +60,7 @@ class Job:
     teacher: Run | None = None
     batch_size: int = 8
     seed: int = 0
-    raster: tuple[int, int] = (16, 16)
+    raster: tuple[int, int] | None = None  # None: the token grid where all are equal, else DEFAULT_RASTER
     fresh: bool = False
     command: str = ""
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, t
 
+from perception_gap.measures import range_of
 from perception_gap.statistics import mean_ci
 
 MEASURED = ("mass", "focus_score", "focus_lift", "kl", "js")
@@ -56,7 +56,10 @@ class Profile:
         clusters = samples.set_index("sample_id").loc[self._ids, "cluster"].to_numpy()
         values = dict(zip(MEASURED, np.stack(self._values, axis=1), strict=True))  # each [samples, L]
         estimates = {
-            name: {str(layer): mean_ci(column, clusters, seed=seed).as_dict() for layer, column in self._columns(found)}
+            name: {
+                str(layer): mean_ci(column, clusters, within=range_of(name)).as_dict()
+                for layer, column in self._columns(found)
+            }
             for name, found in values.items()
         }
         leads = {name: self.lead(values[name], clusters, seed) for name in LEADS}
@@ -89,9 +92,8 @@ class Profile:
         """{layer, above, level}: the layer with the largest mean, and the layers that it is established to exceed.
 
         The leader is chosen on the samples that judge it, so a difference is established only at a level that holds
-        for all pairs of layers together (95 %, Bonferroni): the paired difference over its bootstrap standard error,
-        against Student's t of the clusters, since resamples are too few for so far a tail. None where no layer has a
-        value.
+        for all pairs of layers together (95 %, Bonferroni) by the interval of the paired difference. None where no
+        layer has a value.
         """
         order = self._order(values)
         if not order:
@@ -100,12 +102,7 @@ class Profile:
         level = 1 - 0.05 / max(1, len(order) * len(others) // 2)
         columns, above = dict(self._columns(values)), []
         for layer in others:
-            difference = columns[first] - columns[layer]
-            found = mean_ci(difference, clusters, seed=seed)
-            n = len(np.unique(clusters[np.isfinite(difference)]))
-            # The bootstrap's variance of a mean of n clusters is (n − 1) / n of the true one.
-            error = (found.high - found.low) / (2 * norm.ppf(0.975)) * math.sqrt(n / max(1, n - 1))
-            if error > 1e-9 * abs(found.mean) and found.mean > t.ppf((1 + level) / 2, max(1, n - 1)) * error:
+            if mean_ci(columns[first] - columns[layer], clusters, level, seed=seed, null=0).low > 0:
                 above.append(layer)
         return {"layer": first, "above": sorted(above), "level": level}
 

@@ -34,7 +34,7 @@ class Request:
     settings: Settings = field(default_factory=Settings)
     batch_size: int = 8
     seed: int = 0
-    raster: tuple[int, int] = (16, 16)
+    raster: tuple[int, int] | None = None
     fresh: bool = False
     command: str = ""
 

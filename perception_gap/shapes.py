@@ -8,7 +8,7 @@ Shape = dict[str, Any]
 
 _NUMBER, _TEXT = (float, None), (str, None)
 ESTIMATE: Shape = {"mean": _NUMBER, "ci": ([float, float], None), "n": int}
-_SPREAD = ESTIMATE | {"std": _NUMBER}
+_SPREAD = ESTIMATE | {"std": _NUMBER, "by_task": {"*": dict.fromkeys(("mean", "std", "cv", "min", "max"), ESTIMATE)}}
 
 
 def _estimates(*names: str) -> Shape:
@@ -27,9 +27,15 @@ RUN: Shape = {
     "versions": {},
     "command?": _TEXT, "created?": _TEXT, "layers?": list,
 }  # fmt: skip
+_PAIRED = _estimates("value", "floor", "difference")
+_COMPARED = {"n_right": int, "n_wrong": int, "p_holm": _NUMBER} | _estimates("auroc", "difference")
+_DECIDES = {
+    "by_task": {"*": _COMPARED | {"accuracy": ESTIMATE, "chance": _NUMBER, "cannot_tell": _TEXT}},
+    "overall": _COMPARED | {"tasks": list},
+}
 _OF_WORDS = _estimates("all", "functional", "object", "attribute", "floor")
 _FLOORS = {f"{name}_floor?": ESTIMATE for name in ("functional", "object", "attribute")}
-_OF_MAPS = _OF_WORDS | _FLOORS | _estimates("sample", "sample_floor") | {"floor_minus_sample?": ESTIMATE}
+_OF_MAPS = _OF_WORDS | _FLOORS | _estimates("sample", "sample_floor") | {"against_floor": _PAIRED}
 _CHANGES = _estimates("change", "right", "wrong") | {"n_undefined": int}
 _CUT = _CHANGES | _estimates("change_per_token", "changed", "n_cut", "mass_cut") | {
     "accuracy": _estimates("base", "cut", "difference")
@@ -43,11 +49,14 @@ SUMMARY: Shape = {
     },
     "model": str, "teacher": _TEXT, "n_samples": int, "n_failed": int,
     "accuracy": ESTIMATE, "accuracy_by_task": {"*": ESTIMATE | {"chance?": _NUMBER}},
-    "focus_score": ESTIMATE | _estimates("correct_mean", "incorrect_mean", "difference", "auroc", "chance", "lift"),
+    "focus_score": ESTIMATE | {"decides": _DECIDES} | _estimates(
+        "correct_mean", "incorrect_mean", "raw_difference", "difference", "auroc", "chance", "lift"
+    ),
     "pointing_game": ESTIMATE, "text_image_mass": ESTIMATE,
     "entropy": _SPREAD | _estimates("relative"), "salient_regions": _SPREAD | _estimates("fraction"),
-    "kl": _OF_MAPS, "js": _OF_MAPS, "top_k_overlap": _OF_MAPS, "cosine_distance": _OF_WORDS | _FLOORS,
-    "cc": _OF_MAPS, "similarity": _OF_MAPS, "emd": _estimates("sample", "sample_floor", "floor_minus_sample"),
+    "kl": _OF_MAPS | {"decides": _DECIDES}, "js": _OF_MAPS, "top_k_overlap": _OF_MAPS,
+    "cosine_distance": _OF_WORDS | _FLOORS,
+    "cc": _OF_MAPS, "similarity": _OF_MAPS, "emd": _estimates("sample", "sample_floor") | {"against_floor": _PAIRED},
     "sinks?": _estimates("n_sinks", "sink_share") | {"without": {"*": ESTIMATE}},
     "per_layer?": {"layers": list, "by_layer": {"*": {"*": ESTIMATE}}, "heads": {"*": {"mean": list, "n": list}},
                    "mass_of_total": {"*": _NUMBER},
@@ -114,20 +123,28 @@ COMPARE: Shape = {
     "most_pixels": {"*": _NUMBER}, "data": {"spec": str, "hash": str, "n": int}, "versions?": {}, "command?": _TEXT,
     "created?": _TEXT,
 }  # fmt: skip
-COMPARE_SUMMARY: Shape = {"baseline": str, "models": list, "pairs": list, "failed": {"*": str}}
+_NEAREST: Shape = {"first": str, "second": str, "others": list}
+COMPARE_SUMMARY: Shape = {
+    "baseline": str, "models": list, "pairs": list, "most_alike": (_NEAREST, None), "failed": {"*": str},
+}  # fmt: skip
+_COMPARED_MODEL = {name: kind for name, kind in _COMPARED.items() if name != "difference"} | {"tasks": list}
 _OPTIONAL = (
     "focus_score", "focus_lift", "relative_entropy", "text_image_mass", "sink_share", "focus_score_without_sinks", "kl",
     "kl_floor", "accuracy_difference", "focus_score_difference",
 )  # fmt: skip
 COMPARE_MODEL: Shape = {
     "name": str, "folder": str, "is_teacher": bool, "most_pixels": _NUMBER, "image_tokens": _NUMBER,
-    "n_samples": int, "n_failed": int,
+    "n_samples": int, "n_failed": int, "decides": _COMPARED_MODEL, "rests?": ESTIMATE,
 } | _estimates("accuracy", "auroc", "focus_chance", *(f"{name}?" for name in _OPTIONAL))  # fmt: skip
 _VERDICTS = _estimates("both_right", "both_wrong", "only_first_right", "only_second_right", "right_minus_wrong",
                        "alike_minus_split")  # fmt: skip
-COMPARE_PAIR: Shape = {"first": str, "second": str, "n_samples": int, "agreement": {"js": _VERDICTS}} | _estimates(
-    "js", "js_floor", "floor_minus_js", "kl", "kl_reverse", "top_k_overlap", "emd?", "cc?", "similarity?"
-)
+COMPARE_PAIR: Shape = {
+    "first": str,
+    "second": str,
+    "n_samples": int,
+    "agreement": {"js": _VERDICTS},
+    "against_floor": _PAIRED,
+} | _estimates("js", "js_floor", "kl", "kl_reverse", "top_k_overlap", "emd?", "cc?", "similarity?")
 PAIRS: Shape = {
     "first": str, "second": str, "sample_id": str, "task": str, "cluster": str, "first_correct": (bool, None),
     "second_correct": (bool, None), "js": _NUMBER, "js_floor": _NUMBER, "kl": _NUMBER, "kl_reverse": _NUMBER,

@@ -44,11 +44,11 @@ from perception_gap.cli.model_options import model_options, pop_load
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1))
 @model_options
 @click.option(
-    "--raster", default="16x16", show_default=True, metavar="ROWSxCOLS",
-    help="Common raster for maps whose token grids differ.",
+    "--raster", metavar="ROWSxCOLS",
+    help="Frame of everything that is compared.  [default: the token grid where all are equal, else 16x16]",
 )  # fmt: skip
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes, floors and bootstrap."
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes, floors and tests."
 )
 @deeper_options
 @click.option("--fresh", is_flag=True, help="Forget what the run directory holds.")
@@ -84,7 +84,8 @@ def build_request(model: str, teacher: str | None, options: dict):
     names = ("rows", "layers", "text", "max_new_tokens", "instruction", "system", "latents")
     chosen = {name: options.pop(name) for name in names}
     settings = Settings(load=pop_load(options), **pop_deeper(options), **chosen)
-    raster = parse_raster(options.pop("raster"))
+    asked = options.pop("raster")
+    raster = None if asked is None else parse_raster(asked)
     command_line = " ".join(["gapcheck", *sys.argv[1:]])
     return Request(model=model, teacher=teacher, settings=settings, raster=raster, command=command_line, **options)
 

@@ -40,7 +40,7 @@ from perception_gap.cli.model_options import model_options, pop_load
 @model_options
 @click.option("--raster", default="16x16", show_default=True, metavar="ROWSxCOLS", help="On which maps are compared.")
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes, floors and bootstrap."
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes, floors and tests."
 )
 @click.option("--fresh", is_flag=True, help="Forget what the models' run directories hold.")
 @click.option("--strict", is_flag=True, help="Exit 1 if any sample failed.")

@@ -49,7 +49,6 @@ def compared(members: Sequence[Member], raster: tuple[int, int], seed: int) -> I
     rows = {member.name: member.rows() for member in members}
     for first, second in itertools.combinations(members, 2):
         comparison = Comparison(rows[second.name], first.run, first.kind, seed, raster)
-        comparison.native = False
         yield _samples(comparison, first, second), _words(comparison, first, second)
 
 

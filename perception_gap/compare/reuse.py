@@ -31,7 +31,7 @@ def finished(job: Job) -> Run | None:
     device = facts["device"].split(":")[0]
     if "device_map" not in job.settings.load and choose_device(job.settings.load.get("device", "auto")).type != device:
         return None
-    if kept["seed"] != job.seed or run.info.get("raster") not in (None, "native", list(job.raster)):
+    if kept["seed"] != job.seed or run.info.get("raster") not in (None, list(job.raster) if job.raster else "native"):
         return None
     if not _same_teacher(run, job):
         return None

@@ -236,10 +236,12 @@ def finish(
         }
         for member in members
     }  # fmt: skip
+    of_pairs = summary.of_pairs(samples, words, request.seed) if len(samples) else []
     told = {
         "baseline": members[0].name,
         "models": summary.of_models(members, facts, request.seed),
-        "pairs": summary.of_pairs(samples, words, request.seed) if len(samples) else [],
+        "pairs": of_pairs,
+        "most_alike": summary.most_alike(of_pairs, samples, request.seed),
         "failed": failed,
     }
     write_json(request.out / "summary.json", told)

@@ -75,7 +75,9 @@ def _annotate(
     ax: Axes, cells: list[list[Metric | None]], told: list[Mapping[str, Any]], names: list[str], norm: Normalize
 ) -> None:  # fmt: skip
     """Value and interval in each cell, with a sign for the verdict against the floor."""
-    signs = {frozenset((row["first"], row["second"])): against_floor(row["floor_minus_js"]) for row in told}
+    signs = {
+        frozenset((row["first"], row["second"])): against_floor(row["against_floor"]["difference"]) for row in told
+    }
     for y, line in enumerate(cells):
         for x, metric in enumerate(line):
             if metric is None:
@@ -103,5 +105,5 @@ def _alt(found: CompareRun) -> str:
         value = f"{js.figure} nats {js.interval}".strip() if js.defined else "undefined"
         beside = f", floor {floor.figure} {floor.interval}".rstrip() if floor.defined else ""
         said.append(f"{pair_label(found, row)}: {value}{beside}, n = {row['js']['n']:,}, "
-                    f"{words[against_floor(row['floor_minus_js'])]}.")  # fmt: skip
+                    f"{words[against_floor(row['against_floor']['difference'])]}.")  # fmt: skip
     return " ".join(said)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from reports.compared import CompareRun
-from reports.summary import Metric, defined, interval_of
+from reports.summary import Metric, defined, side
 from reports.tables.model import Cell, Column, Row, Table, estimate, n_in_heads, n_in_rows
 
 # (key in summary["models"], title, unit, digits); columns in which no model has a figure are left out.
@@ -31,7 +31,7 @@ BRIEF = ("accuracy", "accuracy_difference", "focus_score", "focus_lift", "auroc"
 PAIRS: tuple[tuple[str, str, str, int], ...] = (
     ("js", "JS", "nats", 3),
     ("js_floor", "its floor", "nats", 3),
-    ("floor_minus_js", "floor − JS", "nats", 3),
+    ("floor − JS", "floor − JS", "nats", 3),
     ("kl", "KL(first ‖ second)", "nats", 3),
     ("kl_reverse", "KL(second ‖ first)", "nats", 3),
     ("kl_floor", "floor of KL(first ‖ second)", "nats", 3),
@@ -45,9 +45,9 @@ AGREEMENT = {
     "only_second_right": "only the second right", "both_wrong": "both wrong",
     "right_minus_wrong": "both right − both wrong", "alike_minus_split": "verdicts equal − different",
 }  # fmt: skip
-SIGNED = ("accuracy_difference", "focus_score_difference", "floor_minus_js", "right_minus_wrong", "alike_minus_split")
-NEARER = "nearer than the floor: the 95 % interval of floor − JS lies above 0"
-FARTHER = "farther than the floor: the 95 % interval of floor − JS lies below 0"
+SIGNED = ("accuracy_difference", "focus_score_difference", "floor − JS", "right_minus_wrong", "alike_minus_split")
+NEARER = "nearer than the floor: floor − JS is above 0 (tested, Holm over pairs)"
+FARTHER = "farther than the floor: floor − JS is below 0 (tested, Holm over pairs)"
 OPEN = "not distinguishable from the floor"
 TEXTS = {"teacher": "the teacher's answer", "reference": "the reference answer"}
 
@@ -144,7 +144,7 @@ def matrix(found: CompareRun) -> Table:
     cells: dict[str, dict[str, Cell]] = {label: {} for label in labels}
     for row in found.summary["pairs"]:
         first, second = found.pair(row)
-        note = against_floor(row["floor_minus_js"])
+        note = against_floor(row["against_floor"]["difference"])
         cells[first][second] = cells[second][first] = estimate(row["js"], "nats", notes=(note,) if note else ())
     columns = [Column(label, label, "") for label in labels]
     heads, rows = n_in_heads(columns, [Row(label, "ours", cells[label]) for label in labels])
@@ -164,18 +164,15 @@ def _names(found: CompareRun) -> list[str]:
 
 
 def against_floor(difference: Metric) -> str:
-    """NEARER, FARTHER or OPEN by the interval of floor − JS; "" where there is no floor."""
+    """NEARER, FARTHER or OPEN by floor − JS, corrected for the number of pairs; "" where there is no floor."""
     if not defined(difference):
         return ""
-    interval = interval_of(difference)
-    if interval and interval[0] > 0:
-        return NEARER
-    return FARTHER if interval and interval[1] < 0 else OPEN
+    return {1: NEARER, -1: FARTHER, 0: OPEN}[side(difference)]
 
 
 def pairs(found: CompareRun) -> Table:
     """A row a pair, a column a measure with its floor beside it."""
-    told = found.summary["pairs"]
+    told = [row | {"floor − JS": row["against_floor"]["difference"]} for row in found.summary["pairs"]]
     columns = [Column(key, title, unit) for key, title, unit, _ in PAIRS if any(key in row for row in told)]
     rows = []
     for row in told:
