@@ -9,14 +9,20 @@ import numpy as np
 import pandas as pd
 
 from perception_gap.estimates import undefined
-from perception_gap.permutation import TOO_FEW, holm
+from perception_gap.permutation import ARRANGEMENTS, TOO_FEW, holm
 from perception_gap.proportions import proportion_ci
 from perception_gap.statistics import auroc_ci, difference_ci
 
 OVERALL = ""  # among the p-values: all tasks that can tell, together
 
 
-def decides(samples: pd.DataFrame, column: str, chances: Mapping[str, float | None], seed: int) -> dict[str, Any]:
+def decides(
+    samples: pd.DataFrame,
+    column: str,
+    chances: Mapping[str, float | None],
+    seed: int,
+    resamples: int = ARRANGEMENTS,
+) -> dict[str, Any]:
     """Is `column` another where the answer is right than where it is wrong?
 
     samples: valid rows with columns task, cluster, correct and `column`; those without a verdict or a value are left
@@ -32,10 +38,11 @@ def decides(samples: pd.DataFrame, column: str, chances: Mapping[str, float | No
     """
     known = samples[samples[column].notna() & samples["correct"].notna()]
     by_task = {
-        str(task): _of_task(group, column, chances.get(str(task)), seed) for task, group in known.groupby("task")
+        str(task): _of_task(group, column, chances.get(str(task)), seed, resamples)
+        for task, group in known.groupby("task")
     }
     telling = [task for task, told in by_task.items() if told["cannot_tell"] is None]
-    overall = {"tasks": telling} | _compared(known[known["task"].isin(telling)], column, seed)
+    overall = {"tasks": telling} | _compared(known[known["task"].isin(telling)], column, seed, resamples)
     p_values = {task: by_task[task]["auroc"]["p"] for task in telling}
     if len(telling) > 1:
         p_values[OVERALL] = overall["auroc"]["p"]
@@ -46,7 +53,7 @@ def decides(samples: pd.DataFrame, column: str, chances: Mapping[str, float | No
     return {"by_task": by_task, "overall": overall}
 
 
-def _compared(rows: pd.DataFrame, column: str, seed: int) -> dict[str, Any]:
+def _compared(rows: pd.DataFrame, column: str, seed: int, resamples: int) -> dict[str, Any]:
     """n_right, n_wrong, auroc and difference, within tasks."""
     values, right = rows[column].to_numpy(float), rows["correct"].to_numpy(bool)
     if not len(rows):
@@ -56,13 +63,13 @@ def _compared(rows: pd.DataFrame, column: str, seed: int) -> dict[str, Any]:
     return {
         "n_right": int(right.sum()),
         "n_wrong": int((~right).sum()),
-        "auroc": auroc_ci(values, right, clusters, tasks, seed=seed).as_dict(),
-        "difference": difference_ci(values, right, clusters, tasks, seed=seed).as_dict(),
+        "auroc": auroc_ci(values, right, clusters, tasks, resamples=resamples, seed=seed).as_dict(),
+        "difference": difference_ci(values, right, clusters, tasks, resamples=resamples, seed=seed).as_dict(),
     }
 
 
-def _of_task(rows: pd.DataFrame, column: str, chance: float | None, seed: int) -> dict[str, Any]:
-    told = _compared(rows, column, seed)
+def _of_task(rows: pd.DataFrame, column: str, chance: float | None, seed: int, resamples: int) -> dict[str, Any]:
+    told = _compared(rows, column, seed, resamples)
     accuracy = proportion_ci(rows["correct"].to_numpy(float), rows["cluster"].to_numpy())
     return {
         "accuracy": accuracy.as_dict(),

@@ -8,6 +8,7 @@ not counted in n.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,20 @@ class Estimate:
         if not math.isnan(self.p):
             told["p"] = self.p
         return told | ({"reason": self.reason} if self.reason else {})
+
+
+def side(metric: Mapping[str, Any] | None, null: float = 0.0) -> int:
+    """+1 or −1 where a metric {mean, ci, n, p} is established above or below `null`, else 0: every claim rests on it.
+
+    Its interval excludes `null`, and its test, corrected where the same was asked of several (p_holm), rejects.
+    """
+    if metric is None or metric["mean"] is None or not metric["ci"]:
+        return 0
+    p = metric["p_holm"] if "p_holm" in metric else metric.get("p", 0.0)
+    if p is None or p > LEVEL:
+        return 0
+    low, high = metric["ci"]
+    return 1 if low > null else -1 if high < null else 0
 
 
 def undefined(n: int = 0, reason: str = "no value") -> Estimate:

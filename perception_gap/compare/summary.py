@@ -14,7 +14,7 @@ import pandas as pd
 
 from perception_gap.compare.pairs import Member
 from perception_gap.measures import against_floor, mean_of, verdicts
-from perception_gap.permutation import holm
+from perception_gap.permutation import ARRANGEMENTS, holm
 from perception_gap.proportions import paired_ci
 from perception_gap.statistics import difference_ci, mean_ci
 from perception_gap.summary import CATEGORIES
@@ -115,7 +115,7 @@ def _adjust(estimates: Sequence[dict[str, Any]]) -> None:
         estimate["p_holm"] = None if math.isnan(p) else float(p)
 
 
-def agreement(group: pd.DataFrame, seed: int) -> dict[str, Any]:
+def agreement(group: pd.DataFrame, seed: int, resamples: int = ARRANGEMENTS) -> dict[str, Any]:
     """How far apart the gazes of one pair are where both are right, both wrong, or one is; each a measure's estimate.
 
     `right_minus_wrong` is the mean where both are right minus that where both are wrong, within tasks, since both the
@@ -133,10 +133,10 @@ def agreement(group: pd.DataFrame, seed: int) -> dict[str, Any]:
             verdict: mean_of(known[(first == a) & (second == b)], name) for verdict, (a, b) in VERDICTS.items()
         } | {
             "right_minus_wrong": difference_ci(
-                values[alike], first[alike], clusters[alike], strata=tasks[alike], seed=seed
+                values[alike], first[alike], clusters[alike], strata=tasks[alike], resamples=resamples, seed=seed
             ).as_dict(),
             "alike_minus_split": difference_ci(
-                values, alike, clusters, strata=tasks, seed=seed
+                values, alike, clusters, strata=tasks, resamples=resamples, seed=seed
             ).as_dict(),
         }  # fmt: skip
     return found
