@@ -20,6 +20,7 @@ from scipy.stats import norm
 from perception_gap.compare.summary import agreement
 from perception_gap.decides import decides
 from perception_gap.estimates import Estimate, side
+from perception_gap.layer_profile import Profile
 from perception_gap.permutation import holm
 from perception_gap.proportions import paired_ci, proportion_ci
 from perception_gap.statistics import auroc_ci, difference_ci, mean_ci, spread_ci
@@ -27,7 +28,7 @@ from perception_gap.statistics import auroc_ci, difference_ci, mean_ci, spread_c
 SIZES = (5, 10, 20, 50, 240)
 ACCURACIES = (0.5, 0.8, 0.9, 0.97)
 ARRANGEMENTS = 399  # (b + 1) / 400 holds the level 5 % exactly too
-TASKS, PAIRS, SAME = 3, 3, math.sqrt(0.5)
+TASKS, PAIRS, LAYERS, SAME = 3, 3, 6, math.sqrt(0.5)
 Rng = np.random.Generator
 
 
@@ -100,6 +101,13 @@ def claims_agreement(rng: Rng, clusters: np.ndarray, accuracy: float) -> bool:
     return any(side(one | {"p_holm": float(p)}) for one, p in zip(told, adjusted, strict=True))
 
 
+def claims_layers(rng: Rng, clusters: np.ndarray, accuracy: float) -> bool:
+    """The leading layer of six that are equal, told from any other."""
+    values = gauss(rng, clusters)[:, None] + np.stack([skewed(rng, clusters) for _ in range(LAYERS)], axis=1)
+    lead = Profile(range(LAYERS)).lead(values, clusters)
+    return lead is not None and bool(lead["above"])
+
+
 CLAIMS: dict[str, Callable[[Rng, np.ndarray, float], bool]] = {
     "right − wrong": claims_difference,
     "AUROC": claims_auroc,
@@ -108,6 +116,7 @@ CLAIMS: dict[str, Callable[[Rng, np.ndarray, float], bool]] = {
     "skewed paired difference": claims_skewed,
     "accuracy difference": claims_accuracy,
     "agreement (3 pairs)": claims_agreement,
+    "leading layer (of 6)": claims_layers,
 }
 
 
@@ -176,14 +185,14 @@ def _seed(rng: Rng) -> int:
 def false_rate(cell: tuple[str, int, float, bool], runs: int, seed: int) -> float:
     """Share of runs that claim something, 0..1."""
     name, n, accuracy, clustered = cell
-    rng = np.random.default_rng([seed, list(CLAIMS).index(name), n, round(100 * accuracy), clustered])
+    rng = np.random.default_rng([seed, 0, list(CLAIMS).index(name), n, round(100 * accuracy), clustered])
     return sum(CLAIMS[name](rng, clusters_of(n, clustered), accuracy) for _ in range(runs)) / runs
 
 
 def coverage(cell: tuple[str, int, bool], runs: int, seed: int) -> tuple[float, float]:
     """(share of the defined intervals that hold the true value, share of runs that have one); n counts clusters."""
     name, n, clustered = cell
-    rng = np.random.default_rng([seed, len(CLAIMS) + list(COVERAGES).index(name), n, clustered])
+    rng = np.random.default_rng([seed, 1, list(COVERAGES).index(name), n, clustered])
     inside = defined = 0
     for _ in range(runs):
         estimate, truth = COVERAGES[name](rng, clusters_of(2 * n if clustered else n, clustered))

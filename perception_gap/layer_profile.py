@@ -44,7 +44,7 @@ class Profile:
         self._sums = self._sums + np.nan_to_num(found)
         self._counts = self._counts + np.isfinite(found)
 
-    def summary(self, samples: pd.DataFrame, seed: int) -> dict[str, Any]:
+    def summary(self, samples: pd.DataFrame) -> dict[str, Any]:
         """{"per_layer": ..} of summary.json, {} where nothing was measured.
 
         by_layer: MEASURED → layer → {mean, ci, n}. heads: MEASURED → {mean, n}, [L][H]. mass_of_total: layer → its part
@@ -62,7 +62,7 @@ class Profile:
             }
             for name, found in values.items()
         }
-        leads = {name: self.lead(values[name], clusters, seed) for name in LEADS}
+        leads = {name: self.lead(values[name], clusters) for name in LEADS}
         mass = np.nansum(values["mass"], axis=0)
         parts = {str(i): float(m / mass.sum()) if mass.sum() > 0 else None for i, m in self._columns(mass)}
         means = np.divide(self._sums, self._counts, out=np.full(self._sums.shape, np.nan), where=self._counts > 0)
@@ -88,7 +88,7 @@ class Profile:
         means = {layer: _mean(column) for layer, column in self._columns(values)}
         return sorted((i for i in self.layers if math.isfinite(means[i])), key=lambda layer: -means[layer])
 
-    def lead(self, values: np.ndarray, clusters: np.ndarray, seed: int) -> dict[str, Any] | None:
+    def lead(self, values: np.ndarray, clusters: np.ndarray) -> dict[str, Any] | None:
         """{layer, above, level}: the layer with the largest mean, and the layers that it is established to exceed.
 
         The leader is chosen on the samples that judge it, so a difference is established only at a level that holds
@@ -102,7 +102,7 @@ class Profile:
         level = 1 - 0.05 / max(1, len(order) * len(others) // 2)
         columns, above = dict(self._columns(values)), []
         for layer in others:
-            if mean_ci(columns[first] - columns[layer], clusters, level, seed=seed, null=0).low > 0:
+            if mean_ci(columns[first] - columns[layer], clusters, level).low > 0:
                 above.append(layer)
         return {"layer": first, "above": sorted(above), "level": level}
 

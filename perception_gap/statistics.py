@@ -219,7 +219,8 @@ def spread_ci(values: ArrayLike, clusters: ArrayLike | None = None, level: float
             name: Estimate(value, math.nan, math.nan, n, reason=reason) for name, value in (("std", std), ("cv", cv))
         }
     of_std = ((array - mean) ** 2 / std**2 - 1) / (2 * n)
-    for name, value, parts in (("std", std, of_std), ("cv", cv, of_std - (array - mean) / (mean * n))):
+    of_mean = (array - mean) / (mean * n) if mean > 0 else np.zeros(n)
+    for name, value, parts in (("std", std, of_std), ("cv", cv, of_std - of_mean)):
         if math.isnan(value):
             told[name] = undefined(n, "the mean is not above 0")
             continue

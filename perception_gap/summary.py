@@ -89,7 +89,7 @@ def finish(
     knocked = cuts.finish(out, frame, seed)
     info = info | {"raster": comparison.name_of_frame if comparison and comparison.rows else None}
     write_json(out / "run.json", info)
-    write_json(out / "summary.json", summarise(frame, words, info, seed) | profile.summary(frame, seed) | knocked)
+    write_json(out / "summary.json", summarise(frame, words, info, seed) | profile.summary(frame) | knocked)
     return Run.open(out)
 
 
