@@ -113,7 +113,7 @@ def _boxes(record: dict[str, Any], sample: Sample, size: tuple[int, int], where:
     boxes, _ = parse_boxes(record.get("bboxes") or [], where=where, n_images=1)
     height, width = size
     pixels = tuple((x0 * width, y0 * height, x1 * width, y1 * height) for x0, y0, x1, y1 in boxes)
-    check_boxes(replace(sample, boxes=pixels, box_images=(0,) * len(pixels)), [size])
+    check_boxes(replace(sample, boxes=pixels, box_images=(0,) * len(pixels)), [size], remedy="")
     return {"boxes": [v for box in pixels for v in box], "box_images": [0] * len(pixels)}
 
 
