@@ -77,6 +77,7 @@ class Reader:
         self._passed: Counter[str] = Counter()
         self._missing = dict(self.reading.fields)
         self._fields: dict[str, None] = {}
+        self._filled_in: set[str] = set()
 
     def renamed(self, record: Mapping[str, Any], where: str) -> dict[str, Any]:
         """The record under our names; UsageError for what changes its meaning, and a required field that is missing."""
@@ -108,6 +109,7 @@ class Reader:
         def value(match: re.Match[str]) -> str:
             if match[1] not in record:
                 raise UsageError(f"{where}: --field {ours}={pattern}: no field {match[1]!r}; {_listed(record)}")
+            self._filled_in.add(match[1])
             return str(record[match[1]])
 
         return re.sub(r"\{([^{}]+)\}", value, pattern)
@@ -130,8 +132,9 @@ class Reader:
     def watch(self, record: Mapping[str, Any], known: Sequence[str], sample: Sample) -> None:
         """Count the fields that are passed over, and the boxes whose numbers cannot be what they are said to be."""
         self._samples += 1
-        passed = set(record) - set(known) - set(self.beside)
-        self._passed.update(name for name in passed if _holds(record[name]))
+        for name in record:
+            if name not in known and name not in self.beside and name not in self._filled_in and _holds(record[name]):
+                self._passed[name] += 1
         for box in sample.boxes:
             self._boxes += 1
             if _unlike(box, sample.fractions):
@@ -160,8 +163,9 @@ class Reader:
     def _told(self, known: Sequence[str]) -> str:
         listed = []
         for name, n in self._passed.most_common(_MOST_NAMED):
-            guess = ALIASES.get(name.lower()) or next(iter(get_close_matches(name.lower(), known, 1)), None)
-            ask = f": did you mean {guess}?" if guess in known else ""
+            near = [other for other in get_close_matches(name.lower(), known, 1) if other[0] == name[:1].lower()]
+            guess = ALIASES.get(name.lower()) or next(iter(near), None)
+            ask = f": did you mean {guess}?" if guess in known and guess != name else ""
             listed.append(f"{short(name)} (in {n} of {self._samples}{ask})")
         more = len(self._passed) - len(listed)
         return f"passed over unknown fields {', '.join(listed)}{f' and {more} more' if more else ''}"

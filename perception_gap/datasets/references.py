@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import io
 import re
+import struct
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 from urllib.request import url2pathname
+
+from PIL import Image
 
 from perception_gap.errors import GapcheckError
 from perception_gap.files import aside
@@ -31,7 +35,7 @@ def locate(reference: Any, root: Path, pictures: Path | None) -> Path:
         inside = reference.get("bytes")
         reference = reference.get("path") if inside is None else inside
     if isinstance(reference, bytes):
-        return _keep(reference, pictures)
+        return _keep(reference, pictures, "picture in the data")
     if not isinstance(reference, str) or not reference.strip():
         raise GapcheckError("image: there is none; expected a path or a picture")
     address = _ADDRESS.match(reference)
@@ -39,12 +43,12 @@ def locate(reference: Any, root: Path, pictures: Path | None) -> Path:
         if _BASE64.fullmatch(reference):
             decoded = _decoded(reference)
             if decoded is not None and decoded.startswith(_MAGIC):
-                return _keep(decoded, pictures)
+                return _keep(decoded, pictures, reference)
         return _file(root / reference, reference)
     if address[1] is None:
         raise GapcheckError(f"image {short(reference)}: addresses are not fetched; download it and give its path")
     if address[1].lower() == "data":
-        return _keep(_of_data_address(reference), pictures)
+        return _keep(_of_data_address(reference), pictures, reference)
     parts = urlsplit(reference)
     if parts.netloc not in ("", "localhost"):
         raise GapcheckError(f"image {short(reference)}: expected file:///PATH, a whole path of this machine")
@@ -95,12 +99,17 @@ def _decoded(text: str) -> bytes | None:
         return None
 
 
-def _keep(content: bytes, pictures: Path | None) -> Path:
-    if not content:
-        raise GapcheckError("image: a picture of 0 bytes; expected an encoded picture")
+def _keep(content: bytes, pictures: Path | None, name: str) -> Path:
+    """The file, in `pictures`, of an encoded picture that the data call `name`."""
     if pictures is None:
-        raise GapcheckError("image: a picture inside the data has no place here; give its path")
-    path = pictures / hashlib.sha256(content).hexdigest()[:32]
+        raise GapcheckError(f"image {short(name)}: a picture inside the data has no place here; give its path")
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            kind = str(picture.format).lower()
+    # What Pillow raises on damaged heads; what follows them is decoded when the sample's turn comes.
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError):
+        raise GapcheckError(f"image {short(name)}: holds no picture that can be read; encode it again") from None
+    path = pictures / f"{hashlib.sha256(content).hexdigest()[:32]}.{kind}"
     if not path.is_file() or path.read_bytes() != content:
         with aside(path) as partial:
             partial.write_bytes(content)

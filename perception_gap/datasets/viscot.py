@@ -23,10 +23,11 @@ from perception_gap.datasets.stream import read_entry, stream_entries
 from perception_gap.errors import UsageError
 from perception_gap.sample import Sample
 
-# What the authors append to every question to have the model predict the box first.
+# What the authors append to every question: Visual-CoT's to have the box first, LVR's for a short answer (give such a
+# line as --instruction).
 REQUEST = re.compile(
-    r"\s*Please (think step by step and )?provide the bounding box coordinate of the region "
-    r"that can help you answer the question better\.?\s*$"
+    r"\s*(Please (think step by step and )?provide the bounding box coordinate of the region "
+    r"that can help you answer the question better|\nProvide a short and direct response)\.?\s*$"
 )
 
 
