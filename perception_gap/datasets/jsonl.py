@@ -9,7 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from perception_gap.datasets.reading import FIELDS, Reader, Reading
+from perception_gap.datasets.fields import FIELDS
+from perception_gap.datasets.reading import Reader, Reading
 from perception_gap.datasets.references import short
 from perception_gap.datasets.stream import once
 from perception_gap.errors import UsageError
@@ -24,7 +25,7 @@ _PLACE = re.compile(
     r"|<\|vision_end\|>)"
 )
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
-_THOUGHT = re.compile(r"<think>.*?(</think>|\Z)|<lvr\d*>|<\|lvr\w*\|>", re.DOTALL | re.IGNORECASE)
+_THOUGHT = re.compile(r"<think>.*?(</think>|\Z)|</?lvr\d*>|<\|lvr\w*\|>", re.DOTALL | re.IGNORECASE)
 NO_ANSWER = "the answer is empty: there is nothing to hold the model's against; give the sample one"
 
 
@@ -52,7 +53,7 @@ def parse_samples(
         where = f"{reader.name}:{number}" if entry == "line" else f"{reader.name}: {entry} {number}"
         if not isinstance(record, dict):
             raise UsageError(f"{where}: {shown(record)}: expected a JSON object with image, question and answer")
-        fields = reader.renamed(record, where)
+        fields = reader.fields(record, where)
         sample = parse_sample(fields, where=where, default_id=str(number), reader=reader)
         if sample.id in numbers:
             first = f"{entry} {numbers[sample.id]}"

@@ -65,15 +65,14 @@ def _opened(spec: str) -> tuple[Any, str | None]:
         # Offline only what lies in the cache can be had, and that not as a stream.
         stream = not datasets.config.HF_HUB_OFFLINE
         revision = _revision("/".join(parts[:2])) if stream else None
-        return datasets.load_dataset(
-            "/".join(parts[:2]), *parts[2:], streaming=stream, revision=revision
-        ), split or None
-    path, split = _folder(spec)
+        opened = datasets.load_dataset("/".join(parts[:2]), *parts[2:], streaming=stream, revision=revision)
+        return opened, split or None
+    path, chosen = _folder(spec)
     if path.is_file():
         return datasets.load_dataset("parquet", data_files=[str(path)], streaming=True), None
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():  # of save_to_disk
-        return datasets.load_from_disk(str(path)), split
-    return datasets.load_dataset(str(path), streaming=True), split
+        return datasets.load_from_disk(str(path)), chosen
+    return datasets.load_dataset(str(path), streaming=True), chosen
 
 
 def _one_split(spec: str, opened: Any, split: str | None) -> Any:

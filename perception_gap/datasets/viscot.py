@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
+from perception_gap.datasets.fields import refuse_meaningful
 from perception_gap.datasets.jsonl import NO_ANSWER, parse_boxes, question, reference, shown, text, texts
-from perception_gap.datasets.reading import Reader, Reading, refuse_meaningful
+from perception_gap.datasets.reading import Reader, Reading
 from perception_gap.datasets.stream import read_entry, stream_entries
 from perception_gap.errors import UsageError
 from perception_gap.sample import Sample
@@ -83,6 +84,7 @@ def parse_entry(entry: dict[str, Any], *, number: int, reader: Reader) -> Sample
     An empty answer, and a picture that has no path, are faults of the sample.
     """
     where, usual = f"{reader.name}: entry {number}", "pixels"
+    boxes: Any
     refuse_meaningful(entry, where, allowed=("conversations",))
     if "conversations" in entry:
         images, boxes = _marked_images(entry, where)

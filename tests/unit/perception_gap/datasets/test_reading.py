@@ -133,6 +133,12 @@ def test_our_fields_are_taken_from_others(tmp_path, capsys):
     assert sample.boxes == (BOX,)
     assert data.description()["fields"] == fields
     assert capsys.readouterr().err == ""
+    nested = LINE | {"answers": ["red", "crimson"], "meta": {"source": "gqa", "n": [1]}}
+    (deep,) = opened(tmp_path, nested, fields={"answer": "answers.0", "task": "{meta.source}-{meta.n.0}"}).samples
+    assert (deep.answer, deep.task) == ("red", "gqa-1")
+    (same,) = opened(tmp_path, LINE, fields={"id": "image", "task": "answer"}).samples
+    assert (same.id, same.images, same.task, same.answer) == ("a.png", (tmp_path / "a.png",), "red", "red")
+    assert capsys.readouterr().err == ""
     (said,) = opened(tmp_path, LINE, fields={"question": "What is to see?"}).samples
     assert said.question == "What is to see?"
 
@@ -142,16 +148,16 @@ def test_our_fields_are_taken_from_others(tmp_path, capsys):
     [
         (
             {"question": "prompt"},
-            r":1: --field question=prompt: no field 'prompt'; expected one of image, question, an",
+            r":1: --field question=prompt: no field 'prompt': expected one of image, question, an",
         ),
-        ({"boxes": "bbox"}, r"--field boxes=bbox: no field 'bbox'; expected one of image, question, answer"),
-        ({"question": "Is it {color}?"}, r"no field 'color'; expected one of"),
+        ({"boxes": "bbox"}, r"--field boxes=bbox: no field 'bbox': expected one of box$"),
+        ({"question": "Is it {color}?"}, r"no field 'color': expected one of"),
         ({"colour": "answer"}, r"--field colour=\.\.: expected one of id, image, images, question"),
     ],
 )
 def test_a_field_that_is_not_there_is_refused_with_those_that_are(tmp_path, fields, says):
     with pytest.raises(UsageError, match=says):
-        opened(tmp_path, LINE, LINE, fields=fields)
+        opened(tmp_path, LINE, LINE | {"box": [BOX]}, fields=fields)
 
 
 def test_an_unknown_unit_and_options_of_scenes_are_refused(tmp_path):
