@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+# What the numbers of a box may be in data: corners, or (xywh) a corner, width and height in pixels.
+UNITS = ("pixels", "fractions", "thousandths", "xywh")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perception_gap.cli.model_options import Command
+from perception_gap.sample import UNITS
 
 if TYPE_CHECKING:
     from perception_gap.datasets import Reading
@@ -24,7 +25,7 @@ def data_options(
         click.option("--data", default="scenes", show_default=True, metavar=metavar, help=help),
         click.option("--image-root", type=click.Path(path_type=Path), help="Folder that image paths are relative to."),
         click.option(
-            "--boxes", type=click.Choice(["pixels", "fractions", "thousandths", "xywh"]),
+            "--boxes", type=click.Choice(UNITS),
             help="What the boxes' numbers are: x0, y0, x1, y1 in pixels, fractions or thousandths of the picture, or "
             "x, y, width, height in pixels [default: what the format says; JSON Lines: pixels].",
         ),

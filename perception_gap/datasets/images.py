@@ -99,6 +99,8 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
     16 bits are 16 bits. Of 32 bits and of floats the range is not known: the smallest usual one that holds all values
     (1 for floats, 255, 65535), beyond which the largest value is white.
     """
+    if picture.mode == "P" and "transparency" in picture.info:
+        return picture.convert("RGBA")  # Pillow warns of the direct way
     if not picture.mode.startswith(("I", "F")):
         return picture
     values = np.asarray(picture, dtype=np.float64)

@@ -52,7 +52,9 @@ def parse_samples(
     for number, record in islice(records, limit):
         where = f"{reader.name}:{number}" if entry == "line" else f"{reader.name}: {entry} {number}"
         if not isinstance(record, dict):
-            raise UsageError(f"{where}: {shown(record)}: expected a JSON object with image, question and answer")
+            raise UsageError(
+                f"{where}: {shown(record)}: expected a JSON object with image, question and answer, one a line"
+            )
         fields = reader.fields(record, where)
         sample = parse_sample(fields, where=where, default_id=str(number), reader=reader)
         if sample.id in numbers:

@@ -12,9 +12,8 @@ from typing import Any
 from perception_gap.datasets.fields import FIELDS, holds, listed, nearest, refuse_meaningful, renamed, untyped
 from perception_gap.datasets.references import locate, placeholder, short
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.sample import Sample
+from perception_gap.sample import UNITS, Sample
 
-UNITS = ("pixels", "fractions", "thousandths", "xywh")
 _MOST_NAMED = 8  # fields in the line about those passed over
 
 
@@ -124,7 +123,9 @@ class Reader:
         named = []
         for name, n in self._passed.most_common(_MOST_NAMED):
             guess = nearest(name, known)
-            named.append(f"{short(name)} (in {n} of {self._samples}{f': did you mean {guess}?' if guess else ''})")
+            named.append(
+                f"{short(name) or repr(name)} (in {n} of {self._samples}{f': did you mean {guess}?' if guess else ''})"
+            )
         more = len(self._passed) - len(named)
         return f"passed over unknown fields {', '.join(named)}{f' and {more} more' if more else ''}"
 

@@ -1,4 +1,5 @@
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,15 @@ def test_every_common_mode_opens_as_its_colors(tmp_path, mode, kind):
     # JPEG rings at the edge.
     assert np.abs(read[:, :4]).max() <= 8
     assert np.abs(read[:, 12:] - 255).max() <= 8
+
+
+def test_a_palette_with_transparent_colors_keeps_them_without_a_warning(tmp_path):
+    palette = Image.fromarray(NOISE).convert("P")
+    palette.save(tmp_path / "a.png", transparency=bytes([0] * 100 + [255] * 156))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read = open_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(np.asarray(read), np.asarray(palette.convert("RGB")))
 
 
 def test_deep_grey_pictures_are_scaled_and_not_clipped(tmp_path):
