@@ -147,6 +147,11 @@ def check_whole(run: Run, dataset: Dataset, budgets: dict[str, int | None], requ
             f"teacher run {run.path}: has {len(run.samples)} samples, {here} of these {len(dataset.samples)}; analyze "
             "the teacher on the same --data and --limit, or name its model instead"
         )
+    if run.info["data"]["hash"] != dataset.hash:
+        raise UsageError(
+            f"teacher run {run.path}: has other answers, options or boxes to these questions; analyze the "
+            "teacher on the same --data and --boxes, or name its model instead"
+        )
     kept = run.info["settings"]
     name = run.info["model"]["name"]
     if name in budgets and kept.get("most_pixels") != budgets[name]:

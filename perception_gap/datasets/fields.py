@@ -17,6 +17,7 @@ _ALIASES = {
     "prompt": "question", "query": "question", "text": "question", "instruction": "question", "label": "answer",
     "target": "answer", "response": "answer", "ground_truth": "answer", "gt": "answer", "choices": "options",
     "candidates": "options", "category": "task", "regions": "boxes", "file_name": "image", "picture": "image",
+    "question_id": "id", "sample_id": "id", "qid": "id",
 }  # fmt: skip
 _FRAMES = "only pictures are read; give the frames as images"
 # Fields that cannot be passed over without asking another question, and what to do about them.

@@ -52,7 +52,7 @@ def locate(reference: Any, root: Path, pictures: Path | None) -> Path:
     parts = urlsplit(reference)
     if parts.netloc not in ("", "localhost"):
         raise GapcheckError(f"image {short(reference)}: expected file:///PATH, a whole path of this machine")
-    return _file(Path(url2pathname(parts.path)), reference)
+    return _file(root / url2pathname(parts.path), reference)
 
 
 def placeholder(reference: Any, root: Path) -> Path:

@@ -60,6 +60,7 @@ def test_a_kept_picture_that_was_damaged_is_written_again(tmp_path):
 def test_a_file_address_is_its_path(tmp_path):
     assert locate("file:///x/a%20b.png", tmp_path, None) == Path("/x/a b.png")
     assert locate("file://localhost/x/a.png", tmp_path, None) == Path("/x/a.png")
+    assert locate("file:img/a.png", tmp_path, None) == tmp_path / "img/a.png"
     with pytest.raises(GapcheckError, match="expected file:///PATH"):
         locate("file://img/a.png", tmp_path, None)
 

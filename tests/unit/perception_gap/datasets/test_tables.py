@@ -103,6 +103,19 @@ def test_pictures_as_bytes_paths_and_lists_of_them(tmp_path):
         np.testing.assert_array_equal(np.asarray(open_image(path)), np.asarray(PICTURE))
 
 
+def test_a_name_of_the_hub_is_loaded_by_datasets_with_its_split(table, tmp_path, monkeypatch):
+    # Offline `load_dataset` takes a folder of that name: the same call, without a hub.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    table.to_parquet("owner/name/test-00000-of-00001.parquet")
+    table.select([1]).to_parquet("owner/name/train-00000-of-00001.parquet")
+    check(opened("hub:owner/name:test", tmp_path))
+    with pytest.raises(UsageError, match="expected hub:owner/name:train or hub:owner/name:test"):
+        opened("hub:owner/name", tmp_path)
+
+
 @pytest.mark.parametrize("spec", ["hub:", "hub:a/b/c/d", "hub:a//b"])
 def test_a_name_that_no_data_set_of_the_hub_can_have_is_refused(tmp_path, spec):
     with pytest.raises(UsageError, match=r"expected hub:OWNER/NAME\[/CONFIG\]\[:SPLIT\]"):
