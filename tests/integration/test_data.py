@@ -167,3 +167,16 @@ def test_wrong_options_are_one_line(model, folder, tmp_path):
         assert status == 2
         assert says in said
         assert said.count("\n") == 1
+
+
+def test_a_stored_teacher_with_other_boxes_is_refused(model, folder, tmp_path):
+    source = written(folder, "corner.jsonl", ASKED | {"image": "a.png", "boxes": [[20, 10, 60, 30]]})
+    status, said = gapcheck("analyze", model, "--data", source, "--out", tmp_path / "teacher", *QUICK[:3])
+    assert status == 0, said
+    command = ("compare", "tiny:student", "--teacher", tmp_path / "teacher", "--data", source, "--max-new-tokens", 3,
+               "--pixels", "own", "--no-page")  # fmt: skip
+    status, said = gapcheck(*command, "--boxes", "xywh", "--out", tmp_path / "other")
+    assert status == 2, said
+    assert "other answers, options or boxes" in said
+    status, said = gapcheck(*command, "--out", tmp_path / "same")
+    assert status == 0, said
