@@ -71,9 +71,13 @@ def analyze(
 def _dataset(request: Request, out: Path) -> Dataset:
     """The samples of the request; what is drawn or comes inside the data lies in `out`."""
     return open_data(
-        request.data, limit=request.limit, image_root=request.image_root, work=out, seed=request.seed,
+        request.data,
+        limit=request.limit,
+        image_root=request.image_root,
+        work=out,
+        seed=request.seed,
         reading=request.reading,
-    )  # fmt: skip
+    )
 
 
 def _job(request: Request, model: str, dataset: Dataset, out: Path, settings: Settings, teacher: Run | None) -> Job:

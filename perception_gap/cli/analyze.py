@@ -83,9 +83,14 @@ def build_request(model: str, teacher: str | None, options: dict):
     raster = parse_raster(options.pop("raster"))
     command_line = " ".join(["gapcheck", *sys.argv[1:]])
     return Request(
-        model=model, teacher=teacher, reading=pop_reading(options), settings=settings, raster=raster,
-        command=command_line, **options,
-    )  # fmt: skip
+        model=model,
+        teacher=teacher,
+        reading=pop_reading(options),
+        settings=settings,
+        raster=raster,
+        command=command_line,
+        **options,
+    )
 
 
 def parse_raster(text: str) -> tuple[int, int]:

@@ -64,9 +64,13 @@ def command(models: tuple[str, ...], strict: bool, page: bool, **options) -> Non
         **{k: options.pop(k) for k in ("layers", "instruction", "system", "max_new_tokens")},
     )
     request = Request(
-        models, reading=pop_reading(options), settings=settings, raster=raster,
-        command=" ".join(["gapcheck", *sys.argv[1:]]), **options,
-    )  # fmt: skip
+        models,
+        reading=pop_reading(options),
+        settings=settings,
+        raster=raster,
+        command=" ".join(["gapcheck", *sys.argv[1:]]),
+        **options,
+    )
     done = compare(request, say=click.echo, opener=opener)
     sys.exit(show(done, strict=strict, page=page))
 

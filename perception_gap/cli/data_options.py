@@ -17,25 +17,27 @@ if TYPE_CHECKING:
 SPECS = "scenes[:TASK,..]|FILE.jsonl|viscot:FILE|coco:FILE|FILE.parquet|FOLDER|hub:NAME"
 
 
-def data_options(
-    metavar: str = SPECS, help: str = "Questions with boxes.", limit: str = "Use the first N samples"
-) -> Callable[[Command], Command]:
+def data_options(metavar: str = SPECS, help: str = "Questions with boxes.") -> Callable[[Command], Command]:
     """Decorator: adds --data, --image-root, --boxes, --field and --limit, in this order; see `pop_reading`."""
     options = (
         click.option("--data", default="scenes", show_default=True, metavar=metavar, help=help),
         click.option("--image-root", type=click.Path(path_type=Path), help="Folder that image paths are relative to."),
         click.option(
-            "--boxes", type=click.Choice(UNITS),
+            "--boxes",
+            type=click.Choice(UNITS),
             help="What the boxes' numbers are: x0, y0, x1, y1 in pixels, fractions or thousandths of the picture, or "
             "x, y, width, height in pixels [default: what the format says; JSON Lines: pixels].",
         ),
         click.option(
-            "--field", "fields", multiple=True, metavar="OURS=THEIRS",
+            "--field",
+            "fields",
+            multiple=True,
+            metavar="OURS=THEIRS",
             help="Which field of the data is our id, image, images, question, answer, boxes, options, task or pair; "
-            "several times. THEIRS may be a text with {FIELD} in it.",
+            "several times. THEIRS may be a path into a field (answers.0), or a text with {FIELD} in it.",
         ),
-        click.option("--limit", type=click.IntRange(min=1), help=f"{limit} (scenes: 300 by default)."),
-    )  # fmt: skip
+        click.option("--limit", type=click.IntRange(min=1), help="Use the first N samples (scenes: 300 by default)."),
+    )
 
     def decorate(command: Command) -> Command:
         for option in reversed(options):

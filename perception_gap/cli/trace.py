@@ -121,9 +121,14 @@ def build_job(teacher: str, options: dict[str, Any]):
     if settings.text_model:
         check_text_model(settings.text_model, settings.load)
     dataset = open_data(
-        options["data"], limit=limit, image_root=options["image_root"], work=out, seed=seed, split=options["split"],
+        options["data"],
+        limit=limit,
+        image_root=options["image_root"],
+        work=out,
+        seed=seed,
+        split=options["split"],
         reading=reading,
-    )  # fmt: skip
+    )
     return Job(
         model=teacher, dataset=dataset, out=out, settings=settings, batch_size=options["batch_size"], seed=seed,
         fresh=options["fresh"], command=" ".join(["gapcheck", *sys.argv[1:]]),

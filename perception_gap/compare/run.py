@@ -75,9 +75,13 @@ def compare(
     claim(request.out, MADE, lambda name: name in ("data", "teacher") or name.endswith(".tmp"))
     say(line)
     dataset = open_data(
-        request.data, limit=request.limit, image_root=request.image_root, work=request.out, seed=request.seed,
+        request.data,
+        limit=request.limit,
+        image_root=request.image_root,
+        work=request.out,
+        seed=request.seed,
         reading=request.reading,
-    )  # fmt: skip
+    )
     folders = dict(zip(request.models, named(request.models, _OURS), strict=True))
     teacher = _teacher(request, dataset, budgets, say, progress, opener)
     describe(request, folders, budgets, line, dataset, teacher)

@@ -20,9 +20,13 @@ _BESIDE = ("segmentation", "area", "iscrowd", "image_id", "category_id", "catego
 
 
 def read_coco(
-    path: Path, *, limit: int | None = None, image_root: Path | None = None, pictures: Path | None = None,
+    path: Path,
+    *,
+    limit: int | None = None,
+    image_root: Path | None = None,
+    pictures: Path | None = None,
     reading: Reading | None = None,
-) -> list[Sample]:  # fmt: skip
+) -> list[Sample]:
     """The first `limit` samples of a COCO file, in the order of its annotations.
 
     An annotation has its own fields, those of its image, and `category`, the name of its own; annotations of one

@@ -13,19 +13,26 @@ from perception_gap.errors import UsageError
 FIELDS = ("id", "image", "images", "question", "answer", "boxes", "options", "task", "pair")
 _REQUIRED = ("image", "images", "question", "answer")
 # What others call our fields, where the spelling alone does not tell.
-_ALIASES = {
-    "prompt": "question", "query": "question", "text": "question", "instruction": "question", "label": "answer",
-    "target": "answer", "response": "answer", "ground_truth": "answer", "gt": "answer", "choices": "options",
-    "candidates": "options", "category": "task", "regions": "boxes", "file_name": "image", "picture": "image",
-    "question_id": "id", "sample_id": "id", "qid": "id",
-}  # fmt: skip
+_SYNONYMS = {
+    "id": "question_id sample_id qid",
+    "image": "file_name picture",
+    "question": "prompt query text instruction",
+    "answer": "label target response ground_truth gt",
+    "boxes": "regions",
+    "options": "choices candidates",
+    "task": "category",
+}
+_ALIASES = {name: ours for ours, names in _SYNONYMS.items() for name in names.split()}
 _FRAMES = "only pictures are read; give the frames as images"
 # Fields that cannot be passed over without asking another question, and what to do about them.
 _MEANINGFUL = {
     "messages": "a chat is not read; give its turn as question and answer, its picture as image",
     "conversations": "this is Visual-CoT's or LLaVA's layout; give the file as viscot:FILE",
-    "video": _FRAMES, "videos": _FRAMES, "audio": "only pictures are read", "audios": "only pictures are read",
-}  # fmt: skip
+    "video": _FRAMES,
+    "videos": _FRAMES,
+    "audio": "only pictures are read",
+    "audios": "only pictures are read",
+}
 _MOST_LISTED = 20  # names in a message
 
 

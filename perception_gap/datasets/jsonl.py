@@ -30,9 +30,13 @@ NO_ANSWER = "the answer is empty: there is nothing to hold the model's against; 
 
 
 def read_jsonl(
-    path: Path, *, limit: int | None = None, image_root: Path | None = None, pictures: Path | None = None,
+    path: Path,
+    *,
+    limit: int | None = None,
+    image_root: Path | None = None,
+    pictures: Path | None = None,
     reading: Reading | None = None,
-) -> list[Sample]:  # fmt: skip
+) -> list[Sample]:
     """The first `limit` samples (None: all) of a JSON Lines file; images are relative to its folder or `image_root`.
 
     Fields: `id` (default: the line's number), `image` or `images`, `question`, `answer`, `boxes` (lists of x0, y0,
@@ -131,9 +135,7 @@ def _inside(value: Any) -> bool:
     return isinstance(value, (dict, bytes))
 
 
-def parse_boxes(
-    value: Any, *, where: str, n_images: int, unit: str = "pixels"
-) -> tuple[Boxes, tuple[int, ...]]:  # fmt: skip
+def parse_boxes(value: Any, *, where: str, n_images: int, unit: str = "pixels") -> tuple[Boxes, tuple[int, ...]]:
     """Boxes, xyxy in pixels, and the image index of each (0 where none is given); the pixels are checked later.
 
     unit: of the value (see `Reading`); fractions and thousandths come out in fractions. None is no box.

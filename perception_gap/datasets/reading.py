@@ -49,9 +49,16 @@ class Reader:
     """
 
     def __init__(
-        self, name: str, root: Path, pictures: Path | None = None, reading: Reading | None = None, *,
-        typed: bool = False, usual: str = "pixels", beside: Sequence[str] = (),
-    ):  # fmt: skip
+        self,
+        name: str,
+        root: Path,
+        pictures: Path | None = None,
+        reading: Reading | None = None,
+        *,
+        typed: bool = False,
+        usual: str = "pixels",
+        beside: Sequence[str] = (),
+    ):
         self.name, self.root, self.pictures, self.reading = name, root, pictures, reading or Reading()
         self.typed, self.usual, self.beside = typed, usual, beside
         self._samples, self._boxes, self._unlike = 0, 0, 0

@@ -23,9 +23,13 @@ def is_table(spec: str) -> bool:
 
 
 def read_table(
-    spec: str, *, limit: int | None = None, image_root: Path | None = None, pictures: Path | None = None,
+    spec: str,
+    *,
+    limit: int | None = None,
+    image_root: Path | None = None,
+    pictures: Path | None = None,
     reading: Reading | None = None,
-) -> list[Sample]:  # fmt: skip
+) -> list[Sample]:
     """The first `limit` samples of FILE.parquet, FOLDER[:SPLIT] or hub:OWNER/NAME[/CONFIG][:SPLIT].
 
     Columns are the fields of JSON Lines (see `read_jsonl`); an image may also be an Image feature ({"bytes", "path"})

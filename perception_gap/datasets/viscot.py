@@ -47,9 +47,14 @@ class VisualCoT(Sequence[Sample]):
     """
 
     def __init__(
-        self, path: Path, *, limit: int | None = None, image_root: Path | None = None, pictures: Path | None = None,
+        self,
+        path: Path,
+        *,
+        limit: int | None = None,
+        image_root: Path | None = None,
+        pictures: Path | None = None,
         reading: Reading | None = None,
-    ):  # fmt: skip
+    ):
         if reading is not None and reading.fields:
             raise UsageError("--field: Visual-CoT's fields have their names; leave it out")
         self.path, self.reader = path, Reader(str(path), image_root or path.parent, pictures, reading)

@@ -58,13 +58,21 @@ def test_a_picture_and_its_box_measure_the_same_in_every_layout(model, folder, t
     ]
     pictures = [f"data:image/png;base64,{encoded}", encoded, (folder / "a.png").as_uri()]
     records = [ASKED | {"image": image, "boxes": [FRACTIONS]} for image in pictures]
-    table = datasets.Features({"image": datasets.Image(), "prompt": datasets.Value("string"), "answer": datasets.Value(
-        "string"), "bbox": datasets.Sequence(datasets.Value("float64"))})  # fmt: skip
+    table = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "prompt": datasets.Value("string"),
+            "answer": datasets.Value("string"),
+            "bbox": datasets.Sequence(datasets.Value("float64")),
+        }
+    )
     row = {"image": [str(folder / "a.png")], "prompt": [ASKED["question"]], "answer": ["red"], "bbox": [PIXELS]}
     datasets.Dataset.from_dict(row, features=table).to_parquet(folder / "a.parquet")
-    coco = {"images": [{"id": 1, "file_name": "a.png", "caption": ASKED["question"]}],
-            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [120, 20, 60, 60]}],
-            "categories": [{"id": 1, "name": "red"}]}  # fmt: skip
+    coco = {
+        "images": [{"id": 1, "file_name": "a.png", "caption": ASKED["question"]}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [120, 20, 60, 60]}],
+        "categories": [{"id": 1, "name": "red"}],
+    }
     (folder / "coco.json").write_text(json.dumps(coco))
     lvr = {"image": ["a.png"], "conversations": turns, "bboxes": [FRACTIONS]}
     layouts = [
@@ -72,7 +80,7 @@ def test_a_picture_and_its_box_measure_the_same_in_every_layout(model, folder, t
         (f"viscot:{written(folder, 'lvr.json', lvr)}", ()),
         (folder / "a.parquet", ("--field", "question=prompt", "--field", "boxes=bbox")),
         (f"coco:{folder / 'coco.json'}", ("--field", "question=caption")),
-    ]  # fmt: skip
+    ]
     for i, (spec, options) in enumerate(layouts):
         rows, said = measured(model, spec, tmp_path / str(i), *options)
         assert "note:" not in said
@@ -101,8 +109,14 @@ def test_what_cannot_be_read_of_one_sample_fails_its_row_alone(model, folder, tm
     source = written(folder, "bad.jsonl", *bad, *good)
     rows, said = measured(model, source, tmp_path / "run")
     assert rows["status"].tolist() == ["failed"] * 6 + ["ok"] * 3
-    reasons = ("addresses are not fetched", "holds no picture", "longer than a path", "longer than a path",
-               "the answer is empty", "is under one pixel")  # fmt: skip
+    reasons = (
+        "addresses are not fetched",
+        "holds no picture",
+        "longer than a path",
+        "longer than a path",
+        "the answer is empty",
+        "is under one pixel",
+    )
     for reason, error in zip(reasons, rows["error"], strict=False):
         assert reason in error
         assert len(error) < 400
@@ -128,9 +142,12 @@ def test_other_numbers_in_the_boxes_are_another_run(model, folder, tmp_path):
 def test_every_command_that_reads_data_refuses_boxes_of_another_unit(model, folder, tmp_path, command):
     source = written(folder, "fractions.jsonl", ASKED | {"image": "a.png", "boxes": [FRACTIONS]})
     options = {
-        "analyze": (model,), "compare": ("tiny:teacher", "tiny:student"), "trace": (model,), "latents": ("tiny:lavit",),
+        "analyze": (model,),
+        "compare": ("tiny:teacher", "tiny:student"),
+        "trace": (model,),
+        "latents": ("tiny:lavit",),
         "ablate": ("--help",),
-    }[command]  # fmt: skip
+    }[command]
     status, said = gapcheck(command, *options, "--data", source, "--out", tmp_path / "out")
     if command == "ablate":
         assert "--boxes" in said
@@ -145,9 +162,21 @@ def test_a_trace_keeps_boxes_in_pixels_and_fails_the_same_rows(model, folder, tm
     good = ASKED | {"image": "a.png", "boxes": [FRACTIONS]}
     source = written(folder, "trace.jsonl", good, good | {"answer": ""}, good | {"image": "http://x.org/a.png"})
     status, said = gapcheck(
-        "trace", model, "--data", source, "--boxes", "fractions", "--out", tmp_path / "out", "--max-new-tokens", 3,
-        "--no-correctness", "--no-difficulty", "--min-focus", 0,
-    )  # fmt: skip
+        "trace",
+        model,
+        "--data",
+        source,
+        "--boxes",
+        "fractions",
+        "--out",
+        tmp_path / "out",
+        "--max-new-tokens",
+        3,
+        "--no-correctness",
+        "--no-difficulty",
+        "--min-focus",
+        0,
+    )
     assert status == 0, said
     rows = pd.read_parquet(tmp_path / "out" / "traces.parquet")
     assert rows["status"].tolist() == ["ok", "failed", "failed"]
@@ -173,8 +202,19 @@ def test_a_stored_teacher_with_other_boxes_is_refused(model, folder, tmp_path):
     source = written(folder, "corner.jsonl", ASKED | {"image": "a.png", "boxes": [[20, 10, 60, 30]]})
     status, said = gapcheck("analyze", model, "--data", source, "--out", tmp_path / "teacher", *QUICK[:3])
     assert status == 0, said
-    command = ("compare", "tiny:student", "--teacher", tmp_path / "teacher", "--data", source, "--max-new-tokens", 3,
-               "--pixels", "own", "--no-page")  # fmt: skip
+    command = (
+        "compare",
+        "tiny:student",
+        "--teacher",
+        tmp_path / "teacher",
+        "--data",
+        source,
+        "--max-new-tokens",
+        3,
+        "--pixels",
+        "own",
+        "--no-page",
+    )
     status, said = gapcheck(*command, "--boxes", "xywh", "--out", tmp_path / "other")
     assert status == 2, said
     assert "other answers, options or boxes" in said

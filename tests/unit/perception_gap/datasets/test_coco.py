@@ -14,14 +14,21 @@ FILE = {
         {"id": 8, "file_name": "b.png", "width": 200, "height": 100, "caption": "the circle"},
     ],
     "annotations": [
-        {"id": 1, "image_id": 7, "category_id": 3, "bbox": [120, 20, 60, 60], "area": 3600, "iscrowd": 0,
-         "segmentation": [[120, 20, 180, 80]]},
+        {
+            "id": 1,
+            "image_id": 7,
+            "category_id": 3,
+            "bbox": [120, 20, 60, 60],
+            "area": 3600,
+            "iscrowd": 0,
+            "segmentation": [[120, 20, 180, 80]],
+        },
         {"id": 2, "image_id": 8, "category_id": 4, "bbox": [0, 0, 10, 10]},
         {"id": 3, "image_id": 7, "category_id": 3, "bbox": [5, 5, 10, 10]},
         {"id": 4, "image_id": 7, "category_id": 4, "bbox": None},
     ],
     "categories": [{"id": 3, "name": "red", "supercategory": "color"}, {"id": 4, "name": "blue"}],
-}  # fmt: skip
+}
 
 
 def opened(folder: Path, content: dict, boxes=None, limit=None, **fields):
@@ -52,8 +59,11 @@ def test_the_limit_counts_samples_and_keeps_all_their_boxes(tmp_path):
 def test_other_units_and_unknown_fields_are_taken_and_said(tmp_path, capsys):
     content = FILE | {"annotations": [FILE["annotations"][0] | {"bbox": [0.6, 0.2, 0.9, 0.8], "note": "x"}]}
     with pytest.raises(UsageError, match="1 of 1 boxes lie within one pixel"):
-        opened(tmp_path, content | {"annotations": [content["annotations"][0] | {"bbox": [0.6, 0.2, 0.3, 0.6]}]},
-               question="caption")  # fmt: skip
+        opened(
+            tmp_path,
+            content | {"annotations": [content["annotations"][0] | {"bbox": [0.6, 0.2, 0.3, 0.6]}]},
+            question="caption",
+        )
     (one,) = opened(tmp_path, content, boxes="fractions", question="caption")
     assert one.in_pixels([(100, 200)]).boxes[0] == pytest.approx((120, 20, 180, 80))
     assert "passed over unknown fields note (in 1 of 1)" in capsys.readouterr().err

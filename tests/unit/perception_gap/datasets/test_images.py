@@ -114,13 +114,17 @@ def test_a_box_that_is_not_finite_is_refused():
 @pytest.mark.parametrize(
     ("values", "white"),
     [
-        (np.array([[0, 128, 200]], np.int32), 255), (np.array([[0, 1, 2]], np.int32), 255),
-        (np.array([[0, 128, 200]], np.float32), 255), (np.array([[0, 0.25, 0.5]], np.float32), 1),
-        (np.array([[0, 300, 40000]], np.int32), 65535), (np.array([[0, 300, 400]], np.float32), 65535),
-        (np.array([[0, 1000, 131070]], np.int32), 131070), (np.array([[0, 128, 200]], np.uint16), 65535),
+        (np.array([[0, 128, 200]], np.int32), 255),
+        (np.array([[0, 1, 2]], np.int32), 255),
+        (np.array([[0, 128, 200]], np.float32), 255),
+        (np.array([[0, 0.25, 0.5]], np.float32), 1),
+        (np.array([[0, 300, 40000]], np.int32), 65535),
+        (np.array([[0, 300, 400]], np.float32), 65535),
+        (np.array([[0, 1000, 131070]], np.int32), 131070),
+        (np.array([[0, 128, 200]], np.uint16), 65535),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_deep_grey_is_read_by_its_depth_and_not_stretched_by_its_own_maximum(tmp_path, values, white):
     Image.fromarray(values).save(tmp_path / "a.tiff")
     read = np.asarray(open_image(tmp_path / "a.tiff"))[..., 0]
@@ -129,9 +133,18 @@ def test_deep_grey_is_read_by_its_depth_and_not_stretched_by_its_own_maximum(tmp
 
 @pytest.mark.parametrize(
     ("mode", "kind"),
-    [("1", "PNG"), ("L", "PNG"), ("LA", "PNG"), ("P", "PNG"), ("RGBA", "PNG"), ("CMYK", "TIFF"), ("CMYK", "JPEG"),
-     ("YCbCr", "JPEG"), ("P", "GIF")],
-)  # fmt: skip
+    [
+        ("1", "PNG"),
+        ("L", "PNG"),
+        ("LA", "PNG"),
+        ("P", "PNG"),
+        ("RGBA", "PNG"),
+        ("CMYK", "TIFF"),
+        ("CMYK", "JPEG"),
+        ("YCbCr", "JPEG"),
+        ("P", "GIF"),
+    ],
+)
 def test_every_common_mode_opens_as_its_colors(tmp_path, mode, kind):
     flat = Image.new("RGB", (16, 16), (255, 255, 255))
     flat.paste((0, 0, 0), (0, 0, 8, 16))

@@ -20,9 +20,17 @@ def opened(folder: Path, *records, boxes=None, fields=None, limit=None):
 
 @pytest.mark.parametrize(
     ("name", "guess"),
-    [("box", "boxes"), ("bbox", "boxes"), ("bboxs", "boxes"), ("bboxes", "boxes"), ("Boxes", "boxes"),
-     ("choices", "options"), ("category", "task"), ("Answer", "answer")],
-)  # fmt: skip
+    [
+        ("box", "boxes"),
+        ("bbox", "boxes"),
+        ("bboxs", "boxes"),
+        ("bboxes", "boxes"),
+        ("Boxes", "boxes"),
+        ("choices", "options"),
+        ("category", "task"),
+        ("Answer", "answer"),
+    ],
+)
 def test_an_unknown_field_is_named_once_with_the_nearest_known_one(tmp_path, capsys, name, guess):
     data = opened(tmp_path, LINE | {name: [[1, 2, 30, 40]]}, LINE, LINE | {name: [[1, 2, 30, 40]], "extra": None})
     said = capsys.readouterr().err
@@ -65,10 +73,13 @@ def test_a_field_that_changes_what_is_asked_is_refused(tmp_path, name, value, sa
 @pytest.mark.parametrize(
     ("unit", "box"),
     [
-        (None, BOX), ("pixels", BOX), ("fractions", (0.6, 0.2, 0.9, 0.8)), ("thousandths", (600, 200, 900, 800)),
+        (None, BOX),
+        ("pixels", BOX),
+        ("fractions", (0.6, 0.2, 0.9, 0.8)),
+        ("thousandths", (600, 200, 900, 800)),
         ("xywh", (120, 20, 60, 60)),
     ],
-)  # fmt: skip
+)
 def test_boxes_of_every_unit_come_out_in_pixels(tmp_path, unit, box):
     (sample,) = opened(tmp_path, LINE | {"boxes": [box]}, boxes=unit).samples
     found = sample.in_pixels(SIZE)

@@ -36,14 +36,22 @@ def test_paths_are_relative_to_the_root_and_absolute_ones_stay(tmp_path):
 @pytest.mark.parametrize(
     "reference",
     [
-        encoded(), {"bytes": encoded(), "path": None}, {"bytes": encoded("WEBP"), "path": "a.webp"},
-        f"data:image/png;base64,{in_base64()}", f"DATA:;base64,{in_base64('TIFF')}",
-        f"data:image/png;charset=utf-8;base64,{quote(in_base64())}", f"data:image/png,{quote(encoded())}",
-        in_base64(), in_base64("BMP"), in_base64("WEBP"), in_base64("TIFF"),
-        f"data:image/png;base64,{in_base64().rstrip('=')}\n", "\n".join(wrap(in_base64(), 76)),
+        encoded(),
+        {"bytes": encoded(), "path": None},
+        {"bytes": encoded("WEBP"), "path": "a.webp"},
+        f"data:image/png;base64,{in_base64()}",
+        f"DATA:;base64,{in_base64('TIFF')}",
+        f"data:image/png;charset=utf-8;base64,{quote(in_base64())}",
+        f"data:image/png,{quote(encoded())}",
+        in_base64(),
+        in_base64("BMP"),
+        in_base64("WEBP"),
+        in_base64("TIFF"),
+        f"data:image/png;base64,{in_base64().rstrip('=')}\n",
+        "\n".join(wrap(in_base64(), 76)),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_picture_inside_the_data_gets_a_file_named_after_its_content(tmp_path, reference):
     path = locate(reference, Path("elsewhere"), tmp_path / "pictures")
     assert path.parent == tmp_path / "pictures"

@@ -13,19 +13,30 @@ from perception_gap.datasets.images import open_pictures
 from perception_gap.errors import GapcheckError, UsageError
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 200, 3), dtype=np.uint8))
-FEATURES = datasets.Features({
-    "prompt": datasets.Value("string"), "answer": datasets.Value("int64"), "image": datasets.Image(),
-    "bbox": datasets.Sequence(datasets.Value("float32")), "source": datasets.Value("string"),
-})  # fmt: skip
+FEATURES = datasets.Features(
+    {
+        "prompt": datasets.Value("string"),
+        "answer": datasets.Value("int64"),
+        "image": datasets.Image(),
+        "bbox": datasets.Sequence(datasets.Value("float32")),
+        "source": datasets.Value("string"),
+    }
+)
 FIELDS = {"question": "prompt", "boxes": "bbox"}
 
 
 @pytest.fixture(scope="module")
 def table() -> datasets.Dataset:
     return datasets.Dataset.from_dict(
-        {"prompt": ["How many?", "What number?"], "answer": [3, None], "image": [PICTURE, None],
-         "bbox": [[120, 20, 180, 80], None], "source": ["x", "y"]}, features=FEATURES,
-    )  # fmt: skip
+        {
+            "prompt": ["How many?", "What number?"],
+            "answer": [3, None],
+            "image": [PICTURE, None],
+            "bbox": [[120, 20, 180, 80], None],
+            "source": ["x", "y"],
+        },
+        features=FEATURES,
+    )
 
 
 def opened(spec, folder: Path, fields=FIELDS, **options):

@@ -54,8 +54,14 @@ QUESTION = {"from": "human", "value": "<image>\nWhat color is the small square?"
 def test_lvrs_layout_has_boxes_in_fractions_and_tags_around_the_answer(tmp_path, capsys):
     asked = {"from": "human", "value": QUESTION["value"] + "\nProvide a short and direct response."}
     answer = {"from": "gpt", "value": "<lvr>\n<answer> red </answer>"}
-    entry = {"dataset": "flickr30k", "split": "train", "question_id": 1, "image": ["a.png"],
-             "conversations": [asked, answer], "bboxes": [[0.6, 0.2, 0.9, 0.8]]}  # fmt: skip
+    entry = {
+        "dataset": "flickr30k",
+        "split": "train",
+        "question_id": 1,
+        "image": ["a.png"],
+        "conversations": [asked, answer],
+        "bboxes": [[0.6, 0.2, 0.9, 0.8]],
+    }
     (sample,) = VisualCoT(written(tmp_path, [entry]))
     assert (sample.question, sample.answer) == ("What color is the small square?", "red")
     assert sample.in_pixels([(100, 200)]).boxes[0] == pytest.approx((120, 20, 180, 80), rel=1e-12)
