@@ -26,6 +26,7 @@ _PLACE = re.compile(
 )
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
 _THOUGHT = re.compile(r"<think>.*?(</think>|\Z)|</?lvr\d*>|<\|lvr\w*\|>", re.DOTALL | re.IGNORECASE)
+_LONGEST_NAME = 1000  # characters of an id, which messages repeat
 NO_ANSWER = "the answer is empty: there is nothing to hold the model's against; give the sample one"
 
 
@@ -159,7 +160,8 @@ def parse_boxes(value: Any, *, where: str, n_images: int, unit: str = "pixels") 
 
 def question(record: dict, field: str, where: str) -> str:
     """The question without the marks that say where a picture stands in it."""
-    return text({field: _PLACE.sub("", text(record, field, where)).strip()}, field, where)
+    plain, marks = _PLACE.subn("", text(record, field, where))
+    return text({field: plain.strip()}, field, where) if marks else plain
 
 
 def reference(record: dict, field: str, where: str) -> str:
@@ -200,6 +202,8 @@ def _name(record: dict, field: str, where: str) -> str | None:
     value = record.get(field)
     if value is not None and (type(value) not in (str, int) or value == ""):
         raise UsageError(f"{where}: {field} is {shown(value)}: expected a text or a whole number")
+    if len(str(value)) > _LONGEST_NAME:
+        raise UsageError(f"{where}: {field} is {shown(value)}: expected at most {_LONGEST_NAME} characters")
     return None if value is None else _sound(str(value), field, where)
 
 

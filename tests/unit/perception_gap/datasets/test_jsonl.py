@@ -82,6 +82,7 @@ def without(field):
         (GOOD | {"question": "<image>\n"}, "question is"),
         (GOOD | {"image": 5}, "image is 5"),
         (GOOD | {"id": True}, "id is true"),
+        (GOOD | {"id": "x" * 200_000}, "expected at most 1000 characters"),
         ('{"image": "a", "question": "q", "answer": "a", "answer": "b"}', "'answer' stands twice"),
         (GOOD | {"boxes": [1, 2, 3, 4]}, "box 1"),
         (GOOD | {"boxes": [[1, 2, 3]]}, "box [1, 2, 3]"),
