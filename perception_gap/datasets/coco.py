@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from perception_gap.datasets.jsonl import parse_samples, shown
+from perception_gap.datasets.jsonl import parse_samples, shown, text
 from perception_gap.datasets.reading import Reader, Reading
-from perception_gap.datasets.stream import stream_entries
+from perception_gap.datasets.stream import NoListError, stream_entries
 from perception_gap.errors import UsageError
 from perception_gap.sample import Sample
 
@@ -54,32 +55,43 @@ def _merged(samples: Iterator[Sample], limit: int | None) -> list[Sample]:
     ]
 
 
+def _by_id(path: Path, field: str) -> dict[Any, dict[str, Any]]:
+    """id → entry of one of the file's lists; UsageError for an id that is none, or that comes twice."""
+    found: dict[Any, dict[str, Any]] = {}
+    for entry in stream_entries(path, field):
+        key = entry.value.get("id")
+        if type(key) not in (int, str) or key in found:
+            raise UsageError(f"{path}: {field} {entry.number}: id {shown(key)}: expected a number or a text of its own")
+        found[key] = {name: value for name, value in entry.value.items() if name not in _OF_IMAGE}
+    return found
+
+
 def _annotations(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(number, fields) of each annotation, with those of its image and the name of its category."""
-    images = {
-        entry.value.get("id"): {k: v for k, v in entry.value.items() if k not in _OF_IMAGE}
-        for entry in stream_entries(path, "images")
-    }
-    categories = _categories(path)
+    images, categories = _by_id(path, "images"), _categories(path)
     for entry in stream_entries(path, "annotations"):
         annotation, where = entry.value, f"{path}: annotation {entry.number}"
-        image = annotation.get("image_id")
-        if not isinstance(image, (int, str)) or image not in images:
+        image, category = annotation.get("image_id"), annotation.get("category_id")
+        if type(image) not in (int, str) or image not in images:
             raise UsageError(f"{where}: image_id {shown(image)}: expected the id of one of the {len(images)} images")
+        if type(category) not in (int, str, NoneType) or (categories and category not in (None, *categories)):
+            raise UsageError(
+                f"{where}: category_id {shown(category)}: expected the id of one of the {len(categories)} categories"
+            )
         fields = images[image] | {k: v for k, v in annotation.items() if v is not None}
         fields["image"] = images[image].get("file_name")
         fields["id"] = annotation.get("id")
         if annotation.get("bbox"):
             fields["boxes"] = fields.pop("bbox")
-        category = categories.get(annotation.get("category_id"))
-        if category is not None:
-            fields = {"answer": category} | fields | {"category": category}
+        if category in categories:
+            fields = {"answer": categories[category]} | fields | {"category": categories[category]}
         yield entry.number, fields
 
 
 def _categories(path: Path) -> dict[Any, str]:
     """id → name; none where the file has no categories."""
     try:
-        return {e.value.get("id"): str(e.value.get("name")) for e in stream_entries(path, "categories")}
-    except UsageError:
+        found = _by_id(path, "categories")
+    except NoListError:
         return {}
+    return {key: text(entry, "name", f"{path}: category {shown(key)}") for key, entry in found.items()}

@@ -17,6 +17,10 @@ LONGEST = 1 << 25
 BLANK = re.compile(r"[ \t\r\n]*")
 
 
+class NoListError(UsageError):
+    """The file's one object has no list under the name that was asked for."""
+
+
 class Entry(NamedTuple):
     """`number` counts from 1; `offset` and `size` are the entry's bytes in the file."""
 
@@ -94,7 +98,7 @@ def _enter(text: _Text, field: str) -> None:
             return
         _pass_over(text)
         mark = text.peek()
-    raise UsageError(f"{text.path}: holds no list {field!r}: expected an array of objects, or one under that name")
+    raise NoListError(f"{text.path}: holds no list {field!r}: expected an array of objects, or one under that name")
 
 
 def _pass_over(text: _Text) -> None:
