@@ -11,6 +11,7 @@ import pandas as pd
 
 from lavit import results
 from lavit.checkpoint import opener
+from perception_gap.datasets import Reading
 from perception_gap.estimates import Estimate
 from perception_gap.job import Settings
 from perception_gap.pipeline import Request, analyze
@@ -31,6 +32,8 @@ class Evaluation:
     """
 
     data: str = "scenes"
+    image_root: Path | None = None
+    reading: Reading = field(default_factory=Reading)
     limit: int | None = None
     hidden_limit: int | None = None
     instruction: str = ""
@@ -49,7 +52,8 @@ class Evaluation:
         )  # fmt: skip
         request = Request(
             model=model, teacher=None if teacher is None else str(teacher.path), data=self.data, out=out,
-            limit=limit or self.limit, settings=settings, batch_size=self.batch_size, command=self.command,
+            image_root=self.image_root, reading=self.reading, limit=limit or self.limit, settings=settings,
+            batch_size=self.batch_size, command=self.command,
         )  # fmt: skip
         return analyze(request, opener=opener)
 

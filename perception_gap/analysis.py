@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from perception_gap import forward, per_layer
 from perception_gap.capture import choose_layers, find_decoder
-from perception_gap.datasets import check_boxes, open_image, shrink
+from perception_gap.datasets import check_boxes, open_pictures, shrink
 from perception_gap.divergence import DEFAULT_RASTER
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json
@@ -73,12 +73,13 @@ def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[d
         sample, images, _, key = item
         rows[key] = base_row(job, sample, images, key)
         try:
-            pictures = [open_image(path) for path in sample.images]
+            pictures = open_pictures(sample)
             sizes = [(p.height, p.width) for p in pictures]
-            rows[key] |= {"heights": [h for h, _ in sizes], "widths": [w for _, w in sizes]}
+            sample = sample.in_pixels(sizes)
+            rows[key] |= {"heights": [h for h, _ in sizes], "widths": [w for _, w in sizes]} | sample.box_fields()
             check_boxes(sample, sizes)
             verdict(sample.answer, sample)  # a reference that names no option is said here
-            ready.append((item, [shrink(picture, job.settings.most_pixels) for picture in pictures]))
+            ready.append(((sample, *item[1:]), [shrink(picture, job.settings.most_pixels) for picture in pictures]))
         except GapcheckError as error:
             rows[key] |= {"status": "failed", "error": str(error)}
         except MemoryError as error:
@@ -194,7 +195,7 @@ def base_row(job: Job, sample: Sample, images: str, key: str) -> dict:
         "cluster": sample.pair or images[:16], "images": stored_paths(job.out, sample), "image_hash": images,
         "heights": [], "widths": [],
         "question": sample.question, "reference": sample.answer, "options": list(sample.options),
-        "boxes": [float(v) for box in sample.boxes for v in box], "box_images": list(sample.box_images),
+        **sample.box_fields(),
         "token_boxes": [], "token_images": [],
         "own_words": [], "own_categories": [], "shared_words": [], "shared_categories": [],
     }  # fmt: skip

@@ -141,7 +141,7 @@ def describe(job: Job, loaded: LoadedModel) -> dict:
         "layers": choose_layers(job.settings.layers, find_decoder(loaded.model)),
         "teacher": teacher,
         "settings": asdict(job.settings) | {"batch_size": job.batch_size, "seed": job.seed},
-        "data": {"spec": job.dataset.spec, "hash": job.dataset.hash, "n": len(job.dataset.samples)},
+        "data": job.dataset.description(),
         "versions": versions(),
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from perception_gap import analysis
-from perception_gap.datasets import Dataset, open_data
+from perception_gap.datasets import Dataset, Reading, open_data
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.folders import slug
 from perception_gap.job import Job, Settings, image_hash
@@ -31,6 +31,7 @@ class Request:
     out: Path | None = None
     limit: int | None = None
     image_root: Path | None = None
+    reading: Reading = field(default_factory=Reading)
     settings: Settings = field(default_factory=Settings)
     batch_size: int = 8
     seed: int = 0
@@ -59,12 +60,24 @@ def analyze(
     out = request.folder()
     analysis.forward.check_rows(request.settings.rows)
     analysis.Parts(out)  # an --out that cannot be written is said before data are drawn and models loaded
-    dataset = open_data(request.data, limit=request.limit, image_root=request.image_root, work=out, seed=request.seed)
+    dataset = _dataset(request, out)
     teacher = teacher_run(request, dataset, out, progress, say, opener) if request.teacher else None
     settings = request.settings
     text = settings.text if teacher or settings.text == "reference" else "own"
     job = _job(request, request.model, dataset, out, replace(settings, text=text), teacher)
     return run_job(job, opener, progress=progress)
+
+
+def _dataset(request: Request, out: Path) -> Dataset:
+    """The samples of the request; what is drawn or comes inside the data lies in `out`."""
+    return open_data(
+        request.data,
+        limit=request.limit,
+        image_root=request.image_root,
+        work=out,
+        seed=request.seed,
+        reading=request.reading,
+    )
 
 
 def _job(request: Request, model: str, dataset: Dataset, out: Path, settings: Settings, teacher: Run | None) -> Job:
@@ -130,7 +143,7 @@ def estimate(request: Request, *, opener: Opener = open_plain) -> dict[str, dict
     out = request.folder()
     analysis.forward.check_rows(request.settings.rows)
     analysis.Parts(out)
-    dataset = open_data(request.data, limit=request.limit, image_root=request.image_root, work=out, seed=request.seed)
+    dataset = _dataset(request, out)
     models = [request.model]
     if request.teacher and not (Path(request.teacher) / "run.json").exists():
         models.insert(0, request.teacher)

@@ -118,7 +118,7 @@ def describe(job: Job, loaded: LoadedModel) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "teacher": model_facts(loaded) | {"width": config.get_text_config().hidden_size},
         "settings": asdict(job.settings) | {"batch_size": job.batch_size, "seed": job.seed},
-        "data": {"spec": job.dataset.spec, "hash": job.dataset.hash, "n": len(job.dataset.samples)},
+        "data": job.dataset.description(),
         "versions": versions(),
     }
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from perception_gap.cli.data_options import data_options, pop_reading
+
 
 @click.command(
     epilog="Example: gapcheck ablate --student tiny:student --teacher tiny:teacher --traces runs/traces "
@@ -20,8 +22,7 @@ import click
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the matrix.")
 @click.option("--scale", default="full", show_default=True, help="full, or tiny: optimiser and steps for tiny models.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting of every preset.")
-@click.option("--data", default="scenes", show_default=True, help="Samples to measure on, held out.")
-@click.option("--limit", type=click.IntRange(min=1), help="How many of them.")
+@data_options(help="Samples to measure on, held out.")
 @click.option("--hidden-limit", type=click.IntRange(min=1), help="How many of them also with the latents hidden.")
 @click.option("--instruction", help="A line after every question [default: that of the traces].")
 @click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
@@ -46,9 +47,8 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
         from lavit.traces import Traces
 
         options["instruction"] = Traces.open(options["traces"]).info["settings"].get("instruction") or ""
-    asked = {
-        n: options.pop(n) for n in ("data", "limit", "hidden_limit", "instruction", "max_new_tokens", "batch_size")
-    }
+    names = ("data", "image_root", "limit", "hidden_limit", "instruction", "max_new_tokens", "batch_size")
+    asked = {"reading": pop_reading(options)} | {name: options.pop(name) for name in names}
     request = AblationRequest(
         runs=parse_runs(presets.split(","), listed), changes=parse_changes(changes), cache=cache_vision,
         evaluation=Evaluation(command=" ".join(["gapcheck", *sys.argv[1:]]), **asked), **options,

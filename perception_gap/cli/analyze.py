@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.deeper_options import deeper_options, pop_deeper
 from perception_gap.cli.model_options import model_options, pop_load
 
@@ -16,12 +17,7 @@ from perception_gap.cli.model_options import model_options, pop_load
 )
 @click.argument("model")
 @click.option("--teacher", metavar="MODEL|RUN", help="Teacher model, or the directory of its finished run.")
-@click.option(
-    "--data", default="scenes", show_default=True, metavar="scenes[:TASK,..]|FILE.jsonl|viscot:FILE.json",
-    help="Questions with boxes.",
-)  # fmt: skip
-@click.option("--image-root", type=click.Path(path_type=Path), help="Folder that image paths are relative to.")
-@click.option("--limit", type=click.IntRange(min=1), help="Use the first N samples (scenes: 300 by default).")
+@data_options()
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory [default: runs/MODEL-vs-TEACHER-DATA].")
 @click.option("--layers", default="all", show_default=True, help="all, lastN, or comma-separated indices.")
 @click.option(
@@ -87,7 +83,15 @@ def build_request(model: str, teacher: str | None, options: dict):
     asked = options.pop("raster")
     raster = None if asked is None else parse_raster(asked)
     command_line = " ".join(["gapcheck", *sys.argv[1:]])
-    return Request(model=model, teacher=teacher, settings=settings, raster=raster, command=command_line, **options)
+    return Request(
+        model=model,
+        teacher=teacher,
+        reading=pop_reading(options),
+        settings=settings,
+        raster=raster,
+        command=command_line,
+        **options,
+    )
 
 
 def parse_raster(text: str) -> tuple[int, int]:

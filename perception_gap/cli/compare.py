@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from perception_gap.cli.analyze import parse_raster, say_failed
+from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.deeper_options import deeper_options, pop_deeper
 from perception_gap.cli.model_options import model_options, pop_load
 
@@ -20,12 +21,7 @@ from perception_gap.cli.model_options import model_options, pop_load
     "--teacher", metavar="MODEL|RUN",
     help="Whose answers all are read on, a model or its finished run [default: each sample's reference answer].",
 )  # fmt: skip
-@click.option(
-    "--data", default="scenes", show_default=True, metavar="scenes[:TASK,..]|FILE.jsonl|viscot:FILE.json",
-    help="Questions with boxes.",
-)  # fmt: skip
-@click.option("--image-root", type=click.Path(path_type=Path), help="Folder that image paths are relative to.")
-@click.option("--limit", type=click.IntRange(min=1), help="Use the first N samples (scenes: 300 by default).")
+@data_options()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True)
 @click.option(
     "--pixels", default="same", show_default=True, metavar="same|own|N",
@@ -68,7 +64,12 @@ def command(models: tuple[str, ...], strict: bool, page: bool, **options) -> Non
         **{k: options.pop(k) for k in ("layers", "instruction", "system", "max_new_tokens")},
     )
     request = Request(
-        models, settings=settings, raster=raster, command=" ".join(["gapcheck", *sys.argv[1:]]), **options
+        models,
+        reading=pop_reading(options),
+        settings=settings,
+        raster=raster,
+        command=" ".join(["gapcheck", *sys.argv[1:]]),
+        **options,
     )
     done = compare(request, say=click.echo, opener=opener)
     sys.exit(show(done, strict=strict, page=page))

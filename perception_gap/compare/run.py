@@ -15,7 +15,7 @@ from perception_gap.compare import pairs, summary
 from perception_gap.compare.budget import common_budget
 from perception_gap.compare.pairs import Member
 from perception_gap.compare.reuse import finished
-from perception_gap.datasets import Dataset, open_data
+from perception_gap.datasets import Dataset, Reading, open_data
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json, write_table
 from perception_gap.folders import claim, named
@@ -42,6 +42,7 @@ class Request:
     out: Path = Path("runs/compare")
     limit: int | None = None
     image_root: Path | None = None
+    reading: Reading = field(default_factory=Reading)
     settings: Settings = field(default_factory=Settings)
     pixels: str = "same"
     batch_size: int = 8
@@ -74,7 +75,12 @@ def compare(
     claim(request.out, MADE, lambda name: name in ("data", "teacher") or name.endswith(".tmp"))
     say(line)
     dataset = open_data(
-        request.data, limit=request.limit, image_root=request.image_root, work=request.out, seed=request.seed
+        request.data,
+        limit=request.limit,
+        image_root=request.image_root,
+        work=request.out,
+        seed=request.seed,
+        reading=request.reading,
     )
     folders = dict(zip(request.models, named(request.models, _OURS), strict=True))
     teacher = _teacher(request, dataset, budgets, say, progress, opener)
@@ -144,6 +150,11 @@ def check_whole(run: Run, dataset: Dataset, budgets: dict[str, int | None], requ
         raise UsageError(
             f"teacher run {run.path}: has {len(run.samples)} samples, {here} of these {len(dataset.samples)}; analyze "
             "the teacher on the same --data and --limit, or name its model instead"
+        )
+    if run.info["data"]["hash"] != dataset.hash:
+        raise UsageError(
+            f"teacher run {run.path}: has other answers, options or boxes to these questions; analyze the "
+            "teacher on the same --data and --boxes, or name its model instead"
         )
     kept = run.info["settings"]
     name = run.info["model"]["name"]
@@ -216,7 +227,7 @@ def describe(
         "text": "teacher" if request.teacher else "reference", "pixels": request.pixels, "budget": line,
         "most_pixels": budgets, "raster": list(request.raster), "seed": request.seed,
         "settings": asdict(request.settings),
-        "data": {"spec": dataset.spec, "hash": dataset.hash, "n": len(dataset.samples)},
+        "data": dataset.description(),
         "versions": versions(),
     })  # fmt: skip
 
