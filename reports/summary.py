@@ -159,6 +159,11 @@ def finding(summary: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> st
     return "; ".join(said) + "."
 
 
+def why_no_focus(summary: Mapping[str, Any]) -> str:
+    """Why no sample has a focus score: chance is defined for every valid sample with boxes, whatever the answer is."""
+    return "no answer with a word in it" if defined(lookup(summary, "focus_score.chance")) else "no boxes"
+
+
 def _gap(kl: Metric | None, floor: Metric | None, paired: Metric | None) -> str:
     """`paired` is floor minus value of the same samples: its interval decides, not the overlap of the two."""
     if not defined(kl):
@@ -184,7 +189,7 @@ def _focus(summary: Mapping[str, Any]) -> str:
     )
     if not defined(difference):
         if not defined(lookup(summary, "focus_score")):
-            return "focus is undefined (no boxes)"
+            return f"focus is undefined ({why_no_focus(summary)})"
         only = "right" if defined(right) else "wrong"
         alone = defined(right) != defined(wrong)
         return "focus of right and wrong answers cannot be compared" + (f" (all answers are {only})" if alone else "")

@@ -13,7 +13,7 @@ from perception_gap.statistics import Estimate, mean_ci
 from perception_gap.store import Run
 from reports.answer import Answer
 from reports.page.albums import Album
-from reports.summary import Metric, defined, interval_of, lookup, written
+from reports.summary import Metric, defined, interval_of, lookup, why_no_focus, written
 
 
 def headline(album: Album) -> list[Answer]:
@@ -71,9 +71,9 @@ def _decides(run: Run, name: str) -> Answer:
         lookup(run.summary, f"focus_score.{key}") for key in ("correct_mean", "incorrect_mean", "difference", "auroc")
     )
     if not defined(difference):
-        reason = "the samples have no boxes." if not defined(lookup(run.summary, "focus_score")) else (
-            "right and wrong answers of one task are needed to compare them."
-        )  # fmt: skip
+        reason = "right and wrong answers of one task are needed to compare them."
+        if not defined(lookup(run.summary, "focus_score")):
+            reason = f"the samples have {why_no_focus(run.summary)}."
         return Answer(question, "Undefined", reason)
     reason = (
         f"within task, right answers have {written(difference, 'points')} more focus on the reference boxes than wrong "
