@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 from transformers.utils import cached_file
 
+from perception_gap.endings import end_ids
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.families import Encoded, Family, check_supported, family_for
 from perception_gap.placement import choose_attention, choose_device, choose_dtype, is_host, on_cpu, quantized
@@ -135,6 +136,7 @@ def load(
     if report["missing_keys"]:  # transformers would fill them with random numbers
         some = ", ".join(sorted(report["missing_keys"])[:3])
         raise UsageError(f"model {name!r} lacks {len(report['missing_keys'])} of its weights ({some}): fetch it again")
+    model.generation_config.eos_token_id = end_ids(model, processor) or None
     commit = getattr(model.config, "_commit_hash", None)
     return LoadedModel(model.eval(), processor, family, name, commit or _revision(found))
 

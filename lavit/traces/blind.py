@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from perception_gap import forward, loading
+from perception_gap.endings import end_ids
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.loading import LoadedModel
 from perception_gap.placement import choose_device, choose_dtype, on_cpu, quantized
@@ -96,6 +97,7 @@ def _language_model(
         model: Any = AutoModelForCausalLM.from_pretrained(found.source, **options).eval()
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UsageError(f"--text-model {name!r} does not load: {one_line(error)}") from error
+    model.generation_config.eos_token_id = end_ids(model, tokenizer) or None
     before = [{"role": "system", "content": system}] if system is not None else []
 
     @torch.inference_mode()
