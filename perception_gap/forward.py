@@ -130,7 +130,8 @@ def pad_id(loaded: LoadedModel) -> int:
 
 
 def encode_text(loaded: LoadedModel, text: str) -> list[int]:
-    return list(loaded.processor.tokenizer(text, add_special_tokens=False).input_ids)
+    """A text as a model would write it: names of special tokens in it ("<|im_end|>") are letters, never control."""
+    return list(loaded.processor.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from perception_gap import forward, loading
 from perception_gap.endings import end_ids
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
+from perception_gap.families.base import refuse_control_tokens
 from perception_gap.loading import LoadedModel
 from perception_gap.placement import choose_device, choose_dtype, on_cpu, quantized
 
@@ -102,6 +103,8 @@ def _language_model(
 
     @torch.inference_mode()
     def ask(prompts: list[str]) -> list[str]:
+        for text in (*prompts, *([system] if system is not None else [])):
+            refuse_control_tokens(tokenizer, "prompt", text, name)
         texts = [
             tokenizer.apply_chat_template(
                 [*before, {"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
