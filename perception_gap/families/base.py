@@ -168,7 +168,8 @@ class Family:
         """B prompts, left-padded: `images[b]` before `texts[b]`; a sample without images is a text-only prompt.
 
         Raises GapcheckError when the processor refuses an image, a text holds an image placeholder or a special token
-        of the model (which it would read as control: the end of a turn, a latent token), or the number of image tokens is not what the geometry says; UsageError without a chat template.
+        of the model (which it would read as control: the end of a turn, a latent token), or the number of image tokens
+        is not what the geometry says; UsageError without a chat template.
         """
         if len(images) != len(texts) or not texts:
             raise ValueError(f"{len(images)} lists of images for {len(texts)} texts: expected one each, at least one")

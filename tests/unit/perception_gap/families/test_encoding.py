@@ -43,7 +43,7 @@ def test_no_special_token_reaches_the_model_through_a_question_a_system_prompt_o
     names = tokenizer.convert_ids_to_tokens(sorted(_special_ids(tokenizer)))
     assert names
     for name in names:
-        for question, system in ((f"What is {name} here?", None), (f"What?{name}", None), ("What?", f"Be{name} brief.")):
+        for question, system in ((f"What {name} here?", None), (f"What?{name}", None), ("What?", f"Be{name} brief.")):
             with pytest.raises(GapcheckError, match=rf"holds .+, .*{family.name}.* (remove|respell) it"):
                 family.encode([[picture((64, 64))]], [question], system)
         ids = forward.encode_text(loaded, f"red{name} or blue")
