@@ -7,7 +7,7 @@ import os
 import re
 import struct
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 from transformers.utils import cached_file
 
+from perception_gap import adapters
 from perception_gap.endings import end_ids
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.families import Encoded, Family, check_supported, family_for
@@ -93,7 +94,8 @@ def load(
 ) -> LoadedModel:
     """A vision-language model ready to be measured.
 
-    name_or_path: a hub id, a folder, or `tiny:NAME` (embedded in the package).
+    name_or_path: a hub id, a folder, or `tiny:NAME` (embedded in the package); also a PEFT adapter, which is merged
+        into the base that its adapter_config.json names.
     device: "auto" is cuda, else mps, else cpu; ignored where `device_map` (accelerate's) places the layers.
     dtype: "auto" is the checkpoint's own on an accelerator and float32 on a CPU, where half precision is slower and
         less exact; or "float32", "bfloat16", "float16".
@@ -108,6 +110,7 @@ def load(
         raise UsageError(f'quantization {quantization!r}: expected "4bit", "8bit" or none')
     wanted = choose_device(device)
     found = _locate(name, revision)
+    whole = found.base or found
     config = _config(found, name, trust_remote_code)
     check_supported(config)
     processor = _processor(found, name, trust_remote_code, config)
@@ -116,7 +119,7 @@ def load(
         family.set_pixel_limits(min_pixels, max_pixels)
     options: dict[str, Any] = {
         "dtype": choose_dtype(dtype, on_cpu(wanted, device_map)), "attn_implementation": choose_attention(config, attn),
-        "trust_remote_code": trust_remote_code, **found.options,
+        "trust_remote_code": trust_remote_code, **whole.options,
     }  # fmt: skip
     if quantization is not None:
         options["quantization_config"] = quantized(quantization)
@@ -126,7 +129,7 @@ def load(
     if device_map is not None:
         options["device_map"] = device_map
     try:
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(found.source, output_loading_info=True, **options)
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(whole.source, output_loading_info=True, **options)
         if device_map is None:
             loaded[0].to(wanted)
     # Weights or kernels that are not there, or of another shape than the configuration says.
@@ -136,9 +139,11 @@ def load(
     if report["missing_keys"]:  # transformers would fill them with random numbers
         some = ", ".join(sorted(report["missing_keys"])[:3])
         raise UsageError(f"model {name!r} lacks {len(report['missing_keys'])} of its weights ({some}): fetch it again")
+    if found.base is not None:
+        model = adapters.merged(model, found.source, name, found.options)
     model.generation_config.eos_token_id = end_ids(model, processor) or None
     commit = getattr(model.config, "_commit_hash", None)
-    return LoadedModel(model.eval(), processor, family, name, commit or _revision(found))
+    return LoadedModel(model.eval(), processor, family, name, _revision(found, commit) or str(commit))
 
 
 def check(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Family:
@@ -151,17 +156,31 @@ def check(name: str, revision: str | None = None, trust_remote_code: bool = Fals
 
 def revision_of(name: str, revision: str | None = None) -> str | None:
     """The `revision` that `load` would give this model, without reading it; None where that is not known (offline)."""
-    found = _locate(name, revision)
-    return _revision(found) if found.commit or os.path.isdir(found.source) else None
+    return _revision(_locate(name, revision))
 
 
-def _revision(found: _Found) -> str:
-    return found.commit or _folder_hash(Path(found.source))
+def _revision(found: _Found, commit: str | None = None) -> str | None:
+    """The commit, or the hash of the folder, with the base's behind that of an adapter; None where it is not known.
+
+    commit: what the loaded model's configuration says, for what is on the hub and was asked for offline.
+    """
+    own = _folder_hash(Path(found.source)) if os.path.isdir(found.source) else found.commit
+    if found.base is None:
+        return own or commit
+    base = _revision(found.base, commit)
+    return f"{own} on {base}" if own and base else None
 
 
 def find_file(name: str, filename: str, revision: str | None = None) -> Path | None:
-    """A file of a model's folder or hub repository, None where it has none; UsageError for an unknown model."""
+    """A file of a model's folder or hub repository, None where it has none; UsageError for an unknown model.
+
+    Of an adapter its base's file where it has none of its own.
+    """
     found = _locate(name, revision)
+    return _file(found, filename) or (_file(found.base, filename) if found.base else None)
+
+
+def _file(found: _Found, filename: str) -> Path | None:
     if os.path.isdir(found.source):
         path = Path(found.source) / filename
         return path if path.is_file() else None
@@ -175,6 +194,7 @@ class _Found:
     source: str  # a folder or a hub id
     options: dict[str, Any]
     commit: str | None = None
+    base: _Found | None = None  # of an adapter
 
 
 def _locate(name: str, revision: str | None) -> _Found:
@@ -185,14 +205,32 @@ def _locate(name: str, revision: str | None) -> _Found:
             raise UsageError(f"model {name!r} is not embedded; present: {', '.join(present) or 'none'}")
         return _Found(str(folder), {"local_files_only": True})
     if os.path.isdir(name):
+        if adapters.is_adapter_folder(Path(name)):
+            return _with_base(_Found(name, {"local_files_only": True}), name)
         if not os.path.isfile(os.path.join(name, "config.json")):
-            raise UsageError(f"folder {name!r} has no config.json: expected a checkpoint saved by save_pretrained")
+            raise UsageError(
+                f"folder {name!r} has no config.json: expected a checkpoint or an adapter saved by save_pretrained"
+            )
         return _Found(name, {"local_files_only": True})
     if os.path.exists(name):
         raise UsageError(f"model {name!r} is a file: expected the folder that holds config.json")
     if not _HUB_ID.fullmatch(name):
         raise UsageError(f"model {name!r} does not exist: expected a folder, a hub id (owner/name) or tiny:NAME")
     return _locate_on_hub(name, revision)
+
+
+def _with_base(found: _Found, name: str) -> _Found:
+    """An adapter with the base that it names; UsageError where that is not there, or is an adapter itself."""
+    config = _file(found, adapters.CONFIG)
+    assert config is not None
+    base_name, revision = adapters.base_of(config, name)
+    try:
+        base = _locate(base_name, revision)
+    except UsageError as error:
+        raise UsageError(f"adapter {name!r}: its base: {error}; {adapters.REMEDY}") from error
+    if base.base is not None:
+        raise UsageError(f"adapter {name!r}: its base {base_name!r} is an adapter too: merge that one first")
+    return replace(found, base=base)
 
 
 def _locate_on_hub(name: str, revision: str | None) -> _Found:
@@ -209,11 +247,22 @@ def _locate_on_hub(name: str, revision: str | None) -> _Found:
             "a hub id (owner/name) or tiny:NAME"
         ) from error
     except (errors.HTTPError, OSError):  # offline, unreachable, out of service: the cache may have it
-        return _Found(name, {"local_files_only": True, "revision": revision})
-    return _Found(name, {"revision": info.sha or revision}, info.sha)
+        found = _Found(name, {"local_files_only": True, "revision": revision})
+        is_adapter = _file(found, "config.json") is None and _file(found, adapters.CONFIG) is not None
+        return _with_base(found, name) if is_adapter else found
+    found, files = (
+        _Found(name, {"revision": info.sha or revision}, info.sha),
+        {f.rfilename for f in info.siblings or ()},
+    )
+    return _with_base(found, name) if adapters.CONFIG in files and "config.json" not in files else found
 
 
 def _config(found: _Found, name: str, trust_remote_code: bool) -> Any:
+    if found.base is not None:
+        try:
+            return _config(found.base, found.base.source, trust_remote_code)
+        except UsageError as error:
+            raise type(error)(f"adapter {name!r}: its base: {error}; {adapters.REMEDY}") from error
     try:
         return AutoConfig.from_pretrained(found.source, trust_remote_code=trust_remote_code, **found.options)
     except OSError as error:
@@ -230,6 +279,10 @@ def _config(found: _Found, name: str, trust_remote_code: bool) -> Any:
 
 
 def _processor(found: _Found, name: str, trust_remote_code: bool, config: Any) -> Any:
+    if found.base is not None and not any(
+        _file(found, f"{kind}_config.json") for kind in ("preprocessor", "processor")
+    ):
+        found, name = found.base, found.base.source
     try:
         processor = AutoProcessor.from_pretrained(found.source, trust_remote_code=trust_remote_code, **found.options)
     except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
