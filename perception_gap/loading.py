@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import struct
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,18 +14,13 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
-from transformers.utils import cached_file
 
 from perception_gap import adapters
 from perception_gap.endings import end_ids
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.families import Encoded, Family, check_supported, family_for
+from perception_gap.model_files import ModelFiles, file_of, locate
 from perception_gap.placement import choose_attention, choose_device, choose_dtype, is_host, on_cpu, quantized
-
-TINY = "tiny:"
-TINY_WEIGHTS = Path(__file__).parent / "tiny" / "weights"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9][\w.\-]*)?")
-_PROBE_SECONDS = 10
 
 
 class Latents(Protocol):
@@ -109,7 +103,7 @@ def load(
     if quantization not in (None, "4bit", "8bit"):
         raise UsageError(f'quantization {quantization!r}: expected "4bit", "8bit" or none')
     wanted = choose_device(device)
-    found = _locate(name, revision)
+    found = locate(name, revision)
     whole = found.base or found
     config = _config(found, name, trust_remote_code)
     check_supported(config)
@@ -148,7 +142,7 @@ def load(
 
 def check(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Family:
     """A model's family; UsageError for what `load` would refuse before it reads weights: name, family, processor."""
-    found = _locate(name, revision)
+    found = locate(name, revision)
     config = _config(found, name, trust_remote_code)
     check_supported(config)
     return family_for(config, _processor(found, name, trust_remote_code, config))
@@ -156,10 +150,10 @@ def check(name: str, revision: str | None = None, trust_remote_code: bool = Fals
 
 def revision_of(name: str, revision: str | None = None) -> str | None:
     """The `revision` that `load` would give this model, without reading it; None where that is not known (offline)."""
-    return _revision(_locate(name, revision))
+    return _revision(locate(name, revision))
 
 
-def _revision(found: _Found, commit: str | None = None) -> str | None:
+def _revision(found: ModelFiles, commit: str | None = None) -> str | None:
     """The commit, or the hash of the folder, with the base's behind that of an adapter; None where it is not known.
 
     commit: what the loaded model's configuration says, for what is on the hub and was asked for offline.
@@ -176,88 +170,11 @@ def find_file(name: str, filename: str, revision: str | None = None) -> Path | N
 
     Of an adapter its base's file where it has none of its own.
     """
-    found = _locate(name, revision)
-    return _file(found, filename) or (_file(found.base, filename) if found.base else None)
+    found = locate(name, revision)
+    return file_of(found, filename) or (file_of(found.base, filename) if found.base else None)
 
 
-def _file(found: _Found, filename: str) -> Path | None:
-    if os.path.isdir(found.source):
-        path = Path(found.source) / filename
-        return path if path.is_file() else None
-    cached = cached_file(found.source, filename, _raise_exceptions_for_missing_entries=False,
-                         _raise_exceptions_for_connection_errors=False, **found.options)  # fmt: skip
-    return Path(cached) if cached else None
-
-
-@dataclass(frozen=True)
-class _Found:
-    source: str  # a folder or a hub id
-    options: dict[str, Any]
-    commit: str | None = None
-    base: _Found | None = None  # of an adapter
-
-
-def _locate(name: str, revision: str | None) -> _Found:
-    if name.startswith(TINY):
-        folder = TINY_WEIGHTS / name.removeprefix(TINY)
-        if name == TINY or not (folder / "config.json").is_file():
-            present = sorted(TINY + p.parent.name for p in TINY_WEIGHTS.glob("*/config.json"))
-            raise UsageError(f"model {name!r} is not embedded; present: {', '.join(present) or 'none'}")
-        return _Found(str(folder), {"local_files_only": True})
-    if os.path.isdir(name):
-        if adapters.is_adapter_folder(Path(name)):
-            return _with_base(_Found(name, {"local_files_only": True}), name)
-        if not os.path.isfile(os.path.join(name, "config.json")):
-            raise UsageError(
-                f"folder {name!r} has no config.json: expected a checkpoint or an adapter saved by save_pretrained"
-            )
-        return _Found(name, {"local_files_only": True})
-    if os.path.exists(name):
-        raise UsageError(f"model {name!r} is a file: expected the folder that holds config.json")
-    if not _HUB_ID.fullmatch(name):
-        raise UsageError(f"model {name!r} does not exist: expected a folder, a hub id (owner/name) or tiny:NAME")
-    return _locate_on_hub(name, revision)
-
-
-def _with_base(found: _Found, name: str) -> _Found:
-    """An adapter with the base that it names; UsageError where that is not there, or is an adapter itself."""
-    config = _file(found, adapters.CONFIG)
-    assert config is not None
-    base_name, revision = adapters.base_of(config, name)
-    try:
-        base = _locate(base_name, revision)
-    except UsageError as error:
-        raise UsageError(f"adapter {name!r}: its base: {error}; {adapters.REMEDY}") from error
-    if base.base is not None:
-        raise UsageError(f"adapter {name!r}: its base {base_name!r} is an adapter too: merge that one first")
-    return replace(found, base=base)
-
-
-def _locate_on_hub(name: str, revision: str | None) -> _Found:
-    """Asks the hub once: transformers' own downloads would retry an unreachable hub for minutes."""
-    from huggingface_hub import HfApi, errors
-
-    try:
-        info = HfApi().model_info(name, revision=revision, timeout=_PROBE_SECONDS)
-    except errors.RevisionNotFoundError as error:
-        raise UsageError(f"model {name!r} has no revision {revision!r} on the hub") from error
-    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
-        raise UsageError(
-            f"model {name!r} is no folder and not on the hub (or private: set HF_TOKEN): expected a folder, "
-            "a hub id (owner/name) or tiny:NAME"
-        ) from error
-    except (errors.HTTPError, OSError):  # offline, unreachable, out of service: the cache may have it
-        found = _Found(name, {"local_files_only": True, "revision": revision})
-        is_adapter = _file(found, "config.json") is None and _file(found, adapters.CONFIG) is not None
-        return _with_base(found, name) if is_adapter else found
-    found, files = (
-        _Found(name, {"revision": info.sha or revision}, info.sha),
-        {f.rfilename for f in info.siblings or ()},
-    )
-    return _with_base(found, name) if adapters.CONFIG in files and "config.json" not in files else found
-
-
-def _config(found: _Found, name: str, trust_remote_code: bool) -> Any:
+def _config(found: ModelFiles, name: str, trust_remote_code: bool) -> Any:
     if found.base is not None:
         try:
             return _config(found.base, found.base.source, trust_remote_code)
@@ -278,9 +195,9 @@ def _config(found: _Found, name: str, trust_remote_code: bool) -> Any:
         ) from error
 
 
-def _processor(found: _Found, name: str, trust_remote_code: bool, config: Any) -> Any:
+def _processor(found: ModelFiles, name: str, trust_remote_code: bool, config: Any) -> Any:
     if found.base is not None and not any(
-        _file(found, f"{kind}_config.json") for kind in ("preprocessor", "processor")
+        file_of(found, f"{kind}_config.json") for kind in ("preprocessor", "processor")
     ):
         found, name = found.base, found.base.source
     try:

@@ -13,6 +13,7 @@ from perception_gap.endings import end_ids
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.families.base import refuse_control_tokens
 from perception_gap.loading import LoadedModel
+from perception_gap.model_files import locate
 from perception_gap.placement import choose_device, choose_dtype, on_cpu, quantized
 
 Ask = Callable[[list[str]], list[str]]
@@ -53,7 +54,7 @@ def check_text_model(name: str, load: dict[str, Any]) -> None:
     try:
         loading.check(name, trust_remote_code=trust)
     except UnsupportedModelError:
-        _tokenizer(name, loading._locate(name, None), trust)
+        _tokenizer(name, locate(name, None), trust)
 
 
 def _tokenizer(name: str, found: Any, trust_remote_code: bool) -> Any:
@@ -82,7 +83,7 @@ def _language_model(
     trust_remote_code: bool = False,
 ) -> tuple[Ask, str]:
     wanted = choose_device(device)
-    found = loading._locate(name, None)
+    found = locate(name, None)
     tokenizer = _tokenizer(name, found, trust_remote_code)
     options: dict[str, Any] = {
         "dtype": choose_dtype(dtype, on_cpu(wanted, device_map)),

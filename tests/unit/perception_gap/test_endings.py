@@ -12,7 +12,8 @@ from PIL import Image
 from perception_gap import forward
 from perception_gap.datasets.scenes import scene
 from perception_gap.endings import as_ids
-from perception_gap.loading import TINY_WEIGHTS, load
+from perception_gap.loading import load
+from perception_gap.model_files import TINY_WEIGHTS
 from tests.models import KINDS
 
 END, PAD, ORDINARY = 394, 395, 260  # <|im_end|>, <|endoftext|>, "the"

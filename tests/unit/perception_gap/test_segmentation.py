@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from perception_gap.categories import token_spans, tokens_of_words, words
-from perception_gap.loading import TINY_WEIGHTS
+from perception_gap.model_files import TINY_WEIGHTS
 from perception_gap.segmentation import closed_up, word_spans
 
 SPLIT = {
