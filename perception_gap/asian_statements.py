@@ -60,10 +60,9 @@ def says(answer: str, reference: str) -> bool:
 def _clauses(text: str) -> Iterator[str]:
     """The clauses but questions; an opening yes or no is one."""
     start = 0
-    for end in [*_CLAUSE_END.finditer(text), None]:
-        clause = text[start : end.start() if end else len(text)].strip()
-        start = end.end() if end else len(text)
-        if not clause or (end and end[0] == "?") or _QUESTION.search(clause):
+    for stop, mark in [*((m.span(), m[0]) for m in _CLAUSE_END.finditer(text)), ((len(text), len(text)), "")]:
+        clause, start = text[start : stop[0]].strip(), stop[1]
+        if not clause or mark == "?" or _QUESTION.search(clause):
             continue
         opener = _OPENER.match(clause)
         if opener:
@@ -95,7 +94,7 @@ def _is(phrase: str, wanted: str) -> bool:
     if key == wanted:
         return True
     counted = _COUNTED.fullmatch(key)
-    return bool(counted) and wanted == (counted["digits"] or _NUMERALS.get(counted["numeral"]))
+    return counted is not None and wanted == (counted["digits"] or _NUMERALS.get(counted["numeral"]))
 
 
 def _key(text: str) -> str:

@@ -196,10 +196,9 @@ def _config(found: ModelFiles, name: str, trust_remote_code: bool) -> Any:
 
 
 def _processor(found: ModelFiles, name: str, trust_remote_code: bool, config: Any) -> Any:
-    if found.base is not None and not any(
-        file_of(found, f"{kind}_config.json") for kind in ("preprocessor", "processor")
-    ):
-        found, name = found.base, found.base.source
+    if found.base is not None:
+        own = any(file_of(found, f"{kind}_config.json") for kind in ("preprocessor", "processor"))
+        found, name = (found, name) if own else (found.base, found.base.source)
     try:
         processor = AutoProcessor.from_pretrained(found.source, trust_remote_code=trust_remote_code, **found.options)
     except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
