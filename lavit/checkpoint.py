@@ -24,6 +24,7 @@ from perception_gap.errors import UsageError, one_line
 from perception_gap.files import write_json
 from perception_gap.job import Settings
 from perception_gap.loading import LoadedModel
+from perception_gap.model_files import locate
 
 SCHEMA_VERSION = 1
 ADAPTED = "lavit_trainable.safetensors"
@@ -89,7 +90,7 @@ def _released_facts(name: str, revision: str | None) -> dict | None:
             f"model {name!r} has no preprocessor_config.json: copy it from the base model (Qwen2.5-VL); keep the "
             "tokenizer, which has the latent tokens"
         )
-    found = loading._locate(name, revision)
+    found = locate(name, revision)
     try:
         known = AutoTokenizer.from_pretrained(found.source, **found.options).get_vocab()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

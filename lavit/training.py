@@ -20,6 +20,7 @@ from lavit.student import LavitStudent, Objective
 from lavit.traces import Traces
 from lavit.trainer import Bar, LavitTrainer, checkpoints
 from lavit.vision_cache import VisionCache
+from perception_gap.endings import as_ids
 from perception_gap.errors import UsageError
 from perception_gap.files import write_json
 from perception_gap.forward import pad_id
@@ -101,13 +102,10 @@ def dataset(request: TrainRequest, traces: Traces, loaded: LoadedModel, student:
 def end_of_turn(loaded: LoadedModel) -> int:
     """The token that ends an answer: the first that generation stops at."""
     config: Any = loaded.model.generation_config
-    ends = config.eos_token_id if config is not None else None
-    found = ends[0] if isinstance(ends, list) else ends
-    if found is None:
-        found = loaded.processor.tokenizer.eos_token_id
-    if found is None:
+    ends = as_ids(config.eos_token_id) if config is not None else []
+    if not ends:
         raise UsageError(f"{loaded.name}: neither its generation config nor its tokenizer says what ends an answer")
-    return int(found)
+    return ends[0]
 
 
 def train(request: TrainRequest, *, progress: bool = True) -> Path:

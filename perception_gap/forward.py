@@ -18,6 +18,7 @@ from torch import Tensor
 
 from perception_gap.capture import AttentionCapture
 from perception_gap.categories import Word, token_spans, tokens_of_words, words
+from perception_gap.endings import as_ids
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.families.encoded import Encoded, predicting
 from perception_gap.loading import LoadedModel
@@ -105,7 +106,7 @@ def generate(loaded: LoadedModel, encoded: Encoded, max_new_tokens: int) -> list
             temperature=None, top_p=None, top_k=None, logits_processor=[refuse_undefined],
         )  # fmt: skip
     new = produced[:, encoded.inputs["input_ids"].shape[1] :].tolist()
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    ends = as_ids(config.eos_token_id)
     tokenizer = loaded.processor.tokenizer
     # Latent tokens that were added the plain way are special without being among `all_special_ids`.
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | {*tokenizer.all_special_ids}
@@ -129,7 +130,8 @@ def pad_id(loaded: LoadedModel) -> int:
 
 
 def encode_text(loaded: LoadedModel, text: str) -> list[int]:
-    return list(loaded.processor.tokenizer(text, add_special_tokens=False).input_ids)
+    """A text as a model would write it: names of special tokens in it ("<|im_end|>") are letters, never control."""
+    return list(loaded.processor.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
 
 
 @torch.inference_mode()

@@ -115,7 +115,7 @@ def finding(
     for name, words in LEADS.items():
         lead = leads[name]
         if lead is None:
-            why = " (no boxes)" if name == "focus_lift" else ""
+            why = " (no answer with a word in it)" if leads["mass"] is None else " (no answered sample has boxes)"
             said.append(f"{words.split(' ', 2)[2]} is undefined{why}")
             continue
         layer = str(lead["layer"])

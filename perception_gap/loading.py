@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import struct
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,16 +14,13 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
-from transformers.utils import cached_file
 
+from perception_gap import adapters
+from perception_gap.endings import end_ids
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.families import Encoded, Family, check_supported, family_for
+from perception_gap.model_files import ModelFiles, file_of, locate
 from perception_gap.placement import choose_attention, choose_device, choose_dtype, is_host, on_cpu, quantized
-
-TINY = "tiny:"
-TINY_WEIGHTS = Path(__file__).parent / "tiny" / "weights"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9][\w.\-]*)?")
-_PROBE_SECONDS = 10
 
 
 class Latents(Protocol):
@@ -92,7 +88,8 @@ def load(
 ) -> LoadedModel:
     """A vision-language model ready to be measured.
 
-    name_or_path: a hub id, a folder, or `tiny:NAME` (embedded in the package).
+    name_or_path: a hub id, a folder, or `tiny:NAME` (embedded in the package); also a PEFT adapter, which is merged
+        into the base that its adapter_config.json names.
     device: "auto" is cuda, else mps, else cpu; ignored where `device_map` (accelerate's) places the layers.
     dtype: "auto" is the checkpoint's own on an accelerator and float32 on a CPU, where half precision is slower and
         less exact; or "float32", "bfloat16", "float16".
@@ -106,7 +103,8 @@ def load(
     if quantization not in (None, "4bit", "8bit"):
         raise UsageError(f'quantization {quantization!r}: expected "4bit", "8bit" or none')
     wanted = choose_device(device)
-    found = _locate(name, revision)
+    found = locate(name, revision)
+    whole = found.base or found
     config = _config(found, name, trust_remote_code)
     check_supported(config)
     processor = _processor(found, name, trust_remote_code, config)
@@ -115,7 +113,7 @@ def load(
         family.set_pixel_limits(min_pixels, max_pixels)
     options: dict[str, Any] = {
         "dtype": choose_dtype(dtype, on_cpu(wanted, device_map)), "attn_implementation": choose_attention(config, attn),
-        "trust_remote_code": trust_remote_code, **found.options,
+        "trust_remote_code": trust_remote_code, **whole.options,
     }  # fmt: skip
     if quantization is not None:
         options["quantization_config"] = quantized(quantization)
@@ -125,7 +123,7 @@ def load(
     if device_map is not None:
         options["device_map"] = device_map
     try:
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(found.source, output_loading_info=True, **options)
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(whole.source, output_loading_info=True, **options)
         if device_map is None:
             loaded[0].to(wanted)
     # Weights or kernels that are not there, or of another shape than the configuration says.
@@ -135,13 +133,16 @@ def load(
     if report["missing_keys"]:  # transformers would fill them with random numbers
         some = ", ".join(sorted(report["missing_keys"])[:3])
         raise UsageError(f"model {name!r} lacks {len(report['missing_keys'])} of its weights ({some}): fetch it again")
+    if found.base is not None:
+        model = adapters.merged(model, found.source, name, found.options)
+    model.generation_config.eos_token_id = end_ids(model, processor) or None
     commit = getattr(model.config, "_commit_hash", None)
-    return LoadedModel(model.eval(), processor, family, name, commit or _revision(found))
+    return LoadedModel(model.eval(), processor, family, name, _revision(found, commit) or str(commit))
 
 
 def check(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Family:
     """A model's family; UsageError for what `load` would refuse before it reads weights: name, family, processor."""
-    found = _locate(name, revision)
+    found = locate(name, revision)
     config = _config(found, name, trust_remote_code)
     check_supported(config)
     return family_for(config, _processor(found, name, trust_remote_code, config))
@@ -149,69 +150,36 @@ def check(name: str, revision: str | None = None, trust_remote_code: bool = Fals
 
 def revision_of(name: str, revision: str | None = None) -> str | None:
     """The `revision` that `load` would give this model, without reading it; None where that is not known (offline)."""
-    found = _locate(name, revision)
-    return _revision(found) if found.commit or os.path.isdir(found.source) else None
+    return _revision(locate(name, revision))
 
 
-def _revision(found: _Found) -> str:
-    return found.commit or _folder_hash(Path(found.source))
+def _revision(found: ModelFiles, commit: str | None = None) -> str | None:
+    """The commit, or the hash of the folder, with the base's behind that of an adapter; None where it is not known.
+
+    commit: what the loaded model's configuration says, for what is on the hub and was asked for offline.
+    """
+    own = _folder_hash(Path(found.source)) if os.path.isdir(found.source) else found.commit
+    if found.base is None:
+        return own or commit
+    base = _revision(found.base, commit)
+    return f"{own} on {base}" if own and base else None
 
 
 def find_file(name: str, filename: str, revision: str | None = None) -> Path | None:
-    """A file of a model's folder or hub repository, None where it has none; UsageError for an unknown model."""
-    found = _locate(name, revision)
-    if os.path.isdir(found.source):
-        path = Path(found.source) / filename
-        return path if path.is_file() else None
-    cached = cached_file(found.source, filename, _raise_exceptions_for_missing_entries=False,
-                         _raise_exceptions_for_connection_errors=False, **found.options)  # fmt: skip
-    return Path(cached) if cached else None
+    """A file of a model's folder or hub repository, None where it has none; UsageError for an unknown model.
+
+    Of an adapter its base's file where it has none of its own.
+    """
+    found = locate(name, revision)
+    return file_of(found, filename) or (file_of(found.base, filename) if found.base else None)
 
 
-@dataclass(frozen=True)
-class _Found:
-    source: str  # a folder or a hub id
-    options: dict[str, Any]
-    commit: str | None = None
-
-
-def _locate(name: str, revision: str | None) -> _Found:
-    if name.startswith(TINY):
-        folder = TINY_WEIGHTS / name.removeprefix(TINY)
-        if name == TINY or not (folder / "config.json").is_file():
-            present = sorted(TINY + p.parent.name for p in TINY_WEIGHTS.glob("*/config.json"))
-            raise UsageError(f"model {name!r} is not embedded; present: {', '.join(present) or 'none'}")
-        return _Found(str(folder), {"local_files_only": True})
-    if os.path.isdir(name):
-        if not os.path.isfile(os.path.join(name, "config.json")):
-            raise UsageError(f"folder {name!r} has no config.json: expected a checkpoint saved by save_pretrained")
-        return _Found(name, {"local_files_only": True})
-    if os.path.exists(name):
-        raise UsageError(f"model {name!r} is a file: expected the folder that holds config.json")
-    if not _HUB_ID.fullmatch(name):
-        raise UsageError(f"model {name!r} does not exist: expected a folder, a hub id (owner/name) or tiny:NAME")
-    return _locate_on_hub(name, revision)
-
-
-def _locate_on_hub(name: str, revision: str | None) -> _Found:
-    """Asks the hub once: transformers' own downloads would retry an unreachable hub for minutes."""
-    from huggingface_hub import HfApi, errors
-
-    try:
-        info = HfApi().model_info(name, revision=revision, timeout=_PROBE_SECONDS)
-    except errors.RevisionNotFoundError as error:
-        raise UsageError(f"model {name!r} has no revision {revision!r} on the hub") from error
-    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
-        raise UsageError(
-            f"model {name!r} is no folder and not on the hub (or private: set HF_TOKEN): expected a folder, "
-            "a hub id (owner/name) or tiny:NAME"
-        ) from error
-    except (errors.HTTPError, OSError):  # offline, unreachable, out of service: the cache may have it
-        return _Found(name, {"local_files_only": True, "revision": revision})
-    return _Found(name, {"revision": info.sha or revision}, info.sha)
-
-
-def _config(found: _Found, name: str, trust_remote_code: bool) -> Any:
+def _config(found: ModelFiles, name: str, trust_remote_code: bool) -> Any:
+    if found.base is not None:
+        try:
+            return _config(found.base, found.base.source, trust_remote_code)
+        except UsageError as error:
+            raise type(error)(f"adapter {name!r}: its base: {error}; {adapters.REMEDY}") from error
     try:
         return AutoConfig.from_pretrained(found.source, trust_remote_code=trust_remote_code, **found.options)
     except OSError as error:
@@ -227,7 +195,10 @@ def _config(found: _Found, name: str, trust_remote_code: bool) -> Any:
         ) from error
 
 
-def _processor(found: _Found, name: str, trust_remote_code: bool, config: Any) -> Any:
+def _processor(found: ModelFiles, name: str, trust_remote_code: bool, config: Any) -> Any:
+    if found.base is not None:
+        own = any(file_of(found, f"{kind}_config.json") for kind in ("preprocessor", "processor"))
+        found, name = (found, name) if own else (found.base, found.base.source)
     try:
         processor = AutoProcessor.from_pretrained(found.source, trust_remote_code=trust_remote_code, **found.options)
     except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:

@@ -62,7 +62,8 @@ def finding(found: Mapping[str, Any]) -> str:
     """What cutting the boxed tokens costs beside the two matched cuts; claimed only where it is established."""
     contrasts = found["contrasts"][DECIDING]
     if not defined(contrasts["inside_minus_outside_number"]["change"]):
-        return "Whether the boxed tokens matter more than others is undefined (no boxes, or nothing outside to match)."
+        reason = "no boxes, no answer with a word in it, or nothing outside to match"
+        return f"Whether the boxed tokens matter more than others is undefined ({reason})."
     said, verdicts = [], []
     for name, elsewhere in ELSEWHERE.items():
         words, verdict = _against(contrasts[name]["change"], elsewhere)

@@ -186,6 +186,11 @@ def finding(summary: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> st
     return "; ".join(said) + "."
 
 
+def why_no_focus(summary: Mapping[str, Any]) -> str:
+    """Why no sample has a focus score: chance is defined for every valid sample with boxes, whatever the answer is."""
+    return "no answer with a word in it" if defined(lookup(summary, "focus_score.chance")) else "no boxes"
+
+
 def _gap(kl: Metric | None, pair: Mapping[str, Metric]) -> str:
     """pair: value, floor and floor − value, all of the same samples; the paired difference decides."""
     if not defined(kl):
@@ -208,7 +213,7 @@ def _focus(summary: Mapping[str, Any]) -> str:
 
     focus = summary["focus_score"]
     if not defined(focus):
-        return "focus is undefined (no boxes)"
+        return f"focus is undefined ({why_no_focus(summary)})"
     right, wrong = focus["correct_mean"], focus["incorrect_mean"]
     if not defined(right) or not defined(wrong):
         only = "right" if defined(right) else "wrong"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from perception_gap import forward, loading
+from perception_gap.endings import end_ids
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
+from perception_gap.families.base import refuse_control_tokens
 from perception_gap.loading import LoadedModel
+from perception_gap.model_files import locate
 from perception_gap.placement import choose_device, choose_dtype, on_cpu, quantized
 
 Ask = Callable[[list[str]], list[str]]
@@ -52,7 +54,7 @@ def check_text_model(name: str, load: dict[str, Any]) -> None:
     try:
         loading.check(name, trust_remote_code=trust)
     except UnsupportedModelError:
-        _tokenizer(name, loading._locate(name, None), trust)
+        _tokenizer(name, locate(name, None), trust)
 
 
 def _tokenizer(name: str, found: Any, trust_remote_code: bool) -> Any:
@@ -81,7 +83,7 @@ def _language_model(
     trust_remote_code: bool = False,
 ) -> tuple[Ask, str]:
     wanted = choose_device(device)
-    found = loading._locate(name, None)
+    found = locate(name, None)
     tokenizer = _tokenizer(name, found, trust_remote_code)
     options: dict[str, Any] = {
         "dtype": choose_dtype(dtype, on_cpu(wanted, device_map)),
@@ -96,10 +98,13 @@ def _language_model(
         model: Any = AutoModelForCausalLM.from_pretrained(found.source, **options).eval()
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UsageError(f"--text-model {name!r} does not load: {one_line(error)}") from error
+    model.generation_config.eos_token_id = end_ids(model, tokenizer) or None
     before = [{"role": "system", "content": system}] if system is not None else []
 
     @torch.inference_mode()
     def ask(prompts: list[str]) -> list[str]:
+        for text in (*prompts, *([system] if system is not None else [])):
+            refuse_control_tokens(tokenizer, "prompt", text, name)
         texts = [
             tokenizer.apply_chat_template(
                 [*before, {"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
@@ -118,5 +123,4 @@ def _language_model(
         new = produced[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
-    commit = getattr(model.config, "_commit_hash", None)
-    return ask, commit or found.commit or loading._folder_hash(Path(found.source))
+    return ask, loading.revision_of(name) or str(getattr(model.config, "_commit_hash", None))

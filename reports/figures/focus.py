@@ -91,7 +91,7 @@ def _focused(model: Model) -> _Focused:
     if rows.empty:
         reason = "no valid row"
     elif rows["focus_score"].isna().all():
-        reason = "no focus score" if rows["boxes"].map(len).any() else "no boxes"
+        reason = "no answer with a word in it" if rows["boxes"].map(len).any() else "no boxes"
     elif rows["correct"].isna().all():
         reason = "no answer was scored"
     else:

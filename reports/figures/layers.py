@@ -63,10 +63,11 @@ def _range(models: Sequence[Model], name: str) -> tuple[float, float]:
 
 def _row(figure: Figure, row: Sequence[Axes], model: Model, scales: Mapping[str, tuple[float, float]]) -> None:
     focus, gap, lift, mass = row
-    _heads(figure, focus, model, "focus_lift", scales["focus_lift"], FOCUS, "no boxes")
-    _heads(figure, gap, model, "kl", scales["kl"], GAP, "the teacher" if model.is_teacher else "no teacher")
-    _profile(lift, model, "focus_lift", 1.0, "no boxes")
     masses = [metric["mean"] for metric in _measured(model)["by_layer"]["mass"].values() if defined(metric)]
+    no_focus = "no boxes" if masses else "no answer with a word in it"
+    _heads(figure, focus, model, "focus_lift", scales["focus_lift"], FOCUS, no_focus)
+    _heads(figure, gap, model, "kl", scales["kl"], GAP, "the teacher" if model.is_teacher else "no teacher")
+    _profile(lift, model, "focus_lift", 1.0, no_focus)
     _profile(mass, model, "mass", float(np.mean(masses)) if masses else 0.0, "no text")
     if masses:
         percent_ticks(mass.xaxis)

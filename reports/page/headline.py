@@ -16,7 +16,7 @@ from perception_gap.store import Run
 from reports.answer import Answer
 from reports.decides import FOCUS, KL, claims, reason, verdict
 from reports.page.albums import Album
-from reports.summary import defined, lookup, side, too_few, written
+from reports.summary import defined, lookup, side, too_few, why_no_focus, written
 
 
 def headline(album: Album) -> list[Answer]:
@@ -85,7 +85,7 @@ def _decides(run: Run, name: str) -> list[Answer]:
     answers = []
     for question, told, looking in asked:
         if looking is FOCUS and not defined(lookup(run.summary, "focus_score")):
-            answers.append(Answer(question, "Undefined", "the samples have no boxes."))
+            answers.append(Answer(question, "Undefined", f"the samples have {why_no_focus(run.summary)}."))
             continue
         caution = " This is a correlation, not a cause." if claims(told, looking) else ""
         answers.append(Answer(question, verdict(told, looking), f"{reason(told, looking)}.{caution}"))

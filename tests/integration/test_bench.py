@@ -22,7 +22,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from benchmarks.suites import PAPER
-from perception_gap.loading import TINY_WEIGHTS
+from perception_gap.model_files import TINY_WEIGHTS
 from perception_gap.store import Run
 from tests.benchmark_data import mmvp, write_paper
 from tests.command import gapcheck

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perception_gap.layer_profile import Profile
+from perception_gap.layer_profile import Profile, finding
 from perception_gap.statistics import mean_ci
 
 LAYERS = [3, 7, 11]  # a hybrid's attention layers keep the decoder's numbers
@@ -90,8 +90,13 @@ def test_of_equal_layers_a_leader_is_claimed_in_one_run_of_twenty_at_most():
 def test_without_boxes_the_sentence_says_so_and_without_samples_there_is_none():
     found = filled([np.nan] * 3)[0].summary(samples(40), 0)["per_layer"]
     assert found["leads"]["focus_lift"] is None
-    assert "focus lift is undefined (no boxes)" in found["finding"]
+    assert "focus lift is undefined (no answered sample has boxes)" in found["finding"]
     assert Profile(LAYERS).summary(samples(0), 0) == {}
+
+
+def test_empty_answers_are_the_reason_where_no_layer_has_any_mass():
+    found = finding(LAYERS, {}, {"focus_lift": None, "mass": None}, {})
+    assert found.count("is undefined (no answer with a word in it)") == 2
 
 
 def test_the_share_of_the_total_is_pooled_over_samples():

@@ -16,7 +16,8 @@ from accelerate import cpu_offload, disk_offload
 import perception_gap
 from perception_gap.capture import AttentionCapture
 from perception_gap.errors import UnsupportedModelError, UsageError
-from perception_gap.loading import TINY_WEIGHTS, LoadedModel, load
+from perception_gap.loading import LoadedModel, load
+from perception_gap.model_files import TINY_WEIGHTS
 from tests.models import KINDS
 from tests.proofs import QUESTIONS, picture
 

@@ -136,6 +136,29 @@ def test_matches_ignores_case_width_blanks_and_a_final_stop(answer, reference, r
     assert matches(f"  {answer.upper()} \n", reference) is right
 
 
+WITH_MARKUP = [
+    ("red", "<answer>red</answer>", True),
+    ("<answer>red</answer>", "red", True),
+    ("red", "<think>blue</think><answer>Red.</answer>", True),
+    ("red", "<lvr>\n<answer> red </answer>", True),
+    ("red", "\\boxed{red}", True),
+    ("so \\boxed{\\text{red}}", "red", True),
+    ("\\boxed{orange triangle}", "orange", False),
+    ("red<|im_end|>", "red", True),
+    ("red", "red</s>", True),
+    ("red", "<lvr1><lvr2>red", True),
+    ("<|begin_of_box|>red<|end_of_box|>", "red", True),
+    ("\\boxed{\\frac{1}{2}}", "1/2", True),
+    ("\\boxed{B}", "B", True),
+]
+
+
+@pytest.mark.parametrize(("answer", "reference", "right"), WITH_MARKUP)
+def test_markup_is_taken_from_answer_and_reference_alike(answer, reference, right):
+    assert score(answer, reference) is right
+    assert score(reference, answer) is right
+
+
 MARKED = ("point b", "point a")  # option A is point b
 CHOSEN = [
     ("point a is closer", MARKED, 1), ("Point B is closer", MARKED, 0), ("Point B is the correct answer.", MARKED, 0),

@@ -80,6 +80,8 @@ def test_answers_of_one_kind_and_missing_boxes_are_said_in_words():
     assert "cannot be compared (all answers are right)" in finding(alone, None)
     bare = summary(difference=NONE, auroc=NONE) | {"focus_score": NONE | {"difference": NONE}}
     assert "focus is undefined (no boxes)" in finding(bare, None)
+    silent = summary(difference=NONE, auroc=NONE) | {"focus_score": NONE | {"difference": NONE, "chance": metric(0.08)}}
+    assert "focus is undefined (no answer with a word in it)" in finding(silent, None)
 
 
 def test_table_shows_both_models_every_task_with_chance_and_the_failures(pair):

@@ -80,6 +80,8 @@ def test_the_interval_decides_whether_looking_decides(album, ci, verdict):
 def test_what_is_undefined_is_said(no_boxes, all_failed):
     (decides,) = headline(albums([no_boxes])[0])
     assert (decides.verdict, decides.reason) == ("Undefined", "the samples have no boxes.")
+    silent = changed(albums([no_boxes])[0], "focus_score.chance", {"mean": 0.08, "n": 14})
+    assert headline(silent)[0].reason == "the samples have no answer with a word in it."
     (nothing,) = headline(albums([all_failed])[0])
     assert nothing.verdict == "Nothing"
     assert "All 14 samples" in nothing.reason
