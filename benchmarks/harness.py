@@ -32,7 +32,7 @@ from perception_gap.files import write_json
 from perception_gap.folders import claim, named
 from perception_gap.job import versions
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # What OUT may hold before its bench.json: drawn scenes, and what a full disk or a kill left of bench.json itself.
 _BEFORE = re.compile(r"data|bench\.json\.\d+\.tmp")
 # What OUT holds beside the models' folders.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -41,11 +41,12 @@ def run(job: Job, loaded: LoadedModel, *, progress: bool = True) -> Run:
         check_teacher(job.teacher, job.dataset, hashes)
     info = describe(job, loaded)
     keys = [row_key(job, info["model"], s, h, t) for s, h, t in zip(job.dataset.samples, hashes, shared, strict=True)]
+    if line := parts.mend():
+        tqdm.write(line, file=sys.stderr)
     done = set(parts.done())
     (job.out / "summary.json").unlink(missing_ok=True)  # an unfinished run must not show an older summary
-    shutil.rmtree(job.out / "figures", ignore_errors=True)
     write_json(job.out / "run.json", info)
-    write_json(parts.folder / KEYS, keys)
+    write_json(parts.folder / KEYS, {"keys": keys})
     work = list(zip(job.dataset.samples, hashes, shared, keys, strict=True))
     stored = sum(key in done for key in keys)
     if stored and progress:

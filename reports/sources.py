@@ -27,7 +27,7 @@ from reports.compared import CompareRun, open_comparison
 from reports.names import labels as labels
 from reports.names import short_name
 
-BENCH_SCHEMA = 1
+BENCH_SCHEMA = 2
 RESULTS = tuple(shapes.RESULTS)
 ANEW = "the command that made it writes it anew"
 AGAIN = "train again with --fresh"
@@ -54,6 +54,7 @@ class BenchModel:
         found = intact.read_table(path)
         intact.columns(found, shapes.BENCH_SAMPLES, path)
         intact.unique(found, ["task", "sample_id"], path)
+        intact.same(self.folder, {"samples.parquet": self.summary["files"]["samples.parquet"]})
         return found
 
 
@@ -200,6 +201,10 @@ def _bench(folder: Path) -> BenchRun:
         models.append(BenchModel(name, made, about, summary))
         _ = models[-1].samples  # read now, so that nothing behind this meets a damaged file
     comparisons = _csv(folder / "comparisons.csv", shapes.BENCH_COMPARISONS)
+    if (folder / "summary.json").exists():  # it comes when all models are there
+        total = intact.read_json(folder / "summary.json")
+        intact.require(total, shapes.BENCH_TOTAL, folder / "summary.json")
+        intact.same(folder, {name: checksum for name, checksum in total["files"].items() if (folder / name).exists()})
     return BenchRun(folder, info, tuple(models), comparisons, tuple(missing))
 
 

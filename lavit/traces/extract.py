@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -97,6 +98,8 @@ def _in_batches(
     name: str | None,
 ) -> None:
     """Whatever is not stored yet, batch by batch, each an atomic part; the batches are the same after a kill."""
+    if line := parts.mend():
+        tqdm.write(line, file=sys.stderr)
     done = set(parts.done())
     stored = sum(key in done for _, _, key in work)
     if stored and name:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -128,6 +129,8 @@ def _store(job: Conversion, parts: Parts, progress: bool) -> list[str]:
     """Every row that is not stored yet, batch by batch; the keys of all, in order."""
     keys: list[str] = []
     ids: set[str] = set()
+    if line := parts.mend():
+        tqdm.write(line, file=sys.stderr)
     done = set(parts.done())
     entries = _entries(job.tree, job.limit)
     with tqdm(unit="sample", desc=job.tree.source.name, disable=not progress) as bar:

@@ -22,7 +22,7 @@ from perception_gap.folders import claim, named
 from perception_gap.job import Job, Settings, check_teacher, image_hash, versions
 from perception_gap.store import Run, run_info
 
-COMPARE_SCHEMA = 1
+COMPARE_SCHEMA = 2
 MADE = "compare.json"
 _OURS = {"data", "teacher", "figures", MADE, "summary.json", "pairs.parquet", "words.parquet", "overlays.png",
          "report.html", "tables.md"}  # fmt: skip
@@ -227,8 +227,8 @@ def finish(
 ) -> Compared:  # fmt: skip
     """pairs.parquet, words.parquet and, last, summary.json."""
     samples, words = pairs.frames(members, request.raster, request.seed)
-    write_table(request.out / "pairs.parquet", samples)
-    write_table(request.out / "words.parquet", words)
+    files = {name: write_table(request.out / name, table)
+             for name, table in (("pairs.parquet", samples), ("words.parquet", words))}  # fmt: skip
     facts = {
         member.name: {
             "folder": os.path.relpath(member.run.path, request.out),
@@ -241,6 +241,7 @@ def finish(
         "models": summary.of_models(members, facts, request.seed),
         "pairs": summary.of_pairs(samples, words, request.seed) if len(samples) else [],
         "failed": failed,
+        "files": files,
     }
     write_json(request.out / "summary.json", told)
     return Compared(request.out, members, told, failed)
