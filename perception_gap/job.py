@@ -16,7 +16,7 @@ import perception_gap
 from perception_gap import per_layer
 from perception_gap.capture import choose_layers, find_decoder
 from perception_gap.categories import tagger_name
-from perception_gap.datasets import Dataset
+from perception_gap.datasets import Contents, Dataset
 from perception_gap.errors import UsageError
 from perception_gap.knockout import Knockout
 from perception_gap.loading import LoadedModel
@@ -66,14 +66,8 @@ class Job:
 
 
 def image_hash(sample: Sample) -> str:
-    """sha256 over the bytes of the sample's images; a file that cannot be read counts by its absence."""
-    digest = hashlib.sha256()
-    for path in sample.images:
-        try:
-            digest.update(path.read_bytes() if path.is_file() else b"missing")
-        except (OSError, ValueError):
-            digest.update(b"missing")
-    return digest.hexdigest()
+    """sha256 over the bytes of the sample's images (`Contents.hash`)."""
+    return Contents.of(sample.images).hash
 
 
 def row_key(job: Job, facts: dict, sample: Sample, images: str, shared: str | None) -> str:

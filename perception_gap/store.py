@@ -88,6 +88,11 @@ _OURS = ("parts", "data", "teacher")
 _PART = re.compile(r"[0-9a-f]{32}(-\d+)?")  # the name of a part, where no second half says that it is one
 
 
+def claim_run(folder: Path, made: str = "run.json") -> None:
+    """Creates the folder of a run. UsageError where it cannot be written, or holds what is no run's."""
+    claim(folder, made, lambda name: name in _OURS or name.endswith(".tmp"))
+
+
 class Parts:
     """The growing half of a run directory; `schema` is that of its rows, `made` the file that says whose it is."""
 
@@ -97,7 +102,7 @@ class Parts:
         self.folder, self.schema = folder / "parts", schema
         self._known: dict[str, str] | None = None
         self._damaged: list[str] = []
-        claim(folder, made, lambda name: name in _OURS or name.endswith(".tmp"))
+        claim_run(folder, made)
         try:
             if fresh:
                 self._forget()

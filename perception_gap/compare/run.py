@@ -20,6 +20,7 @@ from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json, write_table
 from perception_gap.folders import claim, named
 from perception_gap.job import Job, Settings, check_teacher, image_hash, versions
+from perception_gap.locks import locked
 from perception_gap.store import Run, run_info
 
 COMPARE_SCHEMA = 2
@@ -72,7 +73,15 @@ def compare(
     """
     budgets, line = _budgets(request)
     claim(request.out, MADE, lambda name: name in ("data", "teacher") or name.endswith(".tmp"))
-    say(line)
+    with locked(request.out):
+        say(line)
+        return _compare(request, budgets, line, progress, say, opener)
+
+
+def _compare(
+    request: Request, budgets: dict[str, int | None], line: str, progress: bool, say: Callable[[str], None],
+    opener: pipeline.Opener,
+) -> Compared:  # fmt: skip
     dataset = open_data(
         request.data, limit=request.limit, image_root=request.image_root, work=request.out, seed=request.seed
     )

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from perception_gap.datasets.images import check_boxes, decode_image, open_image, shrink
+from perception_gap.datasets.images import Contents, check_boxes, decode_image, open_image, shrink
 from perception_gap.errors import UsageError
 from perception_gap.sample import Sample
 
 __all__ = [
-    "SCENES_DEFAULT", "Dataset", "check_boxes", "decode_image", "hash_samples", "open_data", "open_image", "shrink",
+    "SCENES_DEFAULT", "Contents", "Dataset", "check_boxes", "decode_image", "hash_samples", "open_data", "open_image",
+    "shrink",
 ]  # fmt: skip
 
 SCENES_DEFAULT = 300  # scenes in a run without --limit
