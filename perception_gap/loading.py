@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
 import re
-import struct
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from transformers.utils import cached_file
 
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.families import Encoded, Family, check_supported, family_for
+from perception_gap.fingerprint import folder_hash
 from perception_gap.placement import choose_attention, choose_device, choose_dtype, is_host, on_cpu, quantized
 
 TINY = "tiny:"
@@ -49,8 +49,8 @@ class LoadedModel:
 
     latents: what inserts latent tokens behind every prompt, None for a model without them.
 
-    The hash of a folder covers the names, sizes, times and safetensors headers of its files, so that a retrained
-    checkpoint in the same place is another revision.
+    The hash of a folder is of the contents that decide the model (`fingerprint`): copies have the same one, and a
+    retrained checkpoint in the same place, or an adapter on another base, has another.
     """
 
     model: PreTrainedModel
@@ -135,8 +135,8 @@ def load(
     if report["missing_keys"]:  # transformers would fill them with random numbers
         some = ", ".join(sorted(report["missing_keys"])[:3])
         raise UsageError(f"model {name!r} lacks {len(report['missing_keys'])} of its weights ({some}): fetch it again")
-    commit = getattr(model.config, "_commit_hash", None)
-    return LoadedModel(model.eval(), processor, family, name, commit or _revision(found))
+    revision = _revision(found) or str(getattr(model.config, "_commit_hash", None))
+    return LoadedModel(model.eval(), processor, family, name, revision)
 
 
 def check(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Family:
@@ -149,12 +149,26 @@ def check(name: str, revision: str | None = None, trust_remote_code: bool = Fals
 
 def revision_of(name: str, revision: str | None = None) -> str | None:
     """The `revision` that `load` would give this model, without reading it; None where that is not known (offline)."""
-    found = _locate(name, revision)
-    return _revision(found) if found.commit or os.path.isdir(found.source) else None
+    return _revision(_locate(name, revision))
 
 
-def _revision(found: _Found) -> str:
-    return found.commit or _folder_hash(Path(found.source))
+def _revision(found: _Found) -> str | None:
+    """The commit, or the hash of the folder, with the base's behind that of an adapter; None where it is not known."""
+    if not os.path.isdir(found.source):
+        return found.commit
+    folder = Path(found.source)
+    own, base = folder_hash(folder), _base_of(folder)
+    return own if base is None else f"{own} on {revision_of(*base)}"
+
+
+def _base_of(folder: Path) -> tuple[str, str | None] | None:
+    """(name, revision) of the model that the adapter in a folder belongs to; None where the folder has its own."""
+    try:
+        adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):  # no adapter, or one that does not load
+        return None
+    base = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
+    return None if not isinstance(base, str) or Path(base) == folder else (base, adapter.get("revision"))
 
 
 def find_file(name: str, filename: str, revision: str | None = None) -> Path | None:
@@ -248,17 +262,3 @@ def _no_processor(name: str) -> str:
         f"model {name!r} has no complete processor: expected tokenizer files and preprocessor_config.json (or "
         "processor_config.json) beside config.json; copy them from the base checkpoint"
     )
-
-
-def _folder_hash(folder: Path) -> str:
-    digest = hashlib.sha256()
-    # What decides the model lies at the top; cards, and runs written into a subfolder, do not.
-    decides = (".safetensors", ".bin", ".json", ".jinja", ".txt", ".model", ".py")
-    for path in sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in decides):
-        stat = path.stat()
-        digest.update(f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
-        if path.suffix == ".safetensors":
-            with path.open("rb") as file:
-                start = file.read(8)  # length of the JSON header: names, dtypes, shapes and offsets of all tensors
-                digest.update(file.read(struct.unpack("<Q", start)[0]) if len(start) == 8 else start)
-    return f"sha256:{digest.hexdigest()[:16]}"

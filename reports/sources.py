@@ -54,7 +54,6 @@ class BenchModel:
         found = intact.read_table(path)
         intact.columns(found, shapes.BENCH_SAMPLES, path)
         intact.unique(found, ["task", "sample_id"], path)
-        intact.same(self.folder, {"samples.parquet": self.summary["files"]["samples.parquet"]})
         return found
 
 
@@ -200,6 +199,7 @@ def _bench(folder: Path) -> BenchRun:
         intact.require(summary, shapes.BENCH_SUMMARY, made / "summary.json")
         models.append(BenchModel(name, made, about, summary))
         _ = models[-1].samples  # read now, so that nothing behind this meets a damaged file
+        intact.same(made, {"samples.parquet": summary["files"]["samples.parquet"]})
     comparisons = _csv(folder / "comparisons.csv", shapes.BENCH_COMPARISONS)
     if (folder / "summary.json").exists():  # it comes when all models are there
         total = intact.read_json(folder / "summary.json")

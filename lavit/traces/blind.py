@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -118,5 +117,4 @@ def _language_model(
         new = produced[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
-    commit = getattr(model.config, "_commit_hash", None)
-    return ask, commit or found.commit or loading._folder_hash(Path(found.source))
+    return ask, loading.revision_of(name) or str(getattr(model.config, "_commit_hash", None))

@@ -189,5 +189,5 @@ def _maps_of(model: BenchModel) -> Callable[[str, str], np.ndarray | None]:
     path = model.folder / "maps.safetensors"
     if not path.exists():
         return lambda sample_id, kind: None
-    file = Arrays(path, model.summary["files"].get("maps.safetensors"))
+    file = Arrays(path, model.summary.get("files", {}).get("maps.safetensors"))
     return lambda sample_id, kind: file.map(f"{sample_id}/{kind}")
