@@ -1,7 +1,7 @@
 """Which weights a folder holds, by their content: two copies are one model, an edited file is another one.
 
-Large files are read once: what was read is remembered in the user's cache, beside what the file system says of the file.
-Its change time moves with every write, also where size and modification time are put back (`cp -p`, rsync).
+Large files are read once: what was read is remembered in the user's cache, beside what the file system says of the
+file. Its change time moves with every write, also where size and modification time are put back (`cp -p`, rsync).
 """
 
 from __future__ import annotations

@@ -54,7 +54,8 @@ def read_table(path: Path) -> pd.DataFrame:
     """A parquet file. UsageError where it cannot be read."""
     try:
         return pd.read_parquet(path)
-    except (ValueError, OSError) as error:  # pyarrow's own errors are among them
+    # pyarrow's own errors are among the first two; pandas' notes in the file's metadata may be damaged in any way.
+    except (ValueError, OSError, LookupError, TypeError) as error:
         raise damaged(path, f"not a whole parquet file: {one_line(error, 80)}") from None
 
 

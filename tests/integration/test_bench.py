@@ -236,7 +236,7 @@ def test_undefined_logits_are_no_answer(tmp_path):
 def test_a_prompt_beyond_the_models_positions_is_no_answer(tmp_path):
     folder = damaged(tmp_path / "short", max_position_embeddings=64)
     said = bench(tmp_path / "b", folder, "--suite", "scenes_iq", "--limit", 2, status=1)
-    assert "the model has 64 positions" in said
+    assert "tokens, and the model's context has 64" in said
 
 
 def test_what_was_asked_before_a_model_that_does_not_load_is_summarised_and_nothing_older_shows(tmp_path):

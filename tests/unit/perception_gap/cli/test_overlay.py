@@ -18,7 +18,6 @@ from perception_gap.cli import main
 from perception_gap.cli.overlay import SAMPLE, measure, read_boxes, read_sample, said
 from perception_gap.datasets.scenes import scenes
 from perception_gap.errors import UsageError
-from perception_gap.store import Run
 from tests.unit.reports.synthetic_run import STUDENT, TEACHER, with_samples, write_run
 
 ASKED = ("--question", "What colour is the small star?", "--max-new-tokens", 6, "--device", "cpu")
