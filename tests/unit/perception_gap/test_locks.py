@@ -88,7 +88,7 @@ def test_places_that_cannot_be_a_folder_are_said_in_one_line(tmp_path):
             make(out)
         assert says in str(refused.value)
         assert len(str(refused.value)) < 600
-    assert ROOM > len("/teacher/parts/") + 2 * 64  # a key, a rank, a temporary name
+    assert len("/teacher/parts/") + 2 * 64 < ROOM  # a key, a rank, a temporary name
 
 
 def test_a_second_command_gets_the_folder_when_the_first_one_ends(tmp_path):
