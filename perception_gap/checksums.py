@@ -40,7 +40,7 @@ def intact(value: Mapping[str, Any]) -> bool:
 def of_array(name: str, array: np.ndarray) -> str:
     """16 hex digits over name, type, shape and values."""
     digest = blake2b(f"{name}\0{array.dtype.name}\0{array.shape}\0".encode(), digest_size=_BYTES_OF_ARRAY)
-    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -21,6 +21,7 @@ from perception_gap.errors import UsageError, one_line
 
 CHANGED = "its checksum differs: something changed it after it was written"
 REMEDY = "the command that made it writes it anew, with --fresh if need be"
+FILES = "files.json"  # checksums of a folder's tables, where no summary.json has them
 WHOLE = 2**26  # bytes; what is larger is checked array by array, as each is read
 LARGEST = 1e300  # beyond it nothing that was measured lies, and arithmetic overflows
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", Mapping: "keys"}

@@ -107,6 +107,7 @@ BENCH_COMPARISONS: Shape = {
 }  # fmt: skip
 
 # --- gapcheck ablate
+FILES: Shape = {"files": {"*": str}} | SEALED
 _ENDS = {"low": _NUMBER, "high": _NUMBER, "n": int}
 RESULTS: Shape = {
     "preset": str, "seed": int, "rows": str, "task": str, "metric": str, "value": _NUMBER,

@@ -212,7 +212,12 @@ def _matrix(folder: Path) -> Matrix:
     results = _csv(folder / "results.csv", shapes.RESULTS)
     if results.empty:
         raise UsageError(f"{folder / 'results.csv'}: no result in it; the same ablate command writes it anew")
-    return Matrix(folder, results, _csv(folder / "comparisons.csv", shapes.COMPARISONS))
+    comparisons = _csv(folder / "comparisons.csv", shapes.COMPARISONS)
+    if (folder / intact.FILES).exists():  # not in a matrix that is growing, nor where only its tables were kept
+        listed = intact.read_json(folder / intact.FILES)
+        intact.require(listed, shapes.FILES, folder / intact.FILES)
+        intact.same(folder, {name: checksum for name, checksum in listed["files"].items() if (folder / name).exists()})
+    return Matrix(folder, results, comparisons)
 
 
 def _training(folder: Path) -> Training:
