@@ -8,6 +8,7 @@ import os
 import platform
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ def row_key(job: Job, facts: dict, sample: Sample, images: str, shared: str | No
     return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
+@cache  # asked for every row; looking packages up takes milliseconds
 def versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "gapcheck": perception_gap.__version__, "tagger": tagger_name()}
     for name in ("torch", "torchvision", "transformers", "accelerate"):

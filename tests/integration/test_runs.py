@@ -227,7 +227,7 @@ def long_run(data, tmp_path):
     """A run that takes its time, after its first part."""
     out = tmp_path / "out"
     row = json.loads(data.read_text().splitlines()[0])
-    rows = [row | {"id": str(i), "image": str(data.parent / row["image"])} for i in range(3000)]
+    rows = [row | {"id": str(i), "image": str(data.parent / row["image"])} for i in range(1000)]
     (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     command = ["analyze", "tiny:student", "--data", str(tmp_path / "d.jsonl"), "--batch-size", "1", "--no-figures",
                "--out", str(out)]  # fmt: skip
@@ -255,7 +255,7 @@ def test_a_second_command_is_told_who_is_there_and_a_signal_says_what_is_kept(lo
     kept = len(list((out / "parts").glob("*.safetensors")))
     status, said = gapcheck("report", out, "--out", out.parent / "r.html")
     assert status == 0, said
-    assert f"{kept:,} of 3,000 samples are stored" in said
+    assert f"{kept:,} of 1,000 samples are stored" in said
 
 
 def test_a_launcher_that_ignores_hangups_is_obeyed(tmp_path, data):
