@@ -60,7 +60,7 @@ def test_leftovers_of_a_killed_writer_are_removed_and_fresh_forgets_everything(t
 
 def test_an_output_that_is_a_file_is_a_usage_error(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="file: is a file; expected a folder"):
         Parts(tmp_path / "file")
 
 
