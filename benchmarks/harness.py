@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -27,12 +26,14 @@ from benchmarks.models import Asked
 from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites import Suite, open_suites
 from benchmarks.suites.questions import Question
+from perception_gap import intact
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json
 from perception_gap.folders import claim, named
 from perception_gap.job import versions
+from perception_gap.locks import locked
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # What OUT may hold before its bench.json: drawn scenes, and what a full disk or a kill left of bench.json itself.
 _BEFORE = re.compile(r"data|bench\.json\.\d+\.tmp")
 # What OUT holds beside the models' folders.
@@ -81,7 +82,12 @@ def bench(request: Request, *, progress: bool = True, say: Callable[[str], None]
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
     if request.baseline is not None and request.baseline not in request.models:
         raise UsageError(f"--baseline {request.baseline}: expected one of {', '.join(request.models)}")
-    _claim(request.out)
+    _claim(request.out, request.fresh)
+    with locked(request.out):
+        return _bench(request, state, progress, say)
+
+
+def _bench(request: Request, state: PartialState, progress: bool, say: Callable[[str], None]) -> results.Bench | None:
     with state.main_process_first():  # scenes are drawn once
         suites = open_suites(request.suites, request.data_root, request.out / "data", request.limit, request.seed)
     models.check(request.models, request.asked)
@@ -152,6 +158,7 @@ def _one_suite(
     records: list[Record] = []
     ask = models.asking(model)
     size = request.asked.batch_size
+    suite.docs.keep = max(suite.docs.keep, size)
     hidden = not progress or not state.is_main_process
     with tqdm(total=len(mine), desc=f"{name} {suite.name}", unit="question", disable=hidden) as bar:
         for start in range(0, len(mine), size):
@@ -213,16 +220,14 @@ def _keep_pictures(folder: Path, name: str, images: Sequence[Any]) -> tuple[str,
     return tuple(names)
 
 
-def _claim(out: Path) -> None:
-    """UsageError for a folder that holds something else, or cannot be written."""
+def _claim(out: Path, fresh: bool) -> None:
+    """UsageError for a folder that holds something else, or cannot be written; fresh: whatever bench.json says."""
     claim(out, "bench.json", lambda name: bool(_BEFORE.fullmatch(name)))
-    try:
-        made = json.loads((out / "bench.json").read_text()) if (out / "bench.json").is_file() else {}
-        version = made.get("schema_version", SCHEMA_VERSION)
-    except (ValueError, AttributeError):
-        raise UsageError(f"{out / 'bench.json'}: is not valid JSON; choose a new --out") from None
-    if version != SCHEMA_VERSION:
-        raise UsageError(f"--out {out}: written in bench schema {version}, this gapcheck writes {SCHEMA_VERSION}")
+    if fresh or not (out / "bench.json").is_file():
+        return
+    made = intact.read_json(out / "bench.json")
+    intact.known_schema(out, made.get("schema_version"), SCHEMA_VERSION, "bench", "gapcheck bench --fresh")
+    intact.require(made, {}, out / "bench.json")
 
 
 def _folders(request: Request) -> dict[str, Path]:

@@ -20,6 +20,7 @@ from benchmarks import comparison
 from benchmarks.answers import AnswerStore
 from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites import Suite
+from perception_gap import checksums
 from perception_gap.datasets.scenes import CHANCE
 from perception_gap.files import ArrayFile, write_json, write_table, write_text
 from perception_gap.measures import mean_of, normalised, one_map
@@ -85,12 +86,12 @@ def finish_model(
         limit = info["max_new_tokens"] or suite.task.config.generation_kwargs.get("max_new_tokens", DEFAULT_TOKENS)
         summaries[suite.name] = summarise(suite, table, metrics, limit, gaze)
     samples = pd.concat(tables, ignore_index=True).drop(columns=["key"])
-    write_table(folder / "samples.parquet", samples)
+    files = {"samples.parquet": write_table(folder / "samples.parquet", samples)}
     if maps is not None:
-        maps.close()
+        files["maps.safetensors"] = maps.close()
     failed = int((samples["status"] != "ok").sum())
     summary = {"model": name, "n_samples": len(samples), "n_failed": failed, "tasks": summaries}
-    write_json(folder / "summary.json", summary)
+    write_json(folder / "summary.json", summary | {"files": files})
     return ModelResult(name, samples, summary)
 
 
@@ -204,14 +205,17 @@ def finish(out: Path, done: Sequence[ModelResult], baseline: str) -> Bench:
     defined = frame["correct"].notna() & frame["strict_correct"].notna()
     columns = ["model", "task", "sample_id", "references", "answer", "correct", "strict_correct"]
     disagreements = frame.loc[defined & (frame["correct"] != frame["strict_correct"]), columns]
-    write_text(out / "comparisons.csv", comparisons.to_csv(index=False))
+    compared_csv = comparisons.to_csv(index=False)
+    write_text(out / "comparisons.csv", compared_csv)
     write_text(out / "disagreements.csv", disagreements.to_csv(index=False))
     summary = {
         "baseline": baseline,
         "models": {m.name: m.summary for m in done},
         "comparisons": [_plain(row) for row in comparisons.to_dict("records")],
     }
-    write_json(out / "summary.json", summary)
+    write_json(
+        out / "summary.json", summary | {"files": {"comparisons.csv": checksums.of_bytes(compared_csv.encode())}}
+    )
     return Bench(out, list(done), baseline, comparisons, disagreements)
 
 

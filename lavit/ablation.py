@@ -19,9 +19,10 @@ from lavit.settings import PRESETS, settings_of
 from lavit.tables import tables
 from lavit.traces import Traces
 from lavit.training import train
-from perception_gap import loading
+from perception_gap import checksums, loading
 from perception_gap.errors import UsageError
-from perception_gap.files import write_text
+from perception_gap.files import write_json, write_text
+from perception_gap.intact import FILES
 
 UNTRAINED = "student"  # the row of the model that all trainings start from
 BASELINES = ("naive-sft", "latents-only", "shuffled-gaze", "ours")  # what the others are compared with
@@ -73,6 +74,7 @@ def ablate(request: AblationRequest, *, say: Callable[[str], None] = print) -> p
     They cover every finished run of OUT, those of earlier calls included. Returns the first.
     """
     check(request)
+    (request.out / FILES).unlink(missing_ok=True)  # back when all that it speaks of is written
     evaluation = replace(request.evaluation, load=load_options(request))
     teacher = evaluation.run(request.teacher, request.out / "teacher")
     frames: dict[tuple[str, int], pd.DataFrame] = {}
@@ -94,6 +96,8 @@ def ablate(request: AblationRequest, *, say: Callable[[str], None] = print) -> p
     results.write(request.out / "comparisons.csv", compared)
     every = pd.DataFrame(rows, columns=list(results.COLUMNS))
     write_text(request.out / "tables.md", tables(every, compared, (*BASELINES, UNTRAINED)))
+    sums = {name: checksums.of_file(request.out / name) for name in ("results.csv", "comparisons.csv")}
+    write_json(request.out / FILES, {"files": sums})
     return every
 
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from perception_gap import checksums
 from perception_gap.errors import GapcheckError, UsageError
 
 
@@ -53,20 +54,27 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """An object is written with its checksum (`intact.require` holds it against that)."""
+    value = checksums.sealed(value) if isinstance(value, dict) else value
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def write_table(path: Path, table: pa.Table | pd.DataFrame) -> None:
+def write_table(path: Path, table: pa.Table | pd.DataFrame) -> str:
+    """Returns the checksum of the file."""
     if isinstance(table, pd.DataFrame):
         table = pa.Table.from_pandas(table, preserve_index=False)
     with aside(path) as partial:
         pq.write_table(table, partial, compression="zstd")
+        return checksums.of_file(partial)
 
 
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def write_arrays(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, str] | None = None) -> None:
+    """A safetensors file with the checksum of every array, and `facts`, in its metadata."""
+    sums = {name: checksums.of_array(name, array) for name, array in arrays.items()}
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
         with aside(path) as partial:
-            save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, partial)
+            save_file(whole, partial, metadata=checksums.metadata(sums) | (facts or {}))
     except SafetensorError as error:  # the library's own name for a full disk
         raise GapcheckError(f"{path}: cannot be written ({error}); make room and repeat the command") from None
 
@@ -83,9 +91,11 @@ class ArrayFile:
         self._body_path = path.with_name(f"{path.name}.body.{os.getpid()}.tmp")
         self._body = self._body_path.open("wb")
         self._header: dict[str, dict] = {}
+        self._sums: dict[str, str] = {}
 
     def add(self, name: str, array: np.ndarray) -> None:
         start = self._body.tell()
+        self._sums[name] = checksums.of_array(name, array)
         self._body.write(np.ascontiguousarray(array).tobytes())
         self._header[name] = {
             "dtype": self._DTYPES[array.dtype.name],
@@ -93,13 +103,15 @@ class ArrayFile:
             "data_offsets": [start, self._body.tell()],
         }
 
-    def close(self) -> None:
-        """Header, then the body behind it; the file appears whole under its name."""
+    def close(self) -> str:
+        """Header, then the body behind it; the file appears whole under its name. Returns `checksums.of_metadata`."""
         self._body.close()
-        header = json.dumps(self._header).encode()
+        facts = checksums.metadata(self._sums)
+        header = json.dumps({"__metadata__": facts, **self._header}).encode()
         header += b" " * (-len(header) % 8)
         with self._aside.open("wb") as file, self._body_path.open("rb") as body:
             file.write(struct.pack("<Q", len(header)) + header)
             shutil.copyfileobj(body, file)
         self._body_path.unlink()
         os.replace(self._aside, self.path)
+        return checksums.of_metadata(facts)

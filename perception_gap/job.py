@@ -8,6 +8,7 @@ import os
 import platform
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import perception_gap
 from perception_gap import per_layer
 from perception_gap.capture import choose_layers, find_decoder
 from perception_gap.categories import tagger_name
-from perception_gap.datasets import Dataset
+from perception_gap.datasets import Contents, Dataset
 from perception_gap.errors import UsageError
 from perception_gap.knockout import Knockout
 from perception_gap.loading import LoadedModel
@@ -66,14 +67,8 @@ class Job:
 
 
 def image_hash(sample: Sample) -> str:
-    """sha256 over the bytes of the sample's images; a file that cannot be read counts by its absence."""
-    digest = hashlib.sha256()
-    for path in sample.images:
-        try:
-            digest.update(path.read_bytes() if path.is_file() else b"missing")
-        except (OSError, ValueError):
-            digest.update(b"missing")
-    return digest.hexdigest()
+    """sha256 over the bytes of the sample's images (`Contents.hash`)."""
+    return Contents.of(sample.images).hash
 
 
 def row_key(job: Job, facts: dict, sample: Sample, images: str, shared: str | None) -> str:
@@ -88,6 +83,7 @@ def row_key(job: Job, facts: dict, sample: Sample, images: str, shared: str | No
     return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
+@cache  # asked for every row; looking packages up takes milliseconds
 def versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "gapcheck": perception_gap.__version__, "tagger": tagger_name()}
     for name in ("torch", "torchvision", "transformers", "accelerate"):

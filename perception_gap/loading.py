@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import struct
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from perception_gap import adapters
 from perception_gap.endings import end_ids
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.families import Encoded, Family, check_supported, family_for
+from perception_gap.fingerprint import folder_hash
 from perception_gap.model_files import ModelFiles, file_of, locate
 from perception_gap.placement import choose_attention, choose_device, choose_dtype, is_host, on_cpu, quantized
 
@@ -45,8 +44,8 @@ class LoadedModel:
 
     latents: what inserts latent tokens behind every prompt, None for a model without them.
 
-    The hash of a folder covers the names, sizes, times and safetensors headers of its files, so that a retrained
-    checkpoint in the same place is another revision.
+    The hash of a folder is of the contents that decide the model (`fingerprint`): copies have the same one, and a
+    retrained checkpoint in the same place, or an adapter on another base, has another.
     """
 
     model: PreTrainedModel
@@ -158,7 +157,7 @@ def _revision(found: ModelFiles, commit: str | None = None) -> str | None:
 
     commit: what the loaded model's configuration says, for what is on the hub and was asked for offline.
     """
-    own = _folder_hash(Path(found.source)) if os.path.isdir(found.source) else found.commit
+    own = folder_hash(Path(found.source)) if os.path.isdir(found.source) else found.commit
     if found.base is None:
         return own or commit
     base = _revision(found.base, commit)
@@ -219,17 +218,3 @@ def _no_processor(name: str) -> str:
         f"model {name!r} has no complete processor: expected tokenizer files and preprocessor_config.json (or "
         "processor_config.json) beside config.json; copy them from the base checkpoint"
     )
-
-
-def _folder_hash(folder: Path) -> str:
-    digest = hashlib.sha256()
-    # What decides the model lies at the top; cards, and runs written into a subfolder, do not.
-    decides = (".safetensors", ".bin", ".json", ".jinja", ".txt", ".model", ".py")
-    for path in sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in decides):
-        stat = path.stat()
-        digest.update(f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
-        if path.suffix == ".safetensors":
-            with path.open("rb") as file:
-                start = file.read(8)  # length of the JSON header: names, dtypes, shapes and offsets of all tensors
-                digest.update(file.read(struct.unpack("<Q", start)[0]) if len(start) == 8 else start)
-    return f"sha256:{digest.hexdigest()[:16]}"

@@ -18,7 +18,8 @@ from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.folders import slug
 from perception_gap.job import Job, Settings, image_hash
 from perception_gap.loading import LoadedModel, check, load
-from perception_gap.store import Run
+from perception_gap.locks import locked
+from perception_gap.store import Run, claim_run
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,14 @@ def analyze(
     """The teacher's run (stored, reused, or made now), then the model's; never two models in memory."""
     out = request.folder()
     analysis.forward.check_rows(request.settings.rows)
-    analysis.Parts(out)  # an --out that cannot be written is said before data are drawn and models loaded
-    dataset = _dataset(request, out)
-    teacher = teacher_run(request, dataset, out, progress, say, opener) if request.teacher else None
-    settings = request.settings
-    text = settings.text if teacher or settings.text == "reference" else "own"
-    job = _job(request, request.model, dataset, out, replace(settings, text=text), teacher)
-    return run_job(job, opener, progress=progress)
+    claim_run(out)  # an --out that cannot be written is said before data are drawn and models loaded
+    with locked(out):
+        dataset = _dataset(request, out)
+        teacher = teacher_run(request, dataset, out, progress, say, opener) if request.teacher else None
+        settings = request.settings
+        text = settings.text if teacher or settings.text == "reference" else "own"
+        job = _job(request, request.model, dataset, out, replace(settings, text=text), teacher)
+        return run_job(job, opener, progress=progress)
 
 
 def _dataset(request: Request, out: Path) -> Dataset:
@@ -142,7 +144,7 @@ def estimate(request: Request, *, opener: Opener = open_plain) -> dict[str, dict
     """`--dry-run`: one batch of each model (not stored) and what the whole would take, by model."""
     out = request.folder()
     analysis.forward.check_rows(request.settings.rows)
-    analysis.Parts(out)
+    claim_run(out)
     dataset = _dataset(request, out)
     models = [request.model]
     if request.teacher and not (Path(request.teacher) / "run.json").exists():

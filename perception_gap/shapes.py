@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from perception_gap.checksums import FIELD
+
 Shape = dict[str, Any]
+SEALED: Shape = {FIELD: str}
 
 _NUMBER, _TEXT = (float, None), (str, None)
 ESTIMATE: Shape = {"mean": _NUMBER, "ci": ([float, float], None), "n": int}
@@ -26,7 +29,7 @@ RUN: Shape = {
     "teacher": ({"name": str, "path": str, "revision": _TEXT}, None),
     "versions": {},
     "command?": _TEXT, "created?": _TEXT, "layers?": list,
-}  # fmt: skip
+} | SEALED  # fmt: skip
 _PAIRED = _estimates("value", "floor", "difference")
 _COMPARED = {"n_right": int, "n_wrong": int, "p_holm": _NUMBER} | _estimates("auroc", "difference")
 _DECIDES = {
@@ -44,6 +47,8 @@ _CUTS = dict.fromkeys(("inside", "outside_number", "outside_mass", "top_k", "ima
 _MATCHED = dict.fromkeys(("inside_minus_outside_number", "inside_minus_outside_mass"), _CHANGES)
 _ROWS = ("answer", "question", "text")
 SUMMARY: Shape = {
+    "files": {"samples.parquet": str, "tokens.parquet": str, "maps.safetensors": str, "hidden.safetensors": str,
+              "knockout.parquet?": str},
     "knockout?": dict.fromkeys(_ROWS, _CUTS) | {
         "layers": str, "k": int, "picture": {"redrawn": _CUT}, "contrasts": dict.fromkeys(_ROWS, _MATCHED),
     },
@@ -61,7 +66,7 @@ SUMMARY: Shape = {
     "per_layer?": {"layers": list, "by_layer": {"*": {"*": ESTIMATE}}, "heads": {"*": {"mean": list, "n": list}},
                    "mass_of_total": {"*": _NUMBER},
                    "finding": str},
-}  # fmt: skip
+} | SEALED  # fmt: skip
 SAMPLES: Shape = {
     "sample_id": str, "task": str, "cluster": str, "status": str, "question": _TEXT, "reference": _TEXT,
     "answer": _TEXT, "error": _TEXT, "image_hash": _TEXT, "shared_text": _TEXT, "correct": (bool, None),
@@ -84,9 +89,11 @@ KNOCKOUT: Shape = {
 # --- gapcheck bench
 BENCH: Shape = {
     "models": {"*": str}, "tasks": {"*": int}, "versions?": {}, "command?": _TEXT, "created?": _TEXT,
-}  # fmt: skip
-BENCH_MODEL: Shape = {"model": {"revision?": _TEXT}, "asked": {"latents": str}}
+} | SEALED  # fmt: skip
+BENCH_MODEL: Shape = {"model": {"revision?": _TEXT}, "asked": {"latents": str}} | SEALED
+BENCH_TOTAL: Shape = {"files": {"comparisons.csv": str}} | SEALED
 BENCH_SUMMARY: Shape = {
+    "files": {"samples.parquet": str, "maps.safetensors?": str},
     "tasks": {
         "*": {
             "n": int, "n_failed?": int, "n_unscored?": int, "n_empty": int, "n_cut": int, "data_hash": str,
@@ -94,7 +101,7 @@ BENCH_SUMMARY: Shape = {
             "gaze?": {"focus_score": ESTIMATE, "entropy": _SPREAD, "salient_regions": _SPREAD},
         }
     }
-}  # fmt: skip
+} | SEALED  # fmt: skip
 BENCH_SAMPLES: Shape = {
     "sample_id": str, "task": str, "status": str, "cluster": _TEXT, "question": _TEXT, "prompt": _TEXT,
     "answer": _TEXT, "error": _TEXT, "correct": (bool, None), "references": list, "options": list,
@@ -109,6 +116,7 @@ BENCH_COMPARISONS: Shape = {
 }  # fmt: skip
 
 # --- gapcheck ablate
+FILES: Shape = {"files": {"*": str}} | SEALED
 _ENDS = {"low": _NUMBER, "high": _NUMBER, "n": int}
 RESULTS: Shape = {
     "preset": str, "seed": int, "rows": str, "task": str, "metric": str, "value": _NUMBER,
@@ -122,11 +130,12 @@ COMPARE: Shape = {
     "models": {"*": str}, "teacher": ({"name": str, "path": str}, None), "text": str, "budget": str,
     "most_pixels": {"*": _NUMBER}, "data": {"spec": str, "hash": str, "n": int}, "versions?": {}, "command?": _TEXT,
     "created?": _TEXT,
-}  # fmt: skip
+} | SEALED  # fmt: skip
 _NEAREST: Shape = {"first": str, "second": str, "others": list}
 COMPARE_SUMMARY: Shape = {
     "baseline": str, "models": list, "pairs": list, "most_alike": (_NEAREST, None), "failed": {"*": str},
-}  # fmt: skip
+    "files": {"pairs.parquet": str, "words.parquet": str},
+} | SEALED  # fmt: skip
 _COMPARED_MODEL = {name: kind for name, kind in _COMPARED.items() if name != "difference"} | {"tasks": list}
 _OPTIONAL = (
     "focus_score", "focus_lift", "relative_entropy", "text_image_mass", "sink_share", "focus_score_without_sinks", "kl",
@@ -154,10 +163,15 @@ WORDS: Shape = {
     "js_floor": _NUMBER,
 }  # fmt: skip
 
+# --- gapcheck trace
+TRACE: Shape = {
+    "teacher": {"width": int}, "data": {"n": int}, "funnel": {}, "files": {"traces.parquet": str},
+} | SEALED  # fmt: skip
+
 # --- gapcheck train
 TRAINING: Shape = {
     "preset": str, "settings": {"seed": int, "steps": int, "n_latents": int}, "student": {"name": str},
-    "traces": {"n": int, "teacher": {"name": str}}, "versions?": {}, "command?": _TEXT,
+    "traces": {"n": int, "teacher": {"name": str}}, "versions?": {}, "command?": _TEXT, f"{FIELD}?": str,
 }  # fmt: skip
 LOG: Shape = {"step": int} | {
     f"{name}?": _NUMBER for name in ("loss", "ntp", "concept", "trajectory", "gamma", "learning_rate")

@@ -82,14 +82,17 @@ def finish(
     frame = pd.DataFrame(samples, columns=[*columns, *SAMPLE_METRICS, *LATENT_METRICS])
     words = pd.DataFrame(tokens, columns=TOKEN_COLUMNS)
     (out / "summary.json").unlink(missing_ok=True)  # back last, when everything it speaks of is in place
-    write_table(out / "samples.parquet", frame)
-    write_table(out / "tokens.parquet", words)
-    maps.close()
-    hidden.close()
-    knocked = cuts.finish(out, frame, seed)
+    files = {
+        "samples.parquet": write_table(out / "samples.parquet", frame),
+        "tokens.parquet": write_table(out / "tokens.parquet", words),
+        "maps.safetensors": maps.close(),
+        "hidden.safetensors": hidden.close(),
+    }
+    knocked, more_files = cuts.finish(out, frame, seed)
     info = info | {"raster": comparison.name_of_frame if comparison and comparison.rows else None}
     write_json(out / "run.json", info)
-    write_json(out / "summary.json", summarise(frame, words, info, seed) | profile.summary(frame) | knocked)
+    summary = summarise(frame, words, info, seed) | profile.summary(frame) | knocked
+    write_json(out / "summary.json", summary | {"files": files | more_files})
     return Run.open(out)
 
 

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from perception_gap import forward, loading
+from perception_gap.context import check_fits
 from perception_gap.endings import end_ids
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.families.base import refuse_control_tokens
@@ -116,6 +117,7 @@ def _language_model(
             texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False,
             return_token_type_ids=False,
         ).to(model.device)  # fmt: skip
+        check_fits(model.config, inputs["attention_mask"], "the prompt is too long")
         produced = model.generate(
             **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, temperature=None, top_p=None,
             top_k=None, pad_token_id=tokenizer.pad_token_id,

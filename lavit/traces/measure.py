@@ -11,12 +11,13 @@ import numpy as np
 
 from lavit.traces import blind
 from lavit.traces.filters import ask_blind, asked, decide, verdicts
+from lavit.traces.keys import Work, row_key
 from lavit.traces.look import Look, look
 from lavit.traces.schema import V_SEM
 from lavit.traces.settings import Job, Settings
 from lavit.traces.target import target
 from perception_gap import analysis
-from perception_gap.datasets import check_boxes, open_pictures
+from perception_gap.datasets import Contents, check_boxes, open_pictures
 from perception_gap.errors import GapcheckError
 from perception_gap.job import stored_paths
 from perception_gap.loading import LoadedModel
@@ -24,18 +25,20 @@ from perception_gap.metrics import focus_score
 from perception_gap.sample import Sample
 from perception_gap.scoring import score
 
-Work = tuple[Sample, str, str]  # sample, hash of its images, key
-
 
 def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[dict], dict[str, np.ndarray]]:
     """Rows and arrays of one batch; a sample that cannot be traced is a row with the reason."""
     settings = job.settings
     rows: dict[str, dict] = {}
     ready = []
-    for sample, images, key in work:
+    for sample, listed, key in work:
+        contents = Contents.of(sample.images)
+        images = contents.hash
+        if images != listed:  # another picture by now is traced as it is, under the key of that
+            key = row_key(job, loaded, sample, images)
         row = rows[key] = base_row(job.out, sample, images, key)
         try:
-            pictures = open_pictures(sample)
+            pictures = open_pictures(sample, contents)
             sizes = [(p.height, p.width) for p in pictures]
             sample = sample.in_pixels(sizes)
             row |= {"heights": [h for h, _ in sizes], "widths": [w for _, w in sizes]} | sample.box_fields()

@@ -38,6 +38,7 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
     from lavit.ablation import AblationRequest, ablate, parse_runs
     from lavit.evaluation import Evaluation
     from lavit.settings import parse_changes
+    from perception_gap.locks import locked
 
     try:
         listed = [int(seed) for seed in seeds.split(",")]
@@ -53,7 +54,8 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
         runs=parse_runs(presets.split(","), listed), changes=parse_changes(changes), cache=cache_vision,
         evaluation=Evaluation(command=" ".join(["gapcheck", *sys.argv[1:]]), **asked), **options,
     )  # fmt: skip
-    found = ablate(request, say=click.echo)
+    with locked(request.out):
+        found = ablate(request, say=click.echo)
     show(found)
     click.echo(f"{request.out / 'results.csv'}, {request.out / 'comparisons.csv'}")
 

@@ -62,14 +62,22 @@ def command(model: str, teacher: str | None, dry_run: bool, strict: bool, figure
     request = build_request(model, teacher, options)
     from lavit.checkpoint import facts_of, has_latents, opener
     from perception_gap import pipeline
+    from perception_gap.locks import locked
+    from perception_gap.store import claim_run
 
     if latents != "force" and not has_latents(facts_of(model, revision)):
         raise click.UsageError(f"--latents {latents}: {model} has no latent tokens; leave it out")
     if dry_run:
         print_estimate(pipeline.estimate(request, opener=opener))
         return
-    run = pipeline.analyze(request, say=click.echo, opener=opener)
-    sys.exit(show(run, strict=strict, figures=figures))
+    claim_run(request.folder())
+    with locked(request.folder()):
+        if (request.folder() / "figures").is_dir():
+            from reports.figures import forget_figures
+
+            forget_figures(request.folder() / "figures")  # an unfinished run must not show older ones
+        run = pipeline.analyze(request, say=click.echo, opener=opener)
+        sys.exit(show(run, strict=strict, figures=figures))
 
 
 def build_request(model: str, teacher: str | None, options: dict):

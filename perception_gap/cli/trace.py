@@ -73,15 +73,19 @@ def command(teacher: str, dry_run: bool, strict: bool, **options) -> None:
     """
     if options["data"].startswith(_RELEASED):
         sys.exit(show(convert(teacher, options), options["out"], strict=strict))
-    job = build_job(teacher, options)
     from lavit.traces.estimate import estimate
     from lavit.traces.extract import extract
     from perception_gap.cli.analyze import print_estimate
+    from perception_gap.locks import locked
+    from perception_gap.store import claim_run
 
-    if dry_run:
-        print_estimate({teacher: estimate(job)})
-        return
-    sys.exit(show(extract(job), job.out, strict=strict))
+    claim_run(options["out"], "trace.json")
+    with locked(options["out"]):
+        job = build_job(teacher, options)
+        if dry_run:
+            print_estimate({teacher: estimate(job)})
+            return
+        sys.exit(show(extract(job), job.out, strict=strict))
 
 
 def convert(teacher: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -105,18 +109,15 @@ def convert(teacher: str, options: dict[str, Any]) -> dict[str, Any]:
 def build_job(teacher: str, options: dict[str, Any]):
     """The Job of these command-line options; draws scenes, but loads no model."""
     from lavit.traces.blind import check_text_model
-    from lavit.traces.schema import PART_SCHEMA
     from lavit.traces.settings import Job, Settings
     from perception_gap.datasets import open_data
     from perception_gap.loading import check
-    from perception_gap.store import Parts
 
     filters = tuple(name for name in ("correctness", "difficulty", "alignment") if options.pop(name))
     settings = Settings(filters=filters, load=pop_load(options), **{name: options.pop(name) for name in _SETTINGS})
     reading = pop_reading(options)
     out, limit, seed = options["out"], options["limit"], options["seed"]
     # What would stop the work later is said before scenes are drawn and weights are read.
-    Parts(out, schema=PART_SCHEMA, made="trace.json")
     check(teacher, settings.load.get("revision"), settings.load.get("trust_remote_code", False))
     if settings.text_model:
         check_text_model(settings.text_model, settings.load)

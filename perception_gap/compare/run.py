@@ -20,9 +20,10 @@ from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json, write_table
 from perception_gap.folders import claim, named
 from perception_gap.job import Job, Settings, check_teacher, image_hash, versions
+from perception_gap.locks import locked
 from perception_gap.store import Run, run_info
 
-COMPARE_SCHEMA = 1
+COMPARE_SCHEMA = 2
 MADE = "compare.json"
 _OURS = {"data", "teacher", "figures", MADE, "summary.json", "pairs.parquet", "words.parquet", "overlays.png",
          "report.html", "tables.md"}  # fmt: skip
@@ -73,7 +74,15 @@ def compare(
     """
     budgets, line = _budgets(request)
     claim(request.out, MADE, lambda name: name in ("data", "teacher") or name.endswith(".tmp"))
-    say(line)
+    with locked(request.out):
+        say(line)
+        return _compare(request, budgets, line, progress, say, opener)
+
+
+def _compare(
+    request: Request, budgets: dict[str, int | None], line: str, progress: bool, say: Callable[[str], None],
+    opener: pipeline.Opener,
+) -> Compared:  # fmt: skip
     dataset = open_data(
         request.data,
         limit=request.limit,
@@ -238,8 +247,8 @@ def finish(
 ) -> Compared:  # fmt: skip
     """pairs.parquet, words.parquet and, last, summary.json."""
     samples, words = pairs.frames(members, request.raster, request.seed)
-    write_table(request.out / "pairs.parquet", samples)
-    write_table(request.out / "words.parquet", words)
+    files = {name: write_table(request.out / name, table)
+             for name, table in (("pairs.parquet", samples), ("words.parquet", words))}  # fmt: skip
     facts = {
         member.name: {
             "folder": os.path.relpath(member.run.path, request.out),
@@ -254,6 +263,7 @@ def finish(
         "pairs": of_pairs,
         "most_alike": summary.most_alike(of_pairs, samples, request.seed),
         "failed": failed,
+        "files": files,
     }
     write_json(request.out / "summary.json", told)
     return Compared(request.out, members, told, failed)

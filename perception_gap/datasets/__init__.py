@@ -9,13 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from perception_gap.datasets.images import check_boxes, decode_image, open_image, open_pictures, shrink
+from perception_gap.datasets.images import (
+    Contents,
+    check_boxes,
+    decode_image,
+    open_image,
+    open_pictures,
+    shrink,
+)
 from perception_gap.datasets.reading import Reading
 from perception_gap.errors import UsageError
 from perception_gap.sample import Sample
 
 __all__ = [
-    "SCENES_DEFAULT", "Dataset", "Reading", "check_boxes", "decode_image", "hash_samples", "open_data",
+    "SCENES_DEFAULT", "Contents", "Dataset", "Reading", "check_boxes", "decode_image", "hash_samples", "open_data",
     "open_image", "open_pictures", "shrink",
 ]  # fmt: skip
 

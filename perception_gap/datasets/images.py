@@ -2,30 +2,87 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 from perception_gap.datasets.references import short
-from perception_gap.errors import GapcheckError
+from perception_gap.errors import GapcheckError, one_line
 from perception_gap.sample import Sample
 
 REMEDY = "; --boxes says what else the numbers are"
 TOLERANCE = 1.0  # pixels: annotators count from 1 or round up, so a box may end one pixel beyond the border
 
 
-def open_pictures(sample: Sample) -> list[Image.Image]:
-    """The sample's pictures (see `open_image`); GapcheckError for the first that does not open, and for its fault."""
+@dataclass(frozen=True)
+class Contents:
+    """The bytes of a sample's pictures, read once: what is hashed is what is decoded, whoever writes meanwhile.
+
+    files: what each path held, or why it could not be read.
+    """
+
+    paths: tuple[Path, ...]
+    files: tuple[bytes | GapcheckError, ...]
+
+    @classmethod
+    def of(cls, paths: Sequence[Path]) -> Contents:
+        found: list[bytes | GapcheckError] = []
+        for path in paths:
+            try:
+                found.append(read_image(path))
+            except GapcheckError as error:
+                found.append(error)
+        return cls(tuple(paths), tuple(found))
+
+    @property
+    def hash(self) -> str:
+        """sha256, hex; a picture that cannot be read counts by its absence."""
+        digest = hashlib.sha256()
+        for content in self.files:
+            digest.update(content if isinstance(content, bytes) else b"missing")
+        return digest.hexdigest()
+
+    def pictures(self) -> list[Image.Image]:
+        """As `open_image` opens them. GapcheckError for the first that cannot be read or decoded."""
+        found = []
+        for path, content in zip(self.paths, self.files, strict=True):
+            if isinstance(content, GapcheckError):
+                raise content
+            found.append(decode_image(content, short(str(path), 200)))
+        return found
+
+
+def open_pictures(sample: Sample, contents: Contents | None = None) -> list[Image.Image]:
+    """The sample's pictures (see `open_image`), from `contents` where they were read already.
+
+    GapcheckError for the sample's fault, and for the first picture that does not open.
+    """
     if sample.fault is not None:
         raise GapcheckError(sample.fault)
-    return [open_image(path) for path in sample.images]
+    return (contents or Contents.of(sample.images)).pictures()
+
+
+def read_image(path: Path) -> bytes:
+    """The encoded picture. GapcheckError, in one line with the path, for a file that is missing or cannot be read."""
+    name = short(str(path), 200)
+    try:
+        if path.exists() and not path.is_file():
+            raise GapcheckError(f"image {name}: is no regular file; expected an image file")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise GapcheckError(f"image {name}: no such file; check the path or pass --image-root") from None
+    except (OSError, ValueError) as error:  # a locked folder, a loop of links, a name that no file can have
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise GapcheckError(f"image {name}: cannot be read ({reason}); check the path") from None
 
 
 def open_image(path: Path) -> Image.Image:
@@ -33,27 +90,13 @@ def open_image(path: Path) -> Image.Image:
 
     GapcheckError, in one line with the path, for a file that is missing, locked away, truncated or no image.
     """
-    try:
-        if path.exists() and not path.is_file():
-            raise GapcheckError(f"image {short(str(path), 200)}: is no regular file; expected an image file")
-        return _decoded(path, short(str(path), 200))
-    except FileNotFoundError:
-        raise GapcheckError(
-            f"image {short(str(path), 200)}: no such file; check the path or pass --image-root"
-        ) from None
-    except OSError as error:  # a folder that may not be entered, a loop of links, a name that is too long
-        reason = error.strerror or type(error).__name__
-        raise GapcheckError(f"image {short(str(path), 200)}: cannot be read ({reason}); check the path") from None
+    return decode_image(read_image(path), short(str(path), 200))
 
 
 def decode_image(data: bytes, name: str) -> Image.Image:
     """`open_image` of an encoded picture in memory, which errors call `name`."""
-    return _decoded(io.BytesIO(data), name)
-
-
-def _decoded(source: Path | io.BytesIO, name: str) -> Image.Image:
     try:
-        with whole_images(), Image.open(source) as picture:
+        with whole_images(), Image.open(io.BytesIO(data)) as picture:
             picture.load()
             return _eight_bit(ImageOps.exif_transpose(picture)).convert("RGB")
     # Pillow's decoders raise all of these on damaged files (SyntaxError for broken PNG chunks).

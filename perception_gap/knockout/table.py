@@ -33,14 +33,14 @@ class Table:
         if self._asked is not None and values is not None:
             self._rows += condition_rows(row, values)
 
-    def finish(self, folder: Path, samples: pd.DataFrame, seed: int) -> dict[str, Any]:
-        """Write (or remove) the file; what summary.json gets of it, {} without a knockout."""
+    def finish(self, folder: Path, samples: pd.DataFrame, seed: int) -> tuple[dict[str, Any], dict[str, str]]:
+        """Write (or remove) the file; (what summary.json gets of it, file → checksum), empty without a knockout."""
         if self._asked is None:
             (folder / FILE).unlink(missing_ok=True)
-            return {}
+            return {}, {}
         table = pd.DataFrame(self._rows, columns=list(COLUMNS))
-        write_table(folder / FILE, table)
-        return {"knockout": summarise(table, samples, self._asked, seed)}
+        checksum = write_table(folder / FILE, table)
+        return {"knockout": summarise(table, samples, self._asked, seed)}, {FILE: checksum}
 
 
 def condition_rows(row: dict, values: np.ndarray) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.intact import open_arrays
+from perception_gap.intact import Arrays
 from perception_gap.store import Run, geometry_of
 from reports.sources import BenchModel, BenchRun, Source, labels, teacher_or_reason
 from reports.style import TEACHER, look
@@ -189,6 +189,5 @@ def _maps_of(model: BenchModel) -> Callable[[str, str], np.ndarray | None]:
     path = model.folder / "maps.safetensors"
     if not path.exists():
         return lambda sample_id, kind: None
-    file = open_arrays(path)
-    names = set(file.keys())
-    return lambda sample_id, kind: file.get_tensor(name) if (name := f"{sample_id}/{kind}") in names else None
+    file = Arrays(path, model.summary.get("files", {}).get("maps.safetensors"))
+    return lambda sample_id, kind: file.map(f"{sample_id}/{kind}")

@@ -382,12 +382,12 @@ def test_the_command_shows_an_unfinished_run_with_what_it_has(runs, tmp_path, ta
     shutil.copytree(runs[0].path, folder)
     shutil.copytree(runs[0].path.parent / "teacher", tmp_path / "teacher")
     shutil.copytree(runs[0].path.parent / "images", tmp_path / "images")
-    import json
-
     import pandas as pd
 
+    from perception_gap.files import write_json
+
     keys = pd.read_parquet(next((folder / "parts").glob("*.parquet")))["key"].tolist()
-    (folder / "parts" / "keys.json").write_text(json.dumps([*keys[:24], *(["-"] * 36)]))
+    write_json(folder / "parts" / "keys.json", {"keys": [*keys[:24], *(["-"] * 36)]})
     (folder / "summary.json").unlink()
     status, said = gapcheck("report", str(folder), "--out", str(tmp_path / "report.html"))
     assert status == 0, said

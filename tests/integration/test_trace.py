@@ -216,11 +216,11 @@ def test_killed_at_any_moment_the_same_command_gives_the_same_file(ten, model, t
         [*ENTRY, "trace", *map(str, command), "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    while process.poll() is None and not list(out.glob("parts/*.parquet")):
+    while process.poll() is None and not list(out.glob("parts/*.safetensors")):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert 0 < len(list(out.glob("parts/*.parquet"))) < 5
+    assert 0 < len(list(out.glob("parts/*.safetensors"))) < 5
     assert not (out / "traces.parquet").exists()
     status, said = trace(*command, "--out", out)
     assert status == 0, said

@@ -47,7 +47,7 @@ def test_half_a_part_and_a_torn_part_do_not_count(tmp_path):
     (tmp_path / "parts" / "a.safetensors").unlink()  # killed between the two files
     torn = tmp_path / "parts" / "b.parquet"
     torn.write_bytes(torn.read_bytes()[:40])
-    assert set(parts.done()) == {"c"}
+    assert set(Parts(tmp_path).done()) == {"c"}
 
 
 def test_leftovers_of_a_killed_writer_are_removed_and_fresh_forgets_everything(tmp_path):
@@ -60,7 +60,7 @@ def test_leftovers_of_a_killed_writer_are_removed_and_fresh_forgets_everything(t
 
 def test_an_output_that_is_a_file_is_a_usage_error(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="file: is a file; expected a folder"):
         Parts(tmp_path / "file")
 
 
@@ -86,10 +86,10 @@ def test_opening_names_what_is_wrong(tmp_path):
     with pytest.raises(UsageError, match="written in run schema 0"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"schema_version": 1}))
-    with pytest.raises(UsageError, match="in run schema 1, this gapcheck reads 2; run `gapcheck analyze` again"):
+    with pytest.raises(UsageError, match="in run schema 1, this gapcheck reads 3; run `gapcheck analyze` again"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION + 1}))
-    with pytest.raises(UsageError, match=r"run schema 3, this gapcheck reads 2; .*upgrade this gapcheck"):
+    with pytest.raises(UsageError, match=r"run schema 4, this gapcheck reads 3; .*upgrade this gapcheck"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}))
     with pytest.raises(UsageError, match=r"run\.json: damaged \(model is missing"):

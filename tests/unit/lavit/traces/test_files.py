@@ -15,6 +15,7 @@ from lavit.traces import Traces, funnel, funnel_table, resample
 from lavit.traces.merge import table_of, write_parquet
 from lavit.traces.schema import FEATURES, ROW_SCHEMA, SCHEMA_VERSION
 from perception_gap.errors import UsageError
+from perception_gap.files import write_json
 from perception_gap.geometry import TokenGeometry
 
 WIDTH = 5120
@@ -39,9 +40,9 @@ def a_row(i: int, rng: np.random.Generator, **change) -> dict:
 
 def write(folder: Path, rows: list[dict], vectors: list[np.ndarray | None], **info) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    write_parquet(folder / "traces.parquet", table_of(rows, vectors))
+    checksum = write_parquet(folder / "traces.parquet", table_of(rows, vectors))
     made = {"schema_version": SCHEMA_VERSION, "teacher": {"width": WIDTH}, "data": {"n": len(rows)}, "funnel": {}}
-    (folder / "trace.json").write_text(json.dumps(made | info))
+    write_json(folder / "trace.json", made | {"files": {"traces.parquet": checksum}} | info)
     return folder
 
 
