@@ -64,7 +64,8 @@ def _looks(run: Run, name: str) -> Answer:
 def _nearer(before: Run, after: Run, first: str, last: str) -> Answer:
     kl, accuracy = paired(before, after, "kl"), paired(before, after, "correct")
     question = f"Does {last} look nearer to the teacher than {first}?"
-    right = f"; its accuracy differs by {written(accuracy.as_dict(), 'points')} (n = {accuracy.n:,})" if accuracy.n else ""
+    points = written(accuracy.as_dict(), "points")
+    right = f"; its accuracy differs by {points} (n = {accuracy.n:,})" if accuracy.n else ""
     if not kl.n:
         return Answer(question, "Undefined", f"no sample has a divergence in both runs{right}.")
     by = written(kl.as_dict(), "nats")

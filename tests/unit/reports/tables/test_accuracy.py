@@ -323,7 +323,7 @@ def test_seeds_are_averaged_with_the_mean_of_their_intervals(matrix):
     assert any("mean of 2 seeds" in text for text in found.notes)
 
 
-def test_a_bootstrap_that_never_differs_is_no_interval(matrix):
+def test_an_interval_without_width_is_none(matrix):
     cell = row(one("table3", matrix), "k6").cells["rel_depth (drawn scenes)"]
     assert (cell.figure, cell.interval) == ("100.00", "")
     assert "no interval" in cell.notes[0]
