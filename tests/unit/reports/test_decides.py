@@ -32,7 +32,7 @@ def test_a_task_with_more_focus_on_right_answers_is_named_with_its_numbers():
     assert claims(found, FOCUS)
     assert reason(found, FOCUS).startswith("AUROC of focus, right over wrong answers: pairs 1.00 [")
     assert reason(found, FOCUS).endswith("(9 right, 9 wrong, p < 0.001)")
-    assert clause(found, FOCUS) == f"does focus go with being right? in pairs ({reason(found, FOCUS)})"
+    assert clause(found, FOCUS) == f"does focus go with being right? in pairs: {reason(found, FOCUS)}"
 
 
 def test_less_focus_on_right_answers_is_the_other_way_round():
@@ -85,25 +85,28 @@ def test_four_comparable_samples_are_too_few_to_say():
     assert verdict(found, FOCUS) == "Too few to say"
     assert not claims(found, FOCUS)
     assert reason(found, FOCUS) == (
-        "4 comparable samples: too few to say (pairs 2 right, 2 wrong); cannot tell: iq has no wrong answers (n = 9)"
+        "4 comparable samples: too few to say (pairs 2 right, 2 wrong); cannot tell, no wrong answers: iq (n = 9)"
     )
-    assert "too few to say (4 comparable samples: too few to say" in clause(found, FOCUS)
+    assert "too few to say: 4 comparable samples: too few to say" in clause(found, FOCUS)
 
 
 def test_tasks_that_are_solved_or_guessed_are_named_and_no_evidence():
-    found = told(rows("iq", HIGH, []), rows("depth", [], LOW), rows("dice", HIGH, LOW), dice=0.5)
+    solved = (rows("iq", HIGH, []), rows("trivial", LOW, []))
+    found = told(*solved, rows("depth", [], LOW), rows("dice", HIGH, LOW), dice=0.5)
     assert verdict(found, FOCUS) == "Cannot be told"
     assert not claims(found, FOCUS)
     assert reason(found, FOCUS) == (
-        "cannot tell: depth has no right answers (n = 9); dice is at chance (50.0 % of 18 right, guessing 50.0 %); "
-        "iq has no wrong answers (n = 9)"
+        "cannot tell, no right answers: depth (n = 9); accuracy not above guessing: dice (50.0 % [29.0, "
+        "71.0], guessing 50.0 %, n = 18); "
+        "no wrong answers: iq (n = 9), trivial (n = 9)"
     )
 
 
 def test_beside_a_guessed_task_one_that_can_tell_still_does():
     found = told(rows("pairs", HIGH, LOW), rows("dice", LOW, HIGH), dice=0.5)
     assert verdict(found, FOCUS) == "In pairs"
-    assert "; cannot tell: dice is at chance (50.0 % of 18 right, guessing 50.0 %)" in reason(found, FOCUS)
+    guessed = "accuracy not above guessing: dice (50.0 % [29.0, 71.0], guessing 50.0 %, n = 18)"
+    assert reason(found, FOCUS).endswith(f"; cannot tell, {guessed}")
     assert "together" not in reason(found, FOCUS)
 
 

@@ -94,7 +94,8 @@ def summary(frame):
 
 
 @pytest.mark.parametrize(
-    ("more", "says"), [(0.1, "in pairs ("), (-0.1, "in pairs: the other way round ("), (0.0, "not established (")]
+    ("more", "says"),
+    [(0.1, "in pairs: AUROC"), (-0.1, "in pairs: the other way round: AUROC"), (0.0, "not established: AUROC")],
 )
 def test_focus_is_claimed_to_go_with_being_right_only_where_that_is_established(more, says):
     frame = samples(more=more)

@@ -101,9 +101,11 @@ def test_what_is_undefined_is_said(no_boxes, all_failed):
 def test_two_students_are_compared_on_the_samples_of_both(tmp_path):
     drawn = list(synthetic_run.scenes(n=40))
     teacher = synthetic_run.write_run(tmp_path / "teacher", drawn, synthetic_run.TEACHER)
-    before = synthetic_run.write_run(tmp_path / "before", drawn, synthetic_run.STUDENT, teacher)
+    before = synthetic_run.write_run(
+        tmp_path / "before", drawn, synthetic_run.Model("tiny:student", gain=1.0, accuracy=0.6, noise=0.9), teacher
+    )
     after = synthetic_run.write_run(
-        tmp_path / "after", drawn[:30], synthetic_run.Model("tiny:lavit", gain=11.0, accuracy=0.9, noise=0.6), teacher
+        tmp_path / "after", drawn[:30], synthetic_run.Model("tiny:lavit", gain=11.0, accuracy=0.9), teacher
     )
     found = paired(before, after, "kl")
     mine, theirs = (run.samples.set_index("sample_id")["kl"] for run in (after, before))

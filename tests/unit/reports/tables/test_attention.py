@@ -80,9 +80,9 @@ def test_the_cells_are_what_the_summary_of_a_benchmark_stores(tmp_path):
 
 def test_of_two_tasks_of_relative_depth_each_has_a_row_of_its_own(tmp_path):
     both = {"blink_relative_depth": [True] * 5, "scenes_relative_depth": [True] * 7}
-    (table,) = tables.build("table2", [write_bench(tmp_path / "b", {"a/model": both}, gaze=True)])
-    assert row(table, "model (blink_relative_depth)").cells["salient_mean"].value == 3
-    drawn = row(table, "model (scenes_relative_depth)")
+    (table,) = tables.build("table2", [write_bench(tmp_path / "b", {"org/looker": both}, gaze=True)])
+    assert row(table, "looker (blink_relative_depth)").cells["salient_mean"].value == 3
+    drawn = row(table, "looker (scenes_relative_depth)")
     assert (drawn.cells["salient_mean"].value, drawn.cells["salient_mean"].n) == (4, 7)
     assert any("drawn scenes" in note for note in drawn.notes)
 
