@@ -33,7 +33,7 @@ of {batch}, learning rate {lr}, seed {seed}. {latents} Weights in float16.
 ## What it scores
 `{measured}`
 
-{n} held-out scenes, greedy, exact option or sentence; 95 % bootstrap intervals, clustered by picture or pair.
+{n} held-out scenes, greedy, exact option or sentence; 95 % intervals, clustered by picture or pair.
 
 | task | accuracy | 95 % interval | n | chance |
 |---|---|---|---|---|
