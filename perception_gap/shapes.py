@@ -127,7 +127,7 @@ COMPARISONS: Shape = {
 
 # --- gapcheck compare
 COMPARE: Shape = {
-    "models": {"*": str}, "teacher": ({"name": str, "path": str}, None), "text": str, "budget": str,
+    "models": {"*": str}, "teacher": ({"name": str, "path": str}, None), "text": str, "budget": str, "raster": list,
     "most_pixels": {"*": _NUMBER}, "data": {"spec": str, "hash": str, "n": int}, "versions?": {}, "command?": _TEXT,
     "created?": _TEXT,
 } | SEALED  # fmt: skip
@@ -145,8 +145,8 @@ COMPARE_MODEL: Shape = {
     "name": str, "folder": str, "is_teacher": bool, "most_pixels": _NUMBER, "image_tokens": _NUMBER,
     "n_samples": int, "n_failed": int, "decides": _COMPARED_MODEL, "rests?": ESTIMATE,
 } | _estimates("accuracy", "auroc", "focus_chance", *(f"{name}?" for name in _OPTIONAL))  # fmt: skip
-_VERDICTS = _estimates("both_right", "both_wrong", "only_first_right", "only_second_right", "right_minus_wrong",
-                       "alike_minus_split")  # fmt: skip
+_VERDICTS = _estimates("both_right", "both_wrong", "only_first_right", "only_second_right", "raw_difference",
+                       "right_minus_wrong", "alike_minus_split")  # fmt: skip
 COMPARE_PAIR: Shape = {
     "first": str,
     "second": str,

@@ -8,6 +8,7 @@ from typing import Any
 from perception_gap.permutation import TOO_FEW
 from reports.answer import Answer
 from reports.compared import CompareRun
+from reports.names import frame
 from reports.summary import Metric, defined, side, too_few, written
 from reports.tables import as_text, compared
 from reports.tables.compared import pair_label
@@ -66,11 +67,13 @@ def _chance(found: CompareRun, row: Mapping[str, Any]) -> tuple[str, str]:
     pair, names = row["against_floor"], " and ".join(found.pair(row))
     difference = pair["difference"]
     if not pair["value"]["n"]:
-        numbers = f"the JS divergence of the maps of {names} is {nats(row['js'])}, n = {row['js']['n']:,}"
+        numbers = f"the JS divergence of the maps of {names}, on the {frame(found.info)}, is {nats(row['js'])}"
+        numbers += f", n = {row['js']['n']:,}"
         return "No floor to compare with", numbers + "; no other sample of its task has a map"
     numbers = (
-        f"the JS divergence of the maps of {names} is {nats(pair['value'])}; to the first's map of another picture of "
-        f"the same task it is {nats(pair['floor'])}, {nats(difference)} more (n = {difference['n']:,})"
+        f"the JS divergence of the maps of {names}, on the {frame(found.info)}, is {nats(pair['value'])}; to the "
+        f"first's map of another picture of the same task it is {nats(pair['floor'])}; the paired difference is "
+        f"{nats(difference)} (n = {difference['n']:,})"
     )
     if too_few(difference):
         return "Too few to say whether nearer than by chance", numbers

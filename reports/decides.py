@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from perception_gap.permutation import TOO_FEW
-from reports.summary import percent, side, written
+from reports.summary import side, written
 
 NULL = 0.5  # AUROC of a measure that says nothing
+SILENT = {"at chance": "accuracy not above guessing"}  # else as `perception_gap.decides` says it
 
 
 class Looking(NamedTuple):
@@ -51,22 +52,25 @@ def reason(decides: Mapping[str, Any], looking: Looking) -> str:
     if len(told) > 1:
         parts.append(f"all {len(told)} together {_numbers(overall)}")
     if few := _few(decides):
-        tasks = _listed(by_task, [task for task in by_task if by_task[task]["cannot_tell"] == TOO_FEW])
+        tasks = ", ".join(f"{task} {_counts(one)}" for task, one in by_task.items() if one["cannot_tell"] == TOO_FEW)
         parts.append(f"{few:,} comparable samples: {TOO_FEW} ({tasks})")
-    silent = [task for task in by_task if by_task[task]["cannot_tell"] not in (None, TOO_FEW)]
-    if silent:
-        parts.append(f"cannot tell: {_listed(by_task, silent)}")
-    return "; ".join(parts)
+    return "; ".join([*parts, *_silent(by_task)])
 
 
-def _listed(by_task: Mapping[str, Any], tasks: Sequence[str]) -> str:
-    return "; ".join(f"{task} {_silence(by_task[task])}" for task in tasks)
+def _silent(by_task: Mapping[str, Any]) -> list[str]:
+    """The tasks that are no evidence, by the reason; [] where all are."""
+    reasons: dict[str, list[str]] = {}
+    for task, told in by_task.items():
+        if told["cannot_tell"] not in (None, TOO_FEW):
+            reasons.setdefault(told["cannot_tell"], []).append(f"{task} ({_silence(told)})")
+    parts = [f"{SILENT.get(why, why)}: {', '.join(tasks)}" for why, tasks in reasons.items()]
+    return [f"cannot tell, {'; '.join(parts)}"] if parts else []
 
 
 def clause(decides: Mapping[str, Any], looking: Looking) -> str:
     """For the finding of a terminal: the claim, then its numbers."""
     answer = verdict(decides, looking)
-    return f"does {looking.name} go with being right? {answer[0].lower()}{answer[1:]} ({reason(decides, looking)})"
+    return f"does {looking.name} go with being right? {answer[0].lower()}{answer[1:]}: {reason(decides, looking)}"
 
 
 def claims(decides: Mapping[str, Any], looking: Looking) -> bool:
@@ -90,17 +94,19 @@ def _few(decides: Mapping[str, Any]) -> int:
 
 
 def _numbers(told: Mapping[str, Any]) -> str:
-    return f"{written(told['auroc'])} ({told['n_right']:,} right, {told['n_wrong']:,} wrong, {p_value(told['p_holm'])})"
+    return f"{written(told['auroc'])} ({_counts(told)}, {p_value(told['p_holm'])})"
+
+
+def _counts(told: Mapping[str, Any]) -> str:
+    return f"{told['n_right']:,} right, {told['n_wrong']:,} wrong"
 
 
 def _silence(told: Mapping[str, Any]) -> str:
-    """Why a task cannot tell, with the number that says so."""
-    n = told["n_right"] + told["n_wrong"]
+    """The numbers that say why a task cannot tell."""
+    n = f"n = {told['n_right'] + told['n_wrong']:,}"
     if told["cannot_tell"] == "at chance":
-        return f"is at chance ({percent(told['accuracy'])} of {n:,} right, guessing {100 * told['chance']:.1f} %)"
-    if told["cannot_tell"] == TOO_FEW:
-        return f"{told['n_right']:,} right, {told['n_wrong']:,} wrong"
-    return f"has {told['cannot_tell']} (n = {n:,})"
+        return f"{written(told['accuracy'], '%')}, guessing {100 * told['chance']:.1f} %, {n}"
+    return n
 
 
 def p_value(p: float | None) -> str:

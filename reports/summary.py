@@ -151,11 +151,6 @@ def too_few(metric: Metric | None) -> bool:
     return metric is not None and metric.get("reason") == TOO_FEW
 
 
-def percent(metric: Metric) -> str:
-    """`61.0 %`, without an interval."""
-    return f"{100 * metric['mean']:.1f} %" if defined(metric) else "undefined"
-
-
 def written(metric: Metric | None, unit: str = "") -> str:
     """`61.0 % [55.2, 66.8]`; "%" and "points" multiply by 100, another unit is appended; "undefined" for null."""
     if not defined(metric):

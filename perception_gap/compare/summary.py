@@ -118,9 +118,9 @@ def _adjust(estimates: Sequence[dict[str, Any]]) -> None:
 def agreement(group: pd.DataFrame, seed: int, resamples: int = ARRANGEMENTS) -> dict[str, Any]:
     """How far apart the gazes of one pair are where both are right, both wrong, or one is; each a measure's estimate.
 
-    `right_minus_wrong` is the mean where both are right minus that where both are wrong, within tasks, since both the
-    tasks' difficulty and their gaze differ; `alike_minus_split` the mean where both verdicts are equal minus that where
-    they differ.
+    `raw_difference` is the mean where both are right minus that where both are wrong; `right_minus_wrong` the same
+    within tasks, since both the tasks' difficulty and their gaze differ; `alike_minus_split`, within tasks, the
+    mean where both verdicts are equal minus that where they differ.
     """
     known = group[group["first_correct"].notna() & group["second_correct"].notna()]
     first, second = known["first_correct"].to_numpy(bool), known["second_correct"].to_numpy(bool)
@@ -132,6 +132,7 @@ def agreement(group: pd.DataFrame, seed: int, resamples: int = ARRANGEMENTS) -> 
         found[name] = {
             verdict: mean_of(known[(first == a) & (second == b)], name) for verdict, (a, b) in VERDICTS.items()
         } | {
+            "raw_difference": difference_ci(values[alike], first[alike], clusters[alike], seed=seed).as_dict(),
             "right_minus_wrong": difference_ci(
                 values[alike], first[alike], clusters[alike], strata=tasks[alike], resamples=resamples, seed=seed
             ).as_dict(),

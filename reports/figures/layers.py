@@ -127,9 +127,10 @@ def _layer_ticks(ax: Axes, model: Model) -> None:
 
 
 def _alt(models: Sequence[Model], group: Group) -> str:
+    met = f", on the {group.frame}," if group.frame else ""
     said = [
         "Layer by layer, with 95 % intervals: focus lift (focus over that of a uniform map) and KL from the teacher's "
-        "final map of every head, focus lift and text–image mass of every layer."
+        f"final map{met} of every head, focus lift and text–image mass of every layer."
     ]
     for model in models:
         by_layer = _measured(model)["by_layer"]

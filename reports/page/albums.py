@@ -19,6 +19,7 @@ import pandas as pd
 from perception_gap.geometry import TokenGeometry
 from perception_gap.intact import Arrays
 from perception_gap.store import Run, geometry_of
+from reports.names import frame
 from reports.sources import BenchModel, BenchRun, Source, labels, teacher_or_reason
 from reports.style import TEACHER, look
 
@@ -140,7 +141,8 @@ def albums(sources: Sequence[Source]) -> list[Album]:
 
 
 def comparable(run: Run, teacher: Run | None) -> tuple[Any, ...]:
-    """Equal for runs that may be compared: the same data, read in the same way, against a teacher asked in one way.
+    """Equal for runs that may be compared: the same data, read in the same way, against a teacher asked in one way, KL
+    of all on one frame.
 
     Two passes of one teacher that lie in two folders are one.
     """
@@ -150,7 +152,7 @@ def comparable(run: Run, teacher: Run | None) -> tuple[Any, ...]:
         return (*read, None)
     model = teacher.info["model"]
     how = {name: value for name, value in teacher.info["settings"].items() if name not in ("batch_size", "seed")}
-    return *read, model["name"], model.get("revision"), json.dumps(how, sort_keys=True, default=str)
+    return *read, frame(run.info), model["name"], model.get("revision"), json.dumps(how, sort_keys=True, default=str)
 
 
 def _of_runs(runs: list[Run], teacher: Run | None, names: Mapping[Path, str], colors: Mapping[str, str]) -> Album:

@@ -15,6 +15,7 @@ from perception_gap.statistics import mean_ci
 from perception_gap.store import Run
 from reports.answer import Answer
 from reports.decides import FOCUS, KL, claims, reason, verdict
+from reports.names import frame
 from reports.page.albums import Album
 from reports.summary import defined, lookup, side, too_few, why_no_focus, written
 
@@ -45,32 +46,30 @@ def _looks(run: Run, name: str) -> Answer:
     if not defined(kl):
         return Answer(question, "Undefined", "no sample has a map of both models on one text.")
     if not pair["value"]["n"]:
-        reason = f"KL(teacher ‖ student) of the maps is {written(kl, 'nats')}, n = {kl['n']:,}."
+        reason = (
+            f"KL(teacher ‖ student) of the maps, on the {frame(run.info)}, is {written(kl, 'nats')}, n = {kl['n']:,}."
+        )
         return Answer(question, "No floor to compare with", reason)
     difference = pair["difference"]
     reason = (
-        f"KL(teacher ‖ student) of the maps, on {frame_of(run)}, is {written(pair['value'], 'nats')}; to the teacher's "
-        f"map of another picture of the same task it is {written(pair['floor'], 'nats')}, "
-        f"{written(difference, 'nats')} more (n = {difference['n']:,})."
+        f"KL(teacher ‖ student) of the maps, on the {frame(run.info)}, is {written(pair['value'], 'nats')}; to the "
+        f"teacher's map of another picture of the same task it is {written(pair['floor'], 'nats')}; the paired "
+        f"difference is {written(difference, 'nats')} (n = {difference['n']:,})."
     )
     if too_few(difference):
         return Answer(question, "Too few to say", reason)
     return Answer(question, {1: "More than by chance", -1: "No", 0: "Not established"}[side(difference)], reason)
 
 
-def frame_of(run: Run) -> str:
-    """Where maps of two models met: KL and JS depend on it."""
-    raster = run.info["raster"]
-    return "the token grid" if raster == "native" else f"a raster of {raster[0]} × {raster[1]}"
-
-
 def _nearer(before: Run, after: Run, first: str, last: str) -> Answer:
     kl, accuracy = paired(before, after, "kl"), paired(before, after, "correct")
     question = f"Does {last} look nearer to the teacher than {first}?"
-    right = f"; its accuracy differs by {_points(accuracy)}, n = {accuracy.n:,}" if accuracy.n else ""
+    points = written(accuracy.as_dict(), "points")
+    right = f"; its accuracy differs by {points} (n = {accuracy.n:,})" if accuracy.n else ""
     if not kl.n:
         return Answer(question, "Undefined", f"no sample has a divergence in both runs{right}.")
-    reason = f"on the samples of both its KL differs by {_signed(kl)} nats, n = {kl.n:,}{right}."
+    by = written(kl.as_dict(), "nats")
+    reason = f"on the samples of both its KL from the teacher differs by {by} (n = {kl.n:,}){right}."
     if too_few(kl.as_dict()):
         return Answer(question, "Too few to say", reason)
     return Answer(question, {-1: "Yes", 1: "No, it is farther", 0: "Not established"}[side(kl.as_dict())], reason)
@@ -102,14 +101,6 @@ def paired(before: Run, after: Run, column: str) -> Estimate:
         return paired_ci(right[1] - right[0], clusters)
     values = [table.loc[common, column].to_numpy(float) for table in tables]
     return mean_ci(values[1] - values[0], clusters, seed=after.info["settings"]["seed"], null=0)
-
-
-def _signed(found: Estimate) -> str:
-    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]".replace("-", "−")
-
-
-def _points(found: Estimate) -> str:
-    return f"{100 * found.mean:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}]".replace("-", "−")
 
 
 def lead(found: Sequence[Album]) -> list[Answer]:

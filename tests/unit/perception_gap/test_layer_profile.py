@@ -33,7 +33,7 @@ def test_means_intervals_and_heads_are_those_of_the_columns():
     clusters = samples(40)["cluster"]
     for place, layer in enumerate(LAYERS):
         by_layer = {name: values[str(layer)] for name, values in found["by_layer"].items()}
-        assert by_layer["focus_score"] == mean_ci(layers[:, 1, place], clusters, seed=1).as_dict()
+        assert by_layer["focus_score"] == mean_ci(layers[:, 1, place], clusters, within=(0, 1)).as_dict()
         assert by_layer["kl"]["mean"] == pytest.approx(layers[:, 2, place].mean(dtype=float))
         assert by_layer["focus_lift"]["mean"] == pytest.approx(10 * layers[:, 1, place].mean(dtype=float))
         assert by_layer["mass"]["mean"] == pytest.approx([0.1, 0.2, 0.1][place])
@@ -52,7 +52,7 @@ def test_lift_is_averaged_over_samples_each_by_its_own_chance():
     assert found["by_layer"]["focus_lift"]["0"]["mean"] == pytest.approx((2 + 0.5) / 2)
     assert found["by_layer"]["focus_lift"]["0"]["n"] == 2
     assert found["heads"]["focus_lift"]["n"] == [[2, 2]]
-    assert found["by_layer"]["kl"]["0"] == {"mean": None, "ci": None, "n": 0}
+    assert found["by_layer"]["kl"]["0"] == {"mean": None, "ci": None, "n": 0, "reason": "no value"}
 
 
 def test_undefined_heads_are_counted_and_null():
@@ -69,7 +69,7 @@ def test_a_leading_layer_is_said_to_exceed_only_what_its_paired_interval_exclude
     found = filled([0.2, 0.2, 0.5])[0].summary(samples(40), 0)["per_layer"]
     assert found["order"]["focus_lift"][0] == 11
     assert found["leads"]["focus_lift"] == {"layer": 11, "above": [3, 7], "level": pytest.approx(1 - 0.05 / 3)}
-    assert found["leads"]["mass"]["above"] == []  # differences without any spread: an interval without width
+    assert found["leads"]["mass"]["above"] == []  # differences without any spread have no interval
     assert "layer 11 has the highest focus lift" in found["finding"]
     assert "more than every other layer" in found["finding"]
     close = filled([0.2, 0.5, 0.5], noise=0.3)[0].summary(samples(40), 0)["per_layer"]

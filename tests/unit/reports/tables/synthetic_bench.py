@@ -54,7 +54,7 @@ def write_bench(
         lost = failed.get(name, ())
         tables = {task: rows(task, verdicts, lost, gaze) for task, verdicts in tasks.items()}
         summaries = {
-            task: results.summarise(SimpleNamespace(name=task), table, {}, 2, 0, gaze)  # type: ignore[arg-type]
+            task: results.summarise(SimpleNamespace(name=task), table, {}, 2, gaze)  # type: ignore[arg-type]
             for task, table in tables.items()
         }
         samples = pd.concat(tables.values(), ignore_index=True)
@@ -66,7 +66,7 @@ def write_bench(
         write_json(folder / "run.json", {"schema_version": 2, "model": {"name": name}, "asked": asked})
         write_json(folder / "summary.json", summary)
         done.append(results.ModelResult(name, samples, summary))
-    results.finish(out, done, baseline or next(iter(models)), 0)
+    results.finish(out, done, baseline or next(iter(models)))
     asked_of = {task: len(verdicts) for tasks in models.values() for task, verdicts in tasks.items()}
     about = {"schema_version": schema, "models": folders, "tasks": asked_of, "versions": {}}
     write_json(out / "bench.json", about)
