@@ -18,7 +18,9 @@ from lmms_eval.api.instance import GenerationResult, Instance, unwrap_generation
 from PIL import Image
 from tqdm import tqdm
 
+from perception_gap.datasets.images import pixel_bytes
 from perception_gap.errors import GapcheckError, one_line
+from perception_gap.redaction import without_secrets
 from perception_gap.store import Parts
 
 SCHEMA_VERSION = 1
@@ -93,8 +95,7 @@ def images_hash(messages: Sequence[dict]) -> str:
         for part in _parts(message):
             empty = empty and part["type"] == "text"
             if part["type"] == "image" and isinstance(part["url"], Image.Image):
-                picture = part["url"]
-                digest.update(f"{picture.mode} {picture.size}".encode() + picture.tobytes())
+                digest.update(pixel_bytes(part["url"]))
             elif part["type"] != "text":
                 digest.update(str(part.get("url")).encode())
     return "" if empty else digest.hexdigest()
@@ -170,7 +171,7 @@ def _answer(output: Any) -> Answer:
         return output
     text, counts = unwrap_generation_output(output)
     if text.startswith(_FAILED):
-        return Answer("", error=f"the backend gave no answer: {one_line(text)}")
+        return Answer("", error=f"the backend gave no answer: {one_line(without_secrets(text))}")
     if not text.strip():
         return Answer("", error="the backend returned no text, as it also does when a request fails; see its log")
     return Answer(text, counts)

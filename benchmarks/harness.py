@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -28,21 +27,25 @@ from benchmarks.suites import Suite, open_suites
 from benchmarks.suites.questions import Question
 from perception_gap import intact
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.files import write_json
+from perception_gap.files import aside, write_json
 from perception_gap.folders import claim, named
 from perception_gap.job import versions
 from perception_gap.locks import locked
+from perception_gap.redaction import public_model, public_text, without_secrets
 
 SCHEMA_VERSION = 2
 # What OUT may hold before its bench.json: drawn scenes, and what a full disk or a kill left of bench.json itself.
-_BEFORE = re.compile(r"data|bench\.json\.\d+\.tmp")
+_BEFORE = re.compile(r"data|bench\.json\.(\w+\.)?\d+\.tmp")
 # What OUT holds beside the models' folders.
 _TAKEN = {"data", "images", "bench.json", "summary.json", "comparisons.csv", "disagreements.csv", "tables.md"}
 
 
 @dataclass(frozen=True)
 class Request:
-    """The options of `gapcheck bench`. limit: documents a task; seed: of drawn scenes."""
+    """The options of `gapcheck bench`. limit: documents a task; seed: of drawn scenes.
+
+    models: as they are opened; what is written and said of them is `public_model`.
+    """
 
     models: tuple[str, ...]
     suites: tuple[str, ...]
@@ -77,11 +80,12 @@ def bench(request: Request, *, progress: bool = True, say: Callable[[str], None]
     UsageError, before anything is asked, for an unknown task, missing data and a model of an unknown name or family.
     Weights are read when a model's turn comes: where they do not load, the models before it are summarised first.
     """
-    _quiet()
+    _quiet(request.models)
     # Processes wait while the first one downloads, scores, asks a judge: longer than torch's ten minutes.
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
     if request.baseline is not None and request.baseline not in request.models:
-        raise UsageError(f"--baseline {request.baseline}: expected one of {', '.join(request.models)}")
+        known = ", ".join(map(public_model, request.models))
+        raise UsageError(f"--baseline {public_model(request.baseline)}: expected one of {known}")
     _claim(request.out, request.fresh)
     with locked(request.out):
         return _bench(request, state, progress, say)
@@ -125,6 +129,7 @@ def _one_model(
     progress: bool,
 ) -> results.ModelResult | None:
     model = models.open_model(name, asked)
+    shown = public_model(name)
     info = {"schema_version": SCHEMA_VERSION, "model": models.facts(name, model), "asked": asdict(asked),
             "max_new_tokens": request.max_new_tokens, "limit": request.limit, "seed": request.seed,
             "versions": _versions(), "command": request.command}  # fmt: skip
@@ -145,7 +150,7 @@ def _one_model(
     if not state.is_main_process:
         return None
     store = AnswerStore(folder, identity, made="run.json")  # with what the other processes wrote
-    return results.finish_model(name, folder, store, suites, asked_all, info)
+    return results.finish_model(shown, folder, store, suites, asked_all, info)
 
 
 def _one_suite(
@@ -156,11 +161,11 @@ def _one_suite(
     mine = range(state.process_index, n, state.num_processes)
     model.task_dict = {suite.name: {suite.split: suite.docs}}
     records: list[Record] = []
-    ask = models.asking(model)
+    ask = models.asking(name, model)
     size = request.asked.batch_size
     suite.docs.keep = max(suite.docs.keep, size)
     hidden = not progress or not state.is_main_process
-    with tqdm(total=len(mine), desc=f"{name} {suite.name}", unit="question", disable=hidden) as bar:
+    with tqdm(total=len(mine), desc=f"{public_model(name)} {suite.name}", unit="question", disable=hidden) as bar:
         for start in range(0, len(mine), size):
             batch = [_record(suite, index, store, request) for index in mine[start : start + size]]
             ready = [record for record in batch if record.key is not None]
@@ -213,9 +218,8 @@ def _keep_pictures(folder: Path, name: str, images: Sequence[Any]) -> tuple[str,
     for i, image in enumerate(images):
         path = folder / f"{name[:16]}-{i}.png"
         if not path.exists():
-            aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-            image.save(aside, "PNG", compress_level=1)
-            os.replace(aside, path)
+            with aside(path) as partial:
+                image.save(partial, "PNG", compress_level=1)
         names.append(f"{folder.name}/{path.name}")
     return tuple(names)
 
@@ -234,12 +238,13 @@ def _folders(request: Request) -> dict[str, Path]:
     """One folder a model, named after it; the latents' treatment is part of the name."""
     mode = request.asked.latents
     treated = [n for n in request.models if mode != "force" and models.has_latents(n, request.asked)]
-    found = named([f"{n}-{mode}" if n in treated else n for n in request.models], _TAKEN)
+    shown = [public_model(n) for n in request.models]
+    found = named([f"{s}-{mode}" if n in treated else s for n, s in zip(request.models, shown, strict=True)], _TAKEN)
     return {name: request.out / folder for name, folder in zip(request.models, found, strict=True)}
 
 
 def _baseline(request: Request) -> str:
-    return request.baseline or request.models[0]
+    return public_model(request.baseline or request.models[0])
 
 
 def _describe(request: Request, asked: Asked, suites: Sequence[Suite], folders: dict[str, Path]) -> dict[str, Any]:
@@ -247,13 +252,13 @@ def _describe(request: Request, asked: Asked, suites: Sequence[Suite], folders: 
         "schema_version": SCHEMA_VERSION,
         "command": request.command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "models": {name: folder.name for name, folder in folders.items()},
+        "models": {public_model(name): folder.name for name, folder in folders.items()},
         "baseline": _baseline(request),
         "tasks": {suite.name: len(suite) for suite in suites},
         "limit": request.limit,
         "seed": request.seed,
         "asked": asdict(asked),
-        "data_root": None if request.data_root is None else str(request.data_root),
+        "data_root": None if request.data_root is None else public_text(str(request.data_root)),
         "versions": _versions(),
     }
 
@@ -262,8 +267,14 @@ def _versions() -> dict[str, str]:
     return versions() | {name: version(name) for name in ("lmms-eval", "datasets")}
 
 
-def _quiet() -> None:
-    """Errors only, and on stderr: lmms-eval logs to stdout, and `datasets` draws bars of its own."""
+def _quiet(names: Sequence[str]) -> None:
+    """Errors only, on stderr, without the models' secrets: lmms-eval logs to stdout, `datasets` draws bars."""
+
+    def write(line: str) -> None:
+        for name in names:
+            line = without_secrets(line, name)
+        sys.stderr.write(line)
+
     logger.remove()
-    logger.add(sys.stderr, level="ERROR", format="{level}: {message}")
+    logger.add(write, level="ERROR", format="{level}: {message}")
     datasets.disable_progress_bars()

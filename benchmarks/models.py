@@ -18,9 +18,8 @@ from perception_gap import loading
 from perception_gap.errors import GapcheckError, UsageError, one_line
 from perception_gap.families import Family
 from perception_gap.job import model_facts
-
-BACKEND = "lmms-eval:"
-_SECRET = ("key", "token", "secret", "password")
+from perception_gap.machine_key import signature
+from perception_gap.redaction import BACKEND, hidden_arguments, public_model, without_secrets
 
 
 @dataclass(frozen=True)
@@ -37,23 +36,27 @@ class Asked:
 
 def check(names: Sequence[str], asked: Asked) -> None:
     """UsageError for a model that would not open, before any is asked; weights are not read."""
-    if len(set(names)) != len(names):
-        raise UsageError(f"models {', '.join(names)}: expected each once")
+    shown = [public_model(name) for name in names]
+    if len(set(shown)) != len(names):
+        unsaid = len(set(names)) == len(names)
+        remedy = "; they differ in what is not written: bench them into two --out folders" if unsaid else ""
+        raise UsageError(f"models {', '.join(shown)}: expected each once{remedy}")
     if asked.layers != "all" and not asked.gaze:
         raise UsageError(f"--layers {asked.layers}: belongs to --gaze, which is not given; add it or leave this out")
     latent = []
     for name in names:
         if name.startswith(BACKEND):
             _backend(name)
+            said = public_model(name)
             if asked.system is not None:
-                raise UsageError(f"--system: does not reach {name}; leave it out, or ask that backend alone")
+                raise UsageError(f"--system: does not reach {said}; leave it out, or ask that backend alone")
             if asked.gaze:
-                raise UsageError(f"--gaze: {name} shows no attention; leave it out, or give --gaze to models that do")
+                raise UsageError(f"--gaze: {said} shows no attention; leave it out, or give --gaze to models that do")
             continue
         _family(name, asked)
         latent.append(has_latents(name, asked))
     if asked.latents != "force" and not any(latent):
-        raise UsageError(f"--latents {asked.latents}: none of {', '.join(names)} has latent tokens; leave it out")
+        raise UsageError(f"--latents {asked.latents}: none of {', '.join(shown)} has latent tokens; leave it out")
 
 
 def has_latents(name: str, asked: Asked) -> bool:
@@ -108,29 +111,36 @@ def open_model(name: str, asked: Asked) -> lmms:
     return model
 
 
-def asking(model: lmms) -> Callable[[list[Instance]], Sequence[Any]]:
+def asking(name: str, model: lmms) -> Callable[[list[Instance]], Sequence[Any]]:
     """`generate_until`; a foreign backend that raises is asked one by one, and what raises again has no answer."""
-    return model.generate_until if isinstance(model, Lavit) else lambda requests: _one_by_one(model, requests)
+    return model.generate_until if isinstance(model, Lavit) else lambda requests: _one_by_one(name, model, requests)
 
 
-def _one_by_one(model: lmms, requests: list[Instance]) -> Sequence[Any]:
+def _one_by_one(name: str, model: lmms, requests: list[Instance]) -> Sequence[Any]:
     try:
         return model.generate_until(requests)
     except GapcheckError:
         raise
     except Exception as error:  # other people's code: a missing package, a log that lacks the task, a bad reply
         if len(requests) == 1:
-            return [Answer("", error=f"the backend raised {_said(error)}")]
-    return [answer for request in requests for answer in _one_by_one(model, [request])]
+            return [Answer("", error=f"the backend raised {_said(error, name)}")]
+    return [answer for request in requests for answer in _one_by_one(name, model, [request])]
 
 
 def identity(name: str, model: lmms) -> list[Any]:
-    """Everything about a model that decides an answer; of a foreign backend no more than its name is known."""
-    return model.identity() if isinstance(model, Lavit) else [name]
+    """Everything about a model that decides an answer; of a foreign backend no more than its name is known.
+
+    Credentials decide none, and stay out. Other values that are not written are signed: unlike the hash of a short
+    password, that of a key which never leaves this machine tells nobody what was signed.
+    """
+    if isinstance(model, Lavit):
+        return model.identity()
+    hidden = hidden_arguments(name)
+    return [public_model(name), *([signature(hidden)] if hidden else [])]
 
 
 def facts(name: str, model: lmms) -> dict[str, Any]:
-    return model_facts(model.loaded) if isinstance(model, Lavit) else {"name": name, "revision": None}
+    return model_facts(model.loaded) if isinstance(model, Lavit) else {"name": public_model(name), "revision": None}
 
 
 def forget() -> None:
@@ -141,22 +151,20 @@ def forget() -> None:
 
 
 def _backend(name: str) -> tuple[str, str]:
-    """(backend, arguments) of `lmms-eval:NAME,key=value,..`; UsageError for an unknown one, and for secrets."""
+    """(backend, arguments) of `lmms-eval:NAME,key=value,..`; UsageError for an unknown one."""
     from lmms_eval.models import list_available_models
     from lmms_eval.utils import simple_parse_args_string
 
+    shown = public_model(name)
     backend, _, arguments = name.removeprefix(BACKEND).partition(",")
     known = list_available_models(include_aliases=True)
     if backend not in known:
         near = difflib.get_close_matches(backend, known, n=3) or ["openai", "vllm", "litellm"]
-        raise UsageError(f"model {name!r}: lmms-eval has no backend {backend!r}; did you mean {', '.join(near)}?")
+        raise UsageError(f"model {shown!r}: lmms-eval has no backend {backend!r}; did you mean {', '.join(near)}?")
     try:
-        given = simple_parse_args_string(arguments)
+        simple_parse_args_string(arguments)
     except ValueError:
-        raise UsageError(f"model {name!r}: arguments {arguments!r}: expected key=value,key=value") from None
-    for key in given:
-        if any(secret in key.lower().split("_") for secret in _SECRET):
-            raise UsageError(f"model argument {key!r}: would be written into the run; set OPENAI_API_KEY (or the like)")
+        raise UsageError(f"model {shown!r}: expected arguments key=value,key=value") from None
     return backend, arguments
 
 
@@ -167,9 +175,10 @@ def _open_backend(name: str, batch_size: int) -> lmms:
     try:
         return get_model(backend).create_from_arg_string(arguments, {"batch_size": batch_size})
     except Exception as error:  # other people's constructors: a missing key, package or server
-        raise UsageError(f"model {name!r} does not open: {_said(error)}; see its arguments, package, keys") from error
+        said = f"model {public_model(name)!r} does not open: {_said(error, name)}"
+        raise UsageError(f"{said}; see its arguments, package, keys") from None
 
 
-def _said(error: Exception) -> str:
-    text = one_line(error)
+def _said(error: Exception, name: str) -> str:
+    text = one_line(without_secrets(str(error), name))
     return text if isinstance(error, GapcheckError) else f"{type(error).__name__}: {text}"

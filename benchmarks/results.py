@@ -25,6 +25,7 @@ from perception_gap.datasets.scenes import CHANCE
 from perception_gap.files import ArrayFile, write_json, write_table, write_text
 from perception_gap.measures import mean_of, normalised, one_map
 from perception_gap.proportions import proportion_ci
+from perception_gap.spreadsheet import csv_text
 from perception_gap.summary import spread
 
 if TYPE_CHECKING:
@@ -205,9 +206,9 @@ def finish(out: Path, done: Sequence[ModelResult], baseline: str) -> Bench:
     defined = frame["correct"].notna() & frame["strict_correct"].notna()
     columns = ["model", "task", "sample_id", "references", "answer", "correct", "strict_correct"]
     disagreements = frame.loc[defined & (frame["correct"] != frame["strict_correct"]), columns]
-    compared_csv = comparisons.to_csv(index=False)
+    compared_csv = csv_text(comparisons)
     write_text(out / "comparisons.csv", compared_csv)
-    write_text(out / "disagreements.csv", disagreements.to_csv(index=False))
+    write_text(out / "disagreements.csv", csv_text(disagreements))
     summary = {
         "baseline": baseline,
         "models": {m.name: m.summary for m in done},

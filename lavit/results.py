@@ -14,6 +14,7 @@ from perception_gap.files import write_text
 from perception_gap.measures import range_of, verdicts
 from perception_gap.metrics import kl_divergence
 from perception_gap.proportions import paired_ci, proportion_ci
+from perception_gap.spreadsheet import csv_text
 from perception_gap.statistics import mean_ci
 from perception_gap.store import Run
 
@@ -136,4 +137,4 @@ def comparisons(
 
 def write(path: Path, frame: pd.DataFrame) -> None:
     """A CSV, atomically; ten significant digits, as a table that rounds what was rounded is wrong in its last digit."""
-    write_text(path, frame.to_csv(index=False, float_format="%.10g"))
+    write_text(path, csv_text(frame, float_format="%.10g"))

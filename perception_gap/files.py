@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import struct
 from collections.abc import Iterator
@@ -20,23 +21,25 @@ from safetensors.numpy import save_file
 
 from perception_gap import checksums
 from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.folders import make_folder
 
 
 @contextmanager
-def aside(path: Path) -> Iterator[Path]:
+def aside(path: Path, *, follow: bool = False) -> Iterator[Path]:
     """A file beside `path` to write; takes its place when all is written, and goes when it is not.
 
-    A reader sees the old file or the whole new one. A link stays, and what it points to is replaced; a device or pipe
-    is written itself.
+    A reader sees the old file or the whole new one. A link is replaced: in a folder of results, which somebody else may
+    have filled, it could point to any file. follow: of a path that the user typed, a link stays, and what it points to
+    is replaced; a device or pipe is written itself.
     """
-    path = path.resolve() if path.is_symlink() else path
-    if path.exists() and not path.is_file() and not path.is_dir():
+    path = Path(os.path.realpath(path)) if follow and path.is_symlink() else path
+    if follow and path.exists() and not path.is_file() and not path.is_dir():
         yield path
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
+    make_folder(path.parent)
+    if path.is_dir() and not path.is_symlink():
         raise UsageError(f"{path}: is a folder; expected the name of a file")
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    partial = new_beside(path)
     try:
         yield partial
         os.replace(partial, path)
@@ -44,9 +47,16 @@ def aside(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write aside, flush to disk, rename."""
-    with aside(path) as partial, partial.open("w", encoding="utf-8") as file:
+def new_beside(path: Path) -> Path:
+    """An empty file NAME.RANDOM.PID.tmp that was not there: nobody can have laid a link where it stands."""
+    partial = path.with_name(f"{path.name[:50]}.{secrets.token_hex(6)}.{os.getpid()}.tmp")
+    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return partial
+
+
+def write_text(path: Path, text: str, *, follow: bool = False) -> None:
+    """Write aside, flush to disk, rename; follow: as `aside`. A byte of a name that is no UTF-8 is written \\udcXX."""
+    with aside(path, follow=follow) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
         file.flush()
         if partial.is_file():
@@ -87,8 +97,7 @@ class ArrayFile:
     }  # fmt: skip
 
     def __init__(self, path: Path) -> None:
-        self.path, self._aside = path, path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        self._body_path = path.with_name(f"{path.name}.body.{os.getpid()}.tmp")
+        self.path, self._body_path = path, new_beside(path)
         self._body = self._body_path.open("wb")
         self._header: dict[str, dict] = {}
         self._sums: dict[str, str] = {}
@@ -109,9 +118,8 @@ class ArrayFile:
         facts = checksums.metadata(self._sums)
         header = json.dumps({"__metadata__": facts, **self._header}).encode()
         header += b" " * (-len(header) % 8)
-        with self._aside.open("wb") as file, self._body_path.open("rb") as body:
+        with aside(self.path) as partial, partial.open("wb") as file, self._body_path.open("rb") as body:
             file.write(struct.pack("<Q", len(header)) + header)
             shutil.copyfileobj(body, file)
         self._body_path.unlink()
-        os.replace(self._aside, self.path)
         return checksums.of_metadata(facts)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from perception_gap.errors import UsageError, one_line
 
@@ -41,15 +42,23 @@ def make(out: Path) -> None:
             raise UsageError(f"--out {one_line(str(out), 80)}: a path of {size} bytes; expected at most {longest}")
         if out.exists() and not out.is_dir():
             raise UsageError(f"--out {out}: is a file; expected a folder")
-        out.mkdir(parents=True, exist_ok=True)
-        trial = out / f"{os.getpid()}.tmp"
-        trial.touch()
-        trial.unlink()
+        str(out).encode()  # Parquet files have names in UTF-8
+        make_folder(out)
+        with TemporaryFile(dir=out):
+            pass
+    except UnicodeEncodeError:
+        raise UsageError(f"--out {str(out)!a}: is no UTF-8 text; choose another name") from None
     except (OSError, ValueError) as error:  # ValueError: a name with NUL in it
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(
             f"--out {one_line(str(out))}: cannot be written ({reason}); choose a folder that you may write to"
         ) from None
+
+
+def make_folder(path: Path) -> None:
+    """Creates the folder and those above it, however many: `Path.mkdir` calls itself once a level."""
+    for folder in (*reversed(path.parents), path):
+        folder.mkdir(exist_ok=True)
 
 
 def claim(out: Path, made: str, ours: Callable[[str], bool]) -> None:

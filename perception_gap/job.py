@@ -21,6 +21,7 @@ from perception_gap.datasets import Contents, Dataset
 from perception_gap.errors import UsageError
 from perception_gap.knockout import Knockout
 from perception_gap.loading import LoadedModel
+from perception_gap.run_paths import signed, stored_path
 from perception_gap.sample import Sample
 from perception_gap.store import SCHEMA_VERSION, Run, answered
 
@@ -129,7 +130,8 @@ def describe(job: Job, loaded: LoadedModel) -> dict:
         "revision": job.teacher.info["model"]["revision"],
         "path": os.path.relpath(job.teacher.path, job.out),
     }
-    return {
+    root = job.dataset.root
+    info = {
         "schema_version": SCHEMA_VERSION,
         "command": job.command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -137,16 +139,15 @@ def describe(job: Job, loaded: LoadedModel) -> dict:
         "layers": choose_layers(job.settings.layers, find_decoder(loaded.model)),
         "teacher": teacher,
         "settings": asdict(job.settings) | {"batch_size": job.batch_size, "seed": job.seed},
-        "data": job.dataset.description(),
+        "data": job.dataset.description() | {"root": None if root is None else stored_path(job.out, root)},
         "versions": versions(),
     }
+    return signed(info)
 
 
 def stored_paths(out: Path, sample: Sample) -> list[str]:
     """Image paths as a row keeps them: relative to the run folder when they lie beside or in it, else absolute."""
-    out = Path(os.path.abspath(out))  # not resolve(), which raises on a loop of links
-    paths = [Path(os.path.abspath(path)) for path in sample.images]
-    return [os.path.relpath(p, out) if p.is_relative_to(out.parent) else str(p) for p in paths]
+    return [stored_path(out, path) for path in sample.images]
 
 
 def check_teacher(teacher: Run, dataset: Dataset, hashes: list[str]) -> None:

@@ -25,8 +25,8 @@ RUN: Shape = {
         "text": str, "seed": int, "latents?": str, "rows?": _TEXT, "layers?": _TEXT, "instruction?": _TEXT,
         "system?": _TEXT, "knockout?": ({"layers": str, "k": int, "seed": int}, None),
     },
-    "data": {"spec": str, "hash": str, "n": int},
-    "teacher": ({"name": str, "path": str, "revision": _TEXT}, None),
+    "data": {"spec": str, "hash": str, "n": int, "root?": _TEXT},
+    "teacher": ({"name": str, "path": str, "revision": _TEXT}, None), "signature?": _TEXT,
     "versions": {},
     "command?": _TEXT, "created?": _TEXT, "layers?": list,
 } | SEALED  # fmt: skip

@@ -28,6 +28,7 @@ from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_arrays, write_table
 from perception_gap.folders import claim
 from perception_gap.geometry import TokenGeometry
+from perception_gap.run_paths import follows_teacher, own_data_root
 
 SCHEMA_VERSION = 3
 KEYS = "keys.json"  # in parts/: the keys of the rows that the run will have, in their order
@@ -181,10 +182,14 @@ class Parts:
 
 
 class Run:
-    """A finished run directory, read-only. `Run.open` checks that it is whole and of this schema."""
+    """A finished run directory, read-only. `Run.open` checks that it is whole and of this schema.
+
+    named: folders that the user named, below which paths in the run are followed (see `run_paths`).
+    """
 
     def __init__(self, path: Path, info: dict, summary: dict) -> None:
         self.path, self.info, self.summary = path, info, summary
+        self.named: tuple[Path, ...] = ()
         sums = summary["files"]
         self.samples = intact.read_table(path / "samples.parquet")
         self.tokens = intact.read_table(path / "tokens.parquet")
@@ -197,7 +202,7 @@ class Run:
         self.knockout = intact.read_table(cut) if info["settings"].get("knockout") else None
 
     @classmethod
-    def open(cls, path: str | Path) -> Run:
+    def open(cls, path: str | Path, named: Sequence[Path] = ()) -> Run:
         """UsageError when the folder is no run, unfinished or damaged, or was written by another schema version."""
         folder = Path(path)
         if not (folder / "run.json").exists():
@@ -214,6 +219,7 @@ class Run:
         summary = intact.read_json(folder / "summary.json")
         intact.require(summary, shapes.SUMMARY, folder / "summary.json")
         run = cls(folder, info, summary)
+        run.named = tuple(named)
         intact.columns(run.samples, shapes.SAMPLES, folder / "samples.parquet")
         intact.columns(run.tokens, shapes.TOKENS, folder / "tokens.parquet")
         intact.unique(run.samples, ["sample_id"], folder / "samples.parquet")
@@ -254,9 +260,13 @@ class Run:
         """Paths of the sample's images; stored relative to the run folder where they lie in or beside it."""
         return [self.path / p for p in self.row(sample_id)["images"]]
 
+    def picture_folders(self) -> list[Path]:
+        """Below which the pictures of its samples may be read."""
+        return [self.path, *self.named, *own_data_root(self.path, self.info)]
+
     def teacher(self) -> Run | None:
-        """The run of this run's teacher; None if it has none, UsageError if it is not where it was."""
-        return teacher_of(self.path, self.info)
+        """The run of this run's teacher; None if it has none, UsageError if it is not where it was, or not followed."""
+        return teacher_of(self.path, self.info, self.named)
 
 
 def run_info(folder: Path) -> dict[str, Any]:
@@ -267,18 +277,23 @@ def run_info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def teacher_of(folder: Path, info: Mapping[str, Any]) -> Run | None:
+def teacher_of(folder: Path, info: Mapping[str, Any], named: Sequence[Path] = ()) -> Run | None:
     """The run of the teacher that `info`, the run.json in `folder`, names; as `Run.teacher`."""
     teacher = info.get("teacher")
     if teacher is None:
         return None
-    where = (folder / teacher["path"]).resolve()
+    where = Path(os.path.realpath(folder / teacher["path"]))
+    if not follows_teacher(folder, info, named):
+        raise UsageError(
+            f"{folder}: the run of its teacher {teacher['name']} is said to be {where}, outside of this run, which was "
+            "not made here; give that folder as a RUN too if you mean it"
+        )
     if not (where / "run.json").exists():
         raise UsageError(
             f"{folder}: the run of its teacher {teacher['name']} is not in {where}, where it was; move it back there, "
             "or this run along with it, or analyze again with --teacher"
         )
-    return Run.open(where)
+    return Run.open(where, (*named, folder))
 
 
 def read_keys(parts: Path) -> list[str]:

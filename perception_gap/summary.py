@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def finish(
     return Run.open(out)
 
 
-def so_far(folder: Path, work: Path) -> Run:
+def so_far(folder: Path, work: Path, named: Sequence[Path] = ()) -> Run:
     """The run of the samples that an unfinished analysis in `folder` has stored, as `finish` would make it of these.
 
     Merged files go into `work`, a folder for the time being; `folder` stays as it is, for the analysis to go on. Maps
@@ -107,11 +108,11 @@ def so_far(folder: Path, work: Path) -> Run:
     keys = stored_keys(folder)
     if not keys:
         raise UsageError(f"{folder}: no sample is stored yet; let the analysis go on")
-    teacher = teacher_of(folder, info)
+    teacher = teacher_of(folder, info, named)
     work.mkdir(parents=True, exist_ok=True)
-    found = finish(work, keys, Parts(folder), info, teacher, seed=info["settings"]["seed"], raster=None)
-    found.path = folder  # images and teacher are found from there
-    return found
+    run_so_far = finish(work, keys, Parts(folder), info, teacher, seed=info["settings"]["seed"], raster=None)
+    run_so_far.path, run_so_far.named = folder, tuple(named)  # images and teacher are found from there
+    return run_so_far
 
 
 MOST_ALIGNED = 3000  # samples, which bounds the memory of the alignment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from perception_gap import intact, shapes
+from perception_gap.errors import UsageError
+from perception_gap.run_paths import follows_teacher, is_below
 from perception_gap.store import Run, run_info
 from reports.names import labels, short_name
 
@@ -75,12 +77,23 @@ class Growing(NamedTuple):
     words: str
 
 
-def open_comparison(folder: Path) -> CompareRun | Growing:
-    """What the folder, which has a compare.json, holds. UsageError for a damaged one and for another schema."""
+def open_comparison(folder: Path, named: Sequence[Path] = ()) -> CompareRun | Growing:
+    """What the folder, which has a compare.json, holds. UsageError for a damaged one and for another schema.
+
+    named: folders that the user named, below which paths in it are followed (see `run_paths`).
+    """
     info = intact.read_json(folder / "compare.json")
     intact.known_schema(folder, info.get("schema_version"), COMPARE_SCHEMA, "compare", "gapcheck compare")
     intact.require(info, shapes.COMPARE, folder / "compare.json")
     places = {info["teacher"]["name"]: folder / info["teacher"]["path"]} if info["teacher"] else {}
+    if info["teacher"] and not follows_teacher(folder, info, named):
+        raise UsageError(
+            f"{folder}: its teacher's run is said to be {info['teacher']['path']}, outside of this comparison, which "
+            "was not made here; give that folder as a RUN too if you mean it"
+        )
+    for name, below in info["models"].items():
+        if not is_below(folder / below, [folder]):
+            raise intact.damaged(folder / "compare.json", f"models.{name} is a folder outside of this one")
     places |= {name: folder / below for name, below in info["models"].items()}
     summary = _summary(folder, set(places))
     hashes = dict.fromkeys(info["models"], info["data"]["hash"])  # the teacher's run may hold more data
@@ -89,7 +102,7 @@ def open_comparison(folder: Path) -> CompareRun | Growing:
         return Growing(info, _words(list(places), lacking))
     measured = {name: place for name, place in places.items() if name not in summary["failed"]}
     gone = tuple(name for name, place in measured.items() if not (place / "run.json").is_file())
-    members = {name: Run.open(place) for name, place in measured.items() if name not in gone}
+    members = {name: Run.open(place, (*named, folder)) for name, place in measured.items() if name not in gone}
     pairs = _table(folder / "pairs.parquet", shapes.PAIRS)
     words = _table(folder / "words.parquet", shapes.WORDS)
     intact.same(folder, summary["files"])

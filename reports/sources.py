@@ -22,6 +22,9 @@ import pandas as pd
 
 from perception_gap import intact, shapes
 from perception_gap.errors import UsageError, one_line
+from perception_gap.redaction import public_text
+from perception_gap.run_paths import is_below
+from perception_gap.spreadsheet import unescaped
 from perception_gap.store import SCHEMA_VERSION, Run, run_info, stored_keys
 from reports.compared import CompareRun, open_comparison
 from reports.names import labels as labels
@@ -66,6 +69,7 @@ class BenchRun:
     models: tuple[BenchModel, ...]
     comparisons: pd.DataFrame
     missing: tuple[str, ...]
+    named: tuple[Path, ...] = ()  # folders that the user named
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Matrix:
 
     def trainings(self) -> list[Training]:
         """Those that lie in the matrix, by name; none where only its CSV files were kept."""
-        return [_training(made.parent) for made in sorted(self.path.glob("*-s*/train/train.json"))]
+        return [_training(made.parent, ()) for made in sorted(self.path.glob("*-s*/train/train.json"))]
 
 
 @dataclass(frozen=True)
@@ -112,31 +116,38 @@ class Unfinished:
     @property
     def words(self) -> str:
         there = self.asking or f"{self.stored:,} of {self.total:,} samples are stored"
-        command = self.info.get("command") or "the same command"
+        command = public_text(self.info.get("command") or "the same command")
         return f"{self.path}: unfinished, {there}; `{command}` goes on with it"
 
 
 Source = Run | CompareRun | BenchRun | Matrix | Training | Unfinished
 
 
-def open_source(path: str | Path) -> Source:
-    """What the folder holds. UsageError, in one line, for none of it, for a damaged one and for another schema."""
+def open_source(path: str | Path, named: Sequence[Path] = ()) -> Source:
+    """What the folder holds. UsageError, in one line, for none of it, for a damaged one and for another schema.
+
+    named: folders that the user named; paths in what is opened are followed below them (see `run_paths`).
+    """
     folder = Path(path)
     for name, opened in _KINDS.items():
         if (folder / name).is_file():
-            return opened(folder)
+            return opened(folder, named)
     if (folder / "parts").is_dir() and (folder / "teacher").is_dir():
-        return _before_the_student(folder)
+        return _before_the_student(folder, named)
     reason = "does not exist" if not folder.exists() else f"holds none of {', '.join(_KINDS)}"
     raise UsageError(f"{folder}: {reason}; give the --out folder of gapcheck analyze, compare, bench, ablate or train")
 
 
-def open_sources(paths: Sequence[str | Path]) -> list[Source]:
-    """Each folder once, in the order given; two spellings of one folder are one."""
+def open_sources(paths: Sequence[str | Path], image_roots: Sequence[Path] = ()) -> list[Source]:
+    """Each folder once, in the order given; two spellings of one folder are one.
+
+    All of them, and image_roots, are what the user named: see `open_source`.
+    """
     first: dict[Path, str | Path] = {}
     for path in paths:
         first.setdefault(Path(path).resolve(), path)
-    return [open_source(path) for path in first.values()]
+    named = [*map(Path, first.values()), *image_roots]
+    return [open_source(path, named) for path in first.values()]
 
 
 def with_members(sources: Sequence[Source]) -> list[Source]:
@@ -153,30 +164,30 @@ def with_members(sources: Sequence[Source]) -> list[Source]:
     return found
 
 
-def _run(folder: Path) -> Run | Unfinished:
+def _run(folder: Path, named: Sequence[Path]) -> Run | Unfinished:
     info = intact.read_json(folder / "run.json")
     if "asked" in info:
         raise UsageError(f"{folder}: one model of a benchmark; give the folder above it, which holds bench.json")
     if (folder / "summary.json").exists() or info.get("schema_version") != SCHEMA_VERSION:
-        return Run.open(folder)
+        return Run.open(folder, named)
     info = run_info(folder)
     return Unfinished(folder, info, len(stored_keys(folder)), info["data"]["n"])
 
 
-def _before_the_student(folder: Path) -> Unfinished:
+def _before_the_student(folder: Path, named: Sequence[Path]) -> Unfinished:
     """An analysis that is still at its teacher, whose pass has a run.json of its own as soon as the model is loaded."""
     teacher = folder / "teacher"
     if not (teacher / "run.json").is_file():
         return Unfinished(folder, {}, 0, 0, f"the teacher's pass comes first and has stored nothing yet in {teacher}")
-    found = _run(teacher)
+    found = _run(teacher, named)
     stored = found.stored if isinstance(found, Unfinished) else len(found.samples)
     total = found.info["data"]["n"]
     said = f"the teacher's pass comes first, {stored:,} of its {total:,} samples are stored in {teacher}"
     return Unfinished(folder, found.info, 0, total, said)
 
 
-def _compare(folder: Path) -> CompareRun | Unfinished:
-    found = open_comparison(folder)
+def _compare(folder: Path, named: Sequence[Path]) -> CompareRun | Unfinished:
+    found = open_comparison(folder, named)
     return (
         found
         if isinstance(found, CompareRun)
@@ -184,13 +195,15 @@ def _compare(folder: Path) -> CompareRun | Unfinished:
     )
 
 
-def _bench(folder: Path) -> BenchRun:
+def _bench(folder: Path, named: Sequence[Path]) -> BenchRun:
     info = intact.read_json(folder / "bench.json")
     intact.known_schema(folder, info.get("schema_version"), BENCH_SCHEMA, "bench", "gapcheck bench")
     intact.require(info, shapes.BENCH, folder / "bench.json")
     models, missing = [], []
     for name, below in info["models"].items():
         made = folder / below
+        if not is_below(made, [folder]):
+            raise intact.damaged(folder / "bench.json", f"models.{name} is a folder outside of this one")
         if not all((made / file).exists() for file in ("run.json", "summary.json", "samples.parquet")):
             missing.append(name)
             continue
@@ -205,10 +218,10 @@ def _bench(folder: Path) -> BenchRun:
         total = intact.read_json(folder / "summary.json")
         intact.require(total, shapes.BENCH_TOTAL, folder / "summary.json")
         intact.same(folder, {name: checksum for name, checksum in total["files"].items() if (folder / name).exists()})
-    return BenchRun(folder, info, tuple(models), comparisons, tuple(missing))
+    return BenchRun(folder, info, tuple(models), comparisons, tuple(missing), tuple(named))
 
 
-def _matrix(folder: Path) -> Matrix:
+def _matrix(folder: Path, named: Sequence[Path]) -> Matrix:
     results = _csv(folder / "results.csv", shapes.RESULTS)
     if results.empty:
         raise UsageError(f"{folder / 'results.csv'}: no result in it; the same ablate command writes it anew")
@@ -220,7 +233,7 @@ def _matrix(folder: Path) -> Matrix:
     return Matrix(folder, results, comparisons)
 
 
-def _training(folder: Path) -> Training:
+def _training(folder: Path, named: Sequence[Path]) -> Training:
     info = intact.read_json(folder / "train.json")
     intact.require(info, shapes.TRAINING, folder / "train.json")
     return Training(folder, info, _log(folder / "log.jsonl"), (folder / "model").is_dir())
@@ -252,7 +265,7 @@ def teacher_or_reason(run: Run) -> tuple[Run | None, str]:
         return None, str(error)
 
 
-_KINDS: dict[str, Callable[[Path], Source]] = {
+_KINDS: dict[str, Callable[[Path, Sequence[Path]], Source]] = {
     "compare.json": _compare,
     "bench.json": _bench,
     "results.csv": _matrix,
@@ -267,7 +280,7 @@ def _csv(path: Path, shape: Mapping[str, Any]) -> pd.DataFrame:
         return pd.DataFrame()
     texts = {name: str for name, wanted in shape.items() if wanted is str}
     try:
-        found = pd.read_csv(path, dtype=texts, encoding="utf-8")
+        found = pd.read_csv(path, dtype=texts, encoding="utf-8").map(unescaped)
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     except ValueError as error:

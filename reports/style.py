@@ -197,15 +197,19 @@ FORMATS = ("png", "pdf", "svg")
 _METADATA: dict[str, dict[str, None]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
-def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
-    """Write FOLDER/NAME.FORMAT of each of FORMATS, atomically, PNG at 150 dpi; returns the paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+def save(
+    figure: Figure, folder: Path, name: str, formats: Sequence[str] = ("png", "pdf"), *, follow: bool = False
+) -> list[Path]:
+    """Write FOLDER/NAME.FORMAT of each of FORMATS, atomically, PNG at 150 dpi; returns the paths.
+
+    follow: as `perception_gap.files.aside`.
+    """
     settle(figure)
     paths = []
     for kind in formats:
         path = folder / f"{name}.{kind}"
         # Ticks are created while drawing, so the style has to hold here too.
-        with aside(path) as partial, matplotlib.rc_context(RC | {"svg.hashsalt": name}):
+        with aside(path, follow=follow) as partial, matplotlib.rc_context(RC | {"svg.hashsalt": name}):
             figure.savefig(partial, format=kind, dpi=DPI, metadata=_METADATA[kind])
         paths.append(path)
     return paths

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,3 +28,19 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
         return built[kind]
 
     return folder
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A folder 1200 levels deep that is not there yet; gone afterwards, since pytest's own cleaning is recursive."""
+    folder = tmp_path.joinpath(*["d"] * 1200)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+    for above in folder.parents[: len(folder.parts) - len(tmp_path.parts) - 1]:
+        above.rmdir()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _users_state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What gapcheck keeps for a user (the key that signs runs) is the tests' own, also in processes they start."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))

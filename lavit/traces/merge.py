@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from lavit.traces.filters import decide
 from lavit.traces.funnel import funnel
 from lavit.traces.schema import FEATURES, ROW_SCHEMA, SIGNAL, V_SEM
 from perception_gap import checksums
-from perception_gap.files import ArrayFile, write_json
+from perception_gap.files import ArrayFile, aside, write_json
 from perception_gap.store import Parts
 
 
@@ -61,17 +60,15 @@ def table_of(rows: Sequence[dict[str, Any]], vectors: Sequence[np.ndarray | None
 
 def write_parquet(path: Path, table: pa.Table) -> str:
     """Through `datasets`, so that `load_dataset` finds the types. Returns the checksum of the file."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     shown = is_progress_bar_enabled()
     disable_progress_bars()
     try:
-        Dataset(table.cast(FEATURES.arrow_schema)).to_parquet(str(aside))
+        with aside(path) as partial:
+            Dataset(table.cast(FEATURES.arrow_schema)).to_parquet(str(partial))
+            return checksums.of_file(partial)
     finally:
         if shown:
             enable_progress_bars()
-    checksum = checksums.of_file(aside)
-    os.replace(aside, path)
-    return checksum
 
 
 def _write_full(path: Path, parts: Parts, rows: Sequence[dict[str, Any]]) -> str:

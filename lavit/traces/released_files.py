@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
+from perception_gap.datasets.images import FORMATS
 from perception_gap.datasets.jsonl import text
 from perception_gap.errors import GapcheckError, UsageError, one_line
 
@@ -150,5 +151,5 @@ def grid_of(n: int, height: int, width: int) -> tuple[int, int, bool] | None:
 
 def turned(path: Path) -> bool:
     """Whether EXIF turns the picture: the teacher saw it as stored, we see it upright."""
-    with Image.open(path) as picture:
+    with Image.open(path, formats=FORMATS) as picture:
         return picture.getexif().get(_ORIENTATION, 1) != 1

@@ -14,7 +14,9 @@ from typing import Any, NoReturn
 import click
 
 from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.redaction import public_text
 
+LONGEST = 480  # characters of an error
 # name -> (module that has `command`, help in the list of commands, which must not import the module)
 COMMANDS = {
     "analyze": ("perception_gap.cli.analyze", "Measure where a model looks, alone or against its teacher."),
@@ -131,15 +133,22 @@ def _stopped(cause: BaseException | None) -> tuple[str, int]:
 
 
 def _open_streams() -> None:
-    """Where the caller closed stdout or stderr (`>&-`), what is said goes nowhere, and not into a file of a report."""
+    """Where the caller closed stdout or stderr (`>&-`), what is said goes nowhere, and not into a file of a report.
+
+    A letter that the terminal's encoding lacks is escaped, and ends no command.
+    """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream := getattr(sys, name), "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def fail(message: str, status: int) -> NoReturn:
-    """One line on stderr, then exit."""
-    click.echo(f"gapcheck: error: {' '.join(message.split())}", err=True)
+    """One line on stderr, then exit; of a long one (a value of 5,000 letters) the beginning and the remedy."""
+    text = " ".join(public_text(message).split())
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 180]} ... {text[-170:]}"
+    click.echo(f"gapcheck: error: {text}", err=True)
     sys.exit(status)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from perception_gap.cli.data_options import data_options, pop_reading
+from perception_gap.cli.output import command_line
 
 
 @click.command(
@@ -52,7 +52,7 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
     asked = {"reading": pop_reading(options)} | {name: options.pop(name) for name in names}
     request = AblationRequest(
         runs=parse_runs(presets.split(","), listed), changes=parse_changes(changes), cache=cache_vision,
-        evaluation=Evaluation(command=" ".join(["gapcheck", *sys.argv[1:]]), **asked), **options,
+        evaluation=Evaluation(command=command_line(), **asked), **options,
     )  # fmt: skip
     with locked(request.out):
         found = ablate(request, say=click.echo)

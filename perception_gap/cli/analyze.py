@@ -10,6 +10,7 @@ import click
 from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.deeper_options import deeper_options, pop_deeper
 from perception_gap.cli.model_options import model_options, pop_load
+from perception_gap.cli.output import command_line
 
 
 @click.command(
@@ -90,14 +91,13 @@ def build_request(model: str, teacher: str | None, options: dict):
     settings = Settings(load=pop_load(options), **pop_deeper(options), **chosen)
     asked = options.pop("raster")
     raster = None if asked is None else parse_raster(asked)
-    command_line = " ".join(["gapcheck", *sys.argv[1:]])
     return Request(
         model=model,
         teacher=teacher,
         reading=pop_reading(options),
         settings=settings,
         raster=raster,
-        command=command_line,
+        command=command_line(),
         **options,
     )
 

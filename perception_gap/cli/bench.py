@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from perception_gap.cli.model_options import model_options, pop_load
+from perception_gap.cli.output import command_line
 
 SHOWN = 10  # disagreements of the two scorers on the terminal; all are in disagreements.csv
 
@@ -47,8 +48,7 @@ def command(models: tuple[str, ...], suites: str, strict: bool, **options) -> No
     from benchmarks.harness import Asked, Request, bench
 
     asked = Asked(load=load, **{k: options.pop(k) for k in ("latents", "system", "batch_size", "gaze", "layers")})
-    command_line = " ".join(["gapcheck", *sys.argv[1:]])
-    request = Request(models, tuple(suites.split(",")), asked=asked, command=command_line, **options)
+    request = Request(models, tuple(suites.split(",")), asked=asked, command=command_line(), **options)
     done = bench(request, say=click.echo)
     sys.exit(0 if done is None else show(done, strict=strict))
 

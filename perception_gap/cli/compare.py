@@ -11,6 +11,7 @@ from perception_gap.cli.analyze import parse_raster, say_failed
 from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.deeper_options import deeper_options, pop_deeper
 from perception_gap.cli.model_options import model_options, pop_load
+from perception_gap.cli.output import command_line
 
 
 @click.command(
@@ -68,7 +69,7 @@ def command(models: tuple[str, ...], strict: bool, page: bool, **options) -> Non
         reading=pop_reading(options),
         settings=settings,
         raster=raster,
-        command=" ".join(["gapcheck", *sys.argv[1:]]),
+        command=command_line(),
         **options,
     )
     done = compare(request, say=click.echo, opener=opener)
@@ -89,7 +90,7 @@ def show(done, *, strict: bool, page: bool) -> int:
     for name, reason in done.failed.items():
         click.echo(f"{name} was not measured: {' '.join(reason.split())}", err=True)
     if page and len(void) < len(found.members):
-        paths, made = write_files(found, " ".join(["gapcheck", *sys.argv[1:]]))
+        paths, made = write_files(found, command_line())
         for notice in made.notices:
             click.echo(f"note: {notice}", err=True)
         for path in paths:

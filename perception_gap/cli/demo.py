@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perception_gap.cli.output import command_line
+
 if TYPE_CHECKING:
     from perception_gap.store import Run
 
@@ -36,7 +38,7 @@ def command(out: Path, limit: int) -> None:
         request = pipeline.Request(
             model=f"tiny:{name}", teacher=str(runs[0].path / "teacher") if runs else "tiny:teacher", data="scenes",
             out=out / name, limit=limit, batch_size=24, settings=Settings(text="teacher", max_new_tokens=16),
-            command=" ".join(["gapcheck", *sys.argv[1:]]),
+            command=command_line(),
         )  # fmt: skip
         runs.append(pipeline.analyze(request, say=click.echo, opener=opener))
         status = max(status, show(runs[-1], strict=False, figures=False))

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from perception_gap.cli.output import FIGURE, check_writable
 from perception_gap.errors import GapcheckError, UsageError
 
 
@@ -37,6 +38,9 @@ def command(runs: tuple[Path, ...], out: Path | None, only: str | None, formats:
     if not made:
         raise GapcheckError(f"{', '.join(map(str, runs))}: allow none of the figures {', '.join(wanted)}")
     folder = out or (runs[0] / "figures" if len(sources) == 1 else Path("runs") / "figures")
+    for figure in made:
+        for kind in kinds:
+            check_writable(folder / f"{figure.name}.{kind}", ours=FIGURE)
     # All are written before the first is named: a reader that leaves (`| head`) takes none away.
     for path in [path for figure in made for path in save(figure.figure, folder, figure.name, kinds)]:
         click.echo(f"figure {path}")

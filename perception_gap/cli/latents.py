@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from perception_gap.cli.data_options import data_options, pop_reading
+from perception_gap.cli.output import command_line
 
 
 @click.command(epilog="Example: gapcheck latents tiny:lavit --data scenes --limit 120 --out runs/latents")
@@ -35,9 +35,7 @@ def command(model: str, out: Path, **options) -> None:
         raise click.UsageError(f"{model}: has no latent tokens; give a model that gapcheck train made with latents")
     device = options.pop("device")
     load = {} if device == "auto" else {"device": device}
-    evaluation = Evaluation(
-        reading=pop_reading(options), load=load, command=" ".join(["gapcheck", *sys.argv[1:]]), **options
-    )
+    evaluation = Evaluation(reading=pop_reading(options), load=load, command=command_line(), **options)
     shown = by_id(evaluation.run(model, out / "eval"))
     lines = hiding_table(shown, evaluation.hidden(model, out, shown))
     click.echo(tabulate(lines, ["latents", "accuracy", "answers changed", "change of accuracy", "n"], "simple"))

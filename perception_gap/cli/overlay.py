@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perception_gap.cli.model_options import model_options, pop_load
-from perception_gap.cli.output import check_writable
+from perception_gap.cli.output import FIGURE, check_writable, command_line
 from perception_gap.errors import GapcheckError, UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def command(models: tuple[str, ...], out: Path, text: str, words: bool, smooth: 
         raise click.UsageError("--revision belongs to one model; name one MODEL, or leave it out")
     if text == "reference" and (len(models) == 1 or not options["answer"]):
         raise click.UsageError("--text reference: expected several MODELs and an --answer")
-    check_writable(out, SUFFIXES)
+    check_writable(out, SUFFIXES, ours=FIGURE)
     if any(out.resolve() == image.resolve() for image in options["images"]):
         raise UsageError(f"--out {out}: is the picture itself; choose another file")
     sample = read_sample(options)
@@ -171,10 +170,10 @@ def measure(models: Sequence[str], sample: Sample, settings: Settings, text: str
             rows=rows if first else settings.rows,
         )
         teacher = runs[0] if runs and kind != "own" else None
-        job = Job(name, dataset, folder / str(number), asked, teacher, batch_size=1,
-                  command=" ".join(["gapcheck", *sys.argv[1:]]))  # fmt: skip
+        job = Job(name, dataset, folder / str(number), asked, teacher, batch_size=1, command=command_line())
         click.echo(f"{name}: loading and asking", err=True)
         runs.append(run_job(job, opener, progress=False))
+        runs[-1].named = tuple(image.parent for image in sample.images)
         row = runs[-1].row(SAMPLE)
         if row["status"] != "ok":
             raise GapcheckError(f"{name}: {row['error']}")
@@ -189,7 +188,7 @@ def draw(runs: Sequence[Run], teacher: Run | None, out: Path, *, words: bool, sm
     figure = sample_sheet(runs, teacher, SAMPLE, words=words, smooth=smooth, top_k=top_k)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        save(figure, out.parent, out.stem, [out.suffix[1:]])
+        save(figure, out.parent, out.stem, [out.suffix[1:]], follow=True)
     if any("missing from font" in str(warning.message) for warning in caught):
         click.echo("some letters are in no installed font and are drawn as boxes; install Noto Sans", err=True)
 

@@ -24,6 +24,7 @@ def command(papers: tuple[str, ...], tables: tuple[str, ...], check: bool, layou
     """
     from benchmarks import published
     from benchmarks.published.markdown import report
+    from perception_gap.spreadsheet import escaped
 
     loaded = [published.load(paper) for paper in papers or published.papers()]
     if layout == "md":
@@ -35,6 +36,6 @@ def command(papers: tuple[str, ...], tables: tuple[str, ...], check: bool, layou
     else:
         rows = [record for paper in loaded for record in published.records(paper, tables or None)]
     fields = dict.fromkeys((*(CHECK if check else published.RECORD), *(key for row in rows for key in row)))
-    writer = csv.DictWriter(sys.stdout, list(fields), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(map(escaped, fields))
+    writer.writerows([escaped(row.get(name, "")) for name in fields] for row in rows)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from perception_gap.cli.output import check_writable
+from perception_gap.cli.output import PAGE, check_writable, command_line
 
 
 @click.command(epilog="Example: gapcheck report runs/student runs/lavit runs/bench --out runs/report.html")
@@ -23,13 +22,24 @@ from perception_gap.cli.output import check_writable
 @click.option(
     "--thumbnail", default=320, show_default=True, type=click.IntRange(32, 2048), help="Long side of the pictures."
 )
-def command(runs: tuple[Path, ...], out: Path, title: str, samples: str, thumbnail: int) -> None:
+@click.option(
+    "--image-root",
+    "image_roots",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder whose pictures may be shown beside those in the RUNs and in the data of your own; may be repeated.",
+)
+def command(
+    runs: tuple[Path, ...], out: Path, title: str, samples: str, thumbnail: int, image_roots: tuple[Path, ...]
+) -> None:
     """Write a page about RUN..., directories of analyze, compare, bench, ablate or train; no model is loaded.
 
     Runs of one data set and one teacher stand side by side, in the order given; the headline is about the last of them,
     beside the first. One file, opened from disk, no network. An unfinished analysis is shown with the samples it has.
+    Pictures are read below the RUNs, below --image-root and, of analyses made by you on this machine, in the folder of
+    their data; one that is not the measured one any more is left out.
     """
-    path = write(runs, out, title=title, samples=parse_samples(samples), side=thumbnail)
+    path = write(runs, out, title=title, samples=parse_samples(samples), side=thumbnail, image_roots=image_roots)
     click.echo(f"report {path}")
 
 
@@ -41,22 +51,32 @@ def parse_samples(text: str) -> int | None:
     return int(text)
 
 
-def write(runs: Sequence[Path], out: Path, *, title: str, samples: int | None = 500, side: int = 320) -> Path:
+def write(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    title: str,
+    samples: int | None = 500,
+    side: int = 320,
+    image_roots: Sequence[Path] = (),
+) -> Path:
     """The page of these run directories; says what was found, what a reader must know, and the page's size."""
     import tempfile
 
     from reports.page import write_page
     from reports.sources import Unfinished, open_sources
 
-    check_writable(out, (".html", ".htm"))
-    sources = open_sources(runs)
+    check_writable(out, (".html", ".htm"), ours=PAGE)
+    sources = open_sources(runs, image_roots)
+    named = (*runs, *image_roots)
     with tempfile.TemporaryDirectory() as work:
-        whole = [measured(s, Path(work) / str(i)) if isinstance(s, Unfinished) else s for i, s in enumerate(sources)]
+        whole = [
+            measured(source, Path(work) / str(i), named) if isinstance(source, Unfinished) else source
+            for i, source in enumerate(sources)
+        ]
         unfinished = [s for s in sources if isinstance(s, Unfinished)]
         shown = [*(s for s in whole if s is not None), *unfinished]
-        page = write_page(
-            shown, out, title=title, samples=samples, side=side, command=" ".join(["gapcheck", *sys.argv[1:]])
-        )
+        page = write_page(shown, out, title=title, samples=samples, side=side, command=command_line())
     for line in page.notices:
         click.echo(f"note: {line}", err=True)
     for answer in page.answers:
@@ -67,8 +87,8 @@ def write(runs: Sequence[Path], out: Path, *, title: str, samples: int | None = 
     return page.path
 
 
-def measured(unfinished, work: Path):
+def measured(unfinished, work: Path, named: Sequence[Path]):
     """The Run of the samples that an unfinished analysis has so far; None if it has none."""
     from perception_gap.summary import so_far
 
-    return so_far(unfinished.path, work) if unfinished.stored else None
+    return so_far(unfinished.path, work, named) if unfinished.stored else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from perception_gap.cli.reproduction.plan import HUB, PIXELS, Plan, Wanted
 from perception_gap.cli.reproduction.planner import plan_of
 from perception_gap.cli.reproduction.recipes import TARGETS
 from perception_gap.errors import UsageError
+from perception_gap.redaction import public_command
 
 NAMED = ("teacher", "middle", "student", "sft", "lavit")
 REAL = (*NAMED, "traces", "data_root", "viscot", "image_root", "instruction", "min_pixels", "max_pixels")
@@ -61,7 +61,7 @@ def command(target: str, dry_run: bool, **options: Any) -> None:
     from perception_gap.cli.reproduction import run
     from perception_gap.cli.reproduction.check import check
 
-    again = shlex.join(["gapcheck", *(part for part in sys.argv[1:] if part != "--dry-run")])
+    again = public_command([part for part in sys.argv[1:] if part != "--dry-run"])
     if dry_run:
         click.echo("\n".join(run.printed(plan, again)))
         return

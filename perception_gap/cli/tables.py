@@ -28,11 +28,12 @@ def command(
     Hub ids and presets find their published rows; --row says it for other models. Exit status: 2 where the runs have
     nothing for the table.
     """
-    from perception_gap.cli.output import check_writable
+    from perception_gap.cli.output import TABLES, check_writable
     from perception_gap.errors import UsageError
     from perception_gap.files import write_text
+    from perception_gap.store import Run
     from reports import tables
-    from reports.sources import open_sources
+    from reports.sources import open_sources, teacher_or_reason
 
     if kind is None and (rows or baseline):
         raise UsageError(f"{'--row' if rows else '--baseline'} belongs to a table of the paper; add --as table1")
@@ -41,7 +42,7 @@ def command(
             f"--baseline {baseline!r}: expected a model, of table1, table3 or tableA2; table2 has no gains"
         )
     if out is not None:
-        check_writable(out)
+        check_writable(out, ours=TABLES)
     told = {}
     for given in rows:
         model, equals, row = given.partition("=")
@@ -50,9 +51,13 @@ def command(
         if model in told:
             raise UsageError(f"--row {given!r}: {model} is given twice; expected each model once")
         told[model] = row
-    text = tables.render(tables.build(kind, open_sources(runs), rows=told, baseline=baseline), layout)
+    sources = open_sources(runs)
+    for source in sources:
+        if isinstance(source, Run) and (gone := teacher_or_reason(source)[1]):
+            click.echo(f"note: {gone}; the tables are without it", err=True)
+    text = tables.render(tables.build(kind, sources, rows=told, baseline=baseline), layout)
     if out is None:
         click.echo(text, nl=False)
         return
-    write_text(out, text)
+    write_text(out, text, follow=True)
     click.echo(out)

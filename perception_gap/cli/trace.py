@@ -10,6 +10,7 @@ import click
 
 from perception_gap.cli.data_options import SPECS, data_options, pop_reading
 from perception_gap.cli.model_options import model_options, pop_load
+from perception_gap.cli.output import command_line
 from perception_gap.errors import UsageError
 
 _SETTINGS = ("judge", "text_model", "min_focus", "without_boxes", "v_sem", "top_k", "layers", "keep_full",
@@ -102,7 +103,7 @@ def convert(teacher: str, options: dict[str, Any]) -> dict[str, Any]:
     return convert_released(
         Path(options["data"].removeprefix(_RELEASED)), options["out"], image_root=options["image_root"],
         teacher=teacher, pooling=options["v_sem"], top_k=options["top_k"], limit=options["limit"],
-        fresh=options["fresh"], command=" ".join(["gapcheck", *sys.argv[1:]]),
+        fresh=options["fresh"], command=command_line(),
     )  # fmt: skip
 
 
@@ -132,7 +133,7 @@ def build_job(teacher: str, options: dict[str, Any]):
     )
     return Job(
         model=teacher, dataset=dataset, out=out, settings=settings, batch_size=options["batch_size"], seed=seed,
-        fresh=options["fresh"], command=" ".join(["gapcheck", *sys.argv[1:]]),
+        fresh=options["fresh"], command=command_line(),
     )  # fmt: skip
 
 

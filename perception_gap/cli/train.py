@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
+
+from perception_gap.cli.output import command_line
 
 
 @click.command(
@@ -61,7 +62,7 @@ def command(
         model = train(
             TrainRequest(
                 student=student, traces=traces, out=out, preset=preset, settings=settings, scale=scale, device=device,
-                cache=cache_vision, save_steps=save_steps, fresh=fresh, command=" ".join(["gapcheck", *sys.argv[1:]]),
+                cache=cache_vision, save_steps=save_steps, fresh=fresh, command=command_line(),
                 arguments=extra,
             )
         )  # fmt: skip

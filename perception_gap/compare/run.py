@@ -21,6 +21,7 @@ from perception_gap.files import write_json, write_table
 from perception_gap.folders import claim, named
 from perception_gap.job import Job, Settings, check_teacher, image_hash, versions
 from perception_gap.locks import locked
+from perception_gap.run_paths import signed
 from perception_gap.store import Run, run_info
 
 COMPARE_SCHEMA = 2
@@ -225,7 +226,7 @@ def describe(
 ) -> None:  # fmt: skip
     """compare.json: what was asked, and where each model's run lies; an older summary would speak of something else."""
     (request.out / "summary.json").unlink(missing_ok=True)
-    write_json(request.out / MADE, {
+    info = {
         "schema_version": COMPARE_SCHEMA, "command": request.command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "models": {name: folder for name, folder in folders.items() if not teacher or name not in
@@ -238,7 +239,8 @@ def describe(
         "settings": asdict(request.settings),
         "data": dataset.description(),
         "versions": versions(),
-    })  # fmt: skip
+    }  # fmt: skip
+    write_json(request.out / MADE, signed(info))
 
 
 def finish(

@@ -19,6 +19,7 @@ from perception_gap.datasets.images import (
 )
 from perception_gap.datasets.reading import Reading
 from perception_gap.errors import UsageError
+from perception_gap.redaction import public_text
 from perception_gap.sample import Sample
 
 __all__ = [
@@ -37,6 +38,8 @@ KNOWN = (
 class Dataset:
     """Samples in a fixed order; `hash` (sha256, hex) covers all their texts and boxes, but no path and no pixel.
 
+    root: the folder that the user named for their pictures, by --image-root or as that of the file; None without one.
+
     `samples` may read from disk when it is indexed (Visual-CoT): iterate, slice, do not copy.
     """
 
@@ -44,10 +47,12 @@ class Dataset:
     samples: Sequence[Sample]
     hash: str
     reading: Reading = field(default_factory=Reading)
+    root: Path | None = None
 
     def description(self) -> dict[str, Any]:
         """What a run keeps of it: spec, hash, n, and what the user said of boxes and fields."""
-        return {"spec": self.spec, "hash": self.hash, "n": len(self.samples)} | self.reading.said()
+        spec = public_text(self.spec)
+        return {"spec": spec, "hash": self.hash, "n": len(self.samples)} | self.reading.said()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -84,7 +89,17 @@ def open_data(
         samples = _read(spec, options)
     if not samples:
         raise UsageError(f"{spec}: zero samples: expected at least one")
-    return Dataset(spec, samples, hash_samples(samples), reading)
+    root = image_root or (work / "data" if kind == "scenes" else _folder_of(spec))
+    return Dataset(spec, samples, hash_samples(samples), reading, root)
+
+
+def _folder_of(spec: str) -> Path | None:
+    """Where the pictures of data that name them lie, unless --image-root says so; None for data from the hub."""
+    kind, colon, rest = spec.partition(":")
+    if kind == "hub" and colon:
+        return None
+    path = Path(rest if kind in ("viscot", "coco") and colon else spec)
+    return path if path.is_dir() else path.parent
 
 
 def _read(spec: str, options: dict[str, Any]) -> Sequence[Sample]:

@@ -10,15 +10,29 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from perception_gap.datasets.references import short
 from perception_gap.errors import GapcheckError, one_line
 from perception_gap.sample import Sample
 
+# What pictures are opened as: rasters that Pillow reads by itself. It gives EPS to Ghostscript, an interpreter.
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "PPM",
+    "JPEG2000",
+    "TGA",
+    *(["AVIF"] if find_spec("PIL.AvifImagePlugin") else []),
+)
 REMEDY = "; --boxes says what else the numbers are"
 TOLERANCE = 1.0  # pixels: annotators count from 1 or round up, so a box may end one pixel beyond the border
 
@@ -96,9 +110,12 @@ def open_image(path: Path) -> Image.Image:
 def decode_image(data: bytes, name: str) -> Image.Image:
     """`open_image` of an encoded picture in memory, which errors call `name`."""
     try:
-        with whole_images(), Image.open(io.BytesIO(data)) as picture:
+        with whole_images(), Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             picture.load()
             return _eight_bit(ImageOps.exif_transpose(picture)).convert("RGB")
+    except UnidentifiedImageError:
+        known = ", ".join(FORMATS)
+        raise GapcheckError(f"image {name}: cannot be decoded (is none of {known}); convert it to one") from None
     # Pillow's decoders raise all of these on damaged files (SyntaxError for broken PNG chunks).
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the file system's, not Pillow's
@@ -106,6 +123,11 @@ def decode_image(data: bytes, name: str) -> Image.Image:
         reason = str(error).split("\n")[0] or type(error).__name__
         reason = re.sub(r" ('[^']*'|<[^>]*>)$", "", reason)  # the file, which the message names already
         raise GapcheckError(f"image {name}: cannot be decoded ({reason}); replace the file") from None
+
+
+def pixel_bytes(picture: Image.Image) -> bytes:
+    """What a hash of the pixels covers: mode, size and values."""
+    return f"{picture.mode} {picture.size}".encode() + picture.tobytes()
 
 
 def shrink(picture: Image.Image, most: int | None) -> Image.Image:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +16,7 @@ from perception_gap.datasets import drawing
 from perception_gap.datasets import scenes as scenes_module
 from perception_gap.datasets.scenes import SPLITS, TASKS, scenes
 from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.files import aside
 
 
 def choose_tasks(names: Sequence[str]) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ def _checksum(folder: Path) -> str:
 def _write_image(path: Path, image: Image.Image) -> None:
     """Leaves an equal picture untouched; one that is damaged counts as different."""
     try:
-        with Image.open(path) as there:
+        with Image.open(path, formats=["PNG"]) as there:
             if there.mode == image.mode and there.size == image.size and there.tobytes() == image.tobytes():
                 return
     except (OSError, SyntaxError, ValueError):
@@ -97,10 +97,5 @@ def _write_image(path: Path, image: Image.Image) -> None:
 
 
 def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with aside(path) as partial, partial.open("wb") as file:
+        write(file)

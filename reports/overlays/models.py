@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ import pandas as pd
 
 from perception_gap.errors import UsageError
 from perception_gap.store import Run, answered
+from reports.overlays.picture import shown_pictures
+from reports.pictures import PictureError
 from reports.sources import labels
 from reports.style import STUDENTS, TEACHER
 
@@ -80,7 +83,7 @@ def _one_text(students: Sequence[Run], teacher: Run) -> str:
 
 
 def sample_of(models: Sequence[Model], sample_id: str) -> tuple[Run, pd.Series]:
-    """The sample's row in a run that measured it, if one did, and that run: the first that has the pictures still.
+    """The sample's row in a run that measured it, if one did, and that run: the first that can show the pictures.
 
     UsageError where no run has the sample.
     """
@@ -88,5 +91,8 @@ def sample_of(models: Sequence[Model], sample_id: str) -> tuple[Run, pd.Series]:
     if not runs:
         raise UsageError(f"sample {sample_id!r} is in none of these runs; samples.parquet lists those that are")
     measured = [run for run in runs if run.row(sample_id)["status"] == "ok"] or runs
-    home = next((run for run in measured if all(p.exists() for p in run.image_paths(sample_id))), measured[0])
-    return home, home.row(sample_id)
+    for run in measured:
+        with suppress(PictureError):
+            shown_pictures(run, sample_id)
+            return run, run.row(sample_id)
+    return measured[0], measured[0].row(sample_id)

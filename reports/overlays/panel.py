@@ -43,7 +43,7 @@ def draw_picture(ax: Axes, picture: Picture, inches: float) -> None:
     ax.set_axis_off()
     _frame(ax, picture)
     if picture.pixels is None:
-        draw_reason(ax, f"picture not found: {picture.name}", inches)
+        draw_reason(ax, f"the picture {picture.lost}: {picture.name}", inches)
     else:
         ax.imshow(picture.pixels, extent=_extent(picture), aspect="auto")
     _outline(ax, picture.boxes, BOX, 1.3)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from perception_gap.geometry import TokenGeometry
 from perception_gap.intact import Arrays
 from perception_gap.store import Run, geometry_of
 from reports.names import frame
+from reports.pictures import OUTSIDE, PictureError, open_pictures
 from reports.sources import BenchModel, BenchRun, Source, labels, teacher_or_reason
 from reports.style import TEACHER, look
 
@@ -45,11 +48,13 @@ class Member:
     color: str
     role: str  # "teacher", "student" or "model"
     folder: Path  # image paths are relative to it
+    picture_folders: Sequence[Path]  # below which pictures may be read
     samples: pd.DataFrame
     map_of: Callable[[str, str], np.ndarray | None]  # (sample id, kind)
     tokens: pd.DataFrame = field(default_factory=pd.DataFrame)
     shared: str = "own"  # the kind of map on the text that the album's models share
     has_maps: bool = True  # a benchmark without --gaze has none
+    hash_of_pixels: bool = False  # what a benchmark keeps of its pictures
 
     @cached_property
     def _words(self) -> dict[tuple[str, str], slice]:
@@ -64,8 +69,11 @@ class Member:
     def row(self, sample_id: str) -> dict[Any, Any]:
         return self.samples.loc[sample_id].to_dict()
 
-    def pictures(self, sample_id: str) -> list[Path]:
-        return [self.folder / path for path in self.row(sample_id)["images"]]
+    def pictures(self, sample_id: str) -> list[Image.Image]:
+        """PictureError where they are not to be shown."""
+        row = self.row(sample_id)
+        paths = [self.folder / path for path in row["images"]]
+        return open_pictures(paths, row["image_hash"], self.picture_folders, of_pixels=self.hash_of_pixels)
 
     def geometry(self, sample_id: str) -> TokenGeometry:
         return geometry_of(self.row(sample_id))
@@ -91,6 +99,7 @@ class Album:
     members: list[Member]
     runs: list[Run] = field(default_factory=list)
     teacher: Run | None = None
+    outside: set[Path] = field(default_factory=set)  # folders of pictures that may not be read
 
     @property
     def first(self) -> Member:
@@ -111,10 +120,16 @@ class Album:
         """What the page calls the model of one of `runs`."""
         return next(member.label for member in self.members if member.folder == run.path)
 
-    def pictures(self, sample_id: str) -> list[Path]:
-        """Those of the first member that has them all still."""
-        found = [member.pictures(sample_id) for member in (self.first, *self.members)]
-        return next((paths for paths in found if all(path.exists() for path in paths)), found[0])
+    def pictures(self, sample_id: str) -> list[Image.Image]:
+        """Those of the first member that can show them; the PictureError of `first` where none can."""
+        try:
+            return self.first.pictures(sample_id)
+        except PictureError as error:
+            for member in self.members:
+                with suppress(PictureError):
+                    return member.pictures(sample_id)
+            self.outside |= {error.path.parent} if str(error) == OUTSIDE else set()
+            raise
 
 
 def albums(sources: Sequence[Source]) -> list[Album]:
@@ -169,7 +184,7 @@ def _of_runs(runs: list[Run], teacher: Run | None, names: Mapping[Path, str], co
 
 def _member(run: Run, names: Mapping[Path, str], colors: Mapping[str, str], role: str, shared: str) -> Member:
     samples, name = run.samples.set_index("sample_id", drop=False), names[run.path.resolve()]
-    return Member(name, colors[name], role, run.path, samples, run.map, run.tokens, shared)
+    return Member(name, colors[name], role, run.path, run.picture_folders(), samples, run.map, run.tokens, shared)
 
 
 def _of_bench(bench: BenchRun, colors: dict[str, str]) -> Album:
@@ -182,7 +197,10 @@ def _of_bench(bench: BenchRun, colors: dict[str, str]) -> Album:
             colors[model.label] = look(sum(color != TEACHER for color in colors.values())).color
         maps = (model.folder / "maps.safetensors").exists()
         color = colors[model.label]
-        members.append(Member(model.label, color, "model", bench.path, samples, _maps_of(model), has_maps=maps))
+        folders = [bench.path, *bench.named]
+        member = Member(model.label, color, "model", bench.path, folders, samples, _maps_of(model), has_maps=maps)
+        member.hash_of_pixels = True
+        members.append(member)
     return Album(f"benchmark {bench.path.name}, {len(members[0].samples):,} questions", members)
 
 

@@ -1,19 +1,23 @@
 """Assemble the page: blocks of samples, tables, figures, words; one file, with further samples in scripts beside it.
 
 Scripts, since a page opened from disk may not fetch: `REPORT_samples/aAbBBBB.HASH.js` calls `gapcheckBlock`. The hash
-is that of the choice of samples: a page that is there finds its own scripts until the new one has its place.
+is that of the choice of samples: a page that is there finds its own scripts until the new one has its place. The page
+names the folder percent-encoded, so that every name of a file is one of a page.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import matplotlib
 from jinja2 import Environment, PackageLoader, select_autoescape
@@ -28,6 +32,7 @@ from reports.page.choice import facts, telling
 from reports.page.headline import lead
 from reports.page.payload import SIDE, Shapes, index_of, sample_payload
 from reports.page.provenance import notices, provenance
+from reports.pictures import OUTSIDE
 from reports.sources import BenchRun, CompareRun, Matrix, Source, Training, with_members
 
 BLOCK = 50  # samples of a block: what the page reads at once
@@ -71,10 +76,11 @@ def write_page(
             if number * BLOCK < embedded:
                 inside.append((name, Markup(text)))
                 continue
-            chunks.append(out.parent / f"{indexes[-1]['beside']}/{name}.{indexes[-1]['mark']}.js")
+            chunks.append(_beside(out) / f"{name}.{indexes[-1]['mark']}.js")
             write_text(chunks[-1], f'gapcheckBlock("{name}", {text});\n')
         said += [
-            f"{album.title}: {what} of {n:,} of the {len(ids):,} samples in the browser." for what, n in lost.items()
+            f"{album.title}: {what}: {n:,} of the {len(ids):,} samples in the browser{_remedy(what, album)}."
+            for what, n in lost.items()
         ]
     compared = [source for source in sources if isinstance(source, CompareRun)]
     answers = comparison.answers(compared[0]) if compared else lead(found)
@@ -83,19 +89,23 @@ def write_page(
         index=Markup(_json(indexes)), blocks=inside, colors=Markup(_json(_color_map())),
         figures=_figures(sources), tables=_tables(sources), provenance=provenance(sources),
     )  # fmt: skip
-    write_text(out, page)
+    write_text(out, page, follow=True)
     _forget(out, set(chunks))
     held, most = sum(len(i["id"]) for i in indexes), sum(max(len(m.samples) for m in a.members) for a in found)
     return Page(out, chunks, held, most, answers, said)
 
 
-def _beside(out: Path) -> str:
-    return f"{out.stem}_samples"
+def _beside(out: Path) -> Path:
+    """The folder of the scripts; of a name as long as file systems take, the beginning with a hash."""
+    stem = os.fsencode(out.stem)
+    if len(stem) > 200:
+        stem = stem[:180].decode(errors="ignore").encode() + b"-" + hashlib.sha256(stem).hexdigest()[:16].encode()
+    return out.with_name(f"{os.fsdecode(stem)}_samples")
 
 
 def _forget(out: Path, kept: set[Path]) -> None:
     """Removes the scripts of earlier pages of this name, and nothing else that lies there."""
-    folder = out.parent / _beside(out)
+    folder = _beside(out)
     for path in folder.glob("a*b*.js"):
         if re.fullmatch(r"a\d+b\d{4,}\.[0-9a-f]{8}\.js", path.name) and path not in kept:
             path.unlink(missing_ok=True)
@@ -106,18 +116,25 @@ def _forget(out: Path, kept: set[Path]) -> None:
 def missing(samples: Sequence[dict[str, Any]], album: Album) -> Iterator[str]:
     """What of each sample cannot be shown though it was measured."""
     for sample in samples:
-        if any(image["src"] is None for image in sample["images"]):
-            yield "a picture cannot be read"
+        if sample["lost"]:
+            yield f"a picture {sample['lost']}"
         pairs = zip(sample["models"], album.members, strict=True)
         if any(member.has_maps and "error" not in model and "whole" not in model for model, member in pairs):
             yield "a map is missing"
+
+
+def _remedy(what: str, album: Album) -> str:
+    if not what.endswith(OUTSIDE):
+        return ""
+    folder = os.path.commonpath([os.path.realpath(folder) for folder in album.outside])
+    return f"; if its files are yours to show, add --image-root {shlex.quote(folder)}"
 
 
 def _album_index(album: Album, about: Any, ids: list[str], out: Path) -> dict[str, Any]:
     members = [{"label": m.label, "color": m.color, "role": m.role} for m in album.members]
     index = {"title": album.title, "members": members, "block": BLOCK} | index_of(album, about, ids)
     mark = hashlib.sha256(_json(index).encode()).hexdigest()[:8]
-    return index | {"beside": _beside(out), "mark": mark}
+    return index | {"beside": quote(os.fsencode(_beside(out).name), safe=""), "mark": mark}
 
 
 def _blocks(album: Album, ids: Sequence[str], side: int) -> Iterator[dict[str, Any]]:

@@ -9,16 +9,15 @@ import base64
 import io
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
-from perception_gap.datasets.images import open_image
-from perception_gap.errors import GapcheckError
 from perception_gap.geometry import TokenGeometry
 from reports.page.albums import Album, Member
+from reports.pictures import PictureError
 
 SIDE = 320  # pixels of a thumbnail's long side
 MOST_WORDS = 40  # of a text; the words behind them are shown without maps
@@ -27,13 +26,17 @@ MOST_WORDS = 40  # of a text; the words behind them are shown without maps
 def sample_payload(album: Album, sample_id: str, shapes: Shapes, side: int = SIDE) -> dict[str, Any]:
     """What the page shows of a sample; `shapes` collects the token rectangles that samples share."""
     first = album.first.row(sample_id)
-    pictures = [thumbnail(path, side) for path in album.pictures(sample_id)]
+    lost: PictureError | None = None
+    try:
+        pictures = [thumbnail(picture, side) for picture in album.pictures(sample_id)]
+    except PictureError as error:
+        lost, pictures = error, [(None, 1.0)] * len(first["images"])
     measured = first["heights"] is not None  # a picture that did not open has no size, and its boxes no place
     sizes = list(zip(first["widths"], first["heights"], strict=True)) if measured else []
     return {
         "question": str(first["question"]), "reference": str(first["reference"]),
         "options": [str(option) for option in first["options"]],
-        "images": [{"src": src, "ratio": ratio} for src, ratio in pictures],
+        "images": [{"src": src, "ratio": ratio} for src, ratio in pictures], "lost": lost and str(lost),
         "boxes": unit_boxes(first, sizes),
         "models": [_model(member, sample_id, shapes) for member in album.members],
     }  # fmt: skip
@@ -96,12 +99,8 @@ def packed(maps: np.ndarray) -> dict[str, Any]:
     return {"data": base64.b64encode(data.tobytes()).decode("ascii"), "scale": scale}
 
 
-def thumbnail(path: Path, side: int) -> tuple[str | None, float]:
-    """(data URI or None where the file cannot be read, width / height), of the picture as the model saw it."""
-    try:
-        picture = open_image(path)
-    except GapcheckError:
-        return None, 1.0
+def thumbnail(picture: Image.Image, side: int) -> tuple[str | None, float]:
+    """(data URI, width / height) of a picture."""
     ratio = picture.width / picture.height
     picture.thumbnail((side, side))
     file = io.BytesIO()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from perception_gap.redaction import public_text
 from perception_gap.store import Run
 from reports.names import frame
 from reports.page.albums import Album
@@ -91,6 +92,6 @@ def _row(kind: str, path: Path, model: str, data: str, info: Mapping[str, Any]) 
     here = path.resolve()
     shown = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else path
     return {
-        "kind": kind, "path": str(shown), "model": model, "data": data, "versions": versions,
-        "command": info.get("command", ""), "created": info.get("created", ""),
+        "kind": kind, "path": str(shown), "model": public_text(model), "data": public_text(data), "versions": versions,
+        "command": public_text(info.get("command") or ""), "created": info.get("created", ""),
     }  # fmt: skip

@@ -6,13 +6,17 @@ import csv
 import io
 from collections.abc import Sequence
 
+from perception_gap.spreadsheet import escaped
 from reports.tables.model import Cell, Row, Table
 
 COLUMNS = ("table", "row", "column", "source", "value", "low", "high", "n", "starred", "note")
 
 
 def render(tables: Sequence[Table]) -> str:
-    """COLUMNS; value, low, high in the unit of the column, empty where undefined; notes separated by `; `."""
+    """COLUMNS; value, low, high in the unit of the column, empty where undefined; notes separated by `; `.
+
+    A text that a spreadsheet would run has a ' in front (`perception_gap.spreadsheet`).
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -22,7 +26,7 @@ def render(tables: Sequence[Table]) -> str:
                 if column.key in row.cells:
                     notes = (*column.notes, *row.notes, *row.cells[column.key].notes)
                     name = f"{column.title} ({column.unit})" if column.unit else column.title
-                    writer.writerow((table.id, *_line(row, name, row.cells[column.key], notes)))
+                    writer.writerow(map(escaped, (table.id, *_line(row, name, row.cells[column.key], notes))))
     return text.getvalue()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.tables.model import Cell, Column, Row, Table
+from reports.tables.model import Cell, Column, Row, Table, plain
 
 RANKS = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
 SPECIAL = {
@@ -114,4 +114,4 @@ def _notes(table: Table) -> list[str]:
 
 def escaped(text: str) -> str:
     """Text as LaTeX; a character that LaTeX's own fonts may not have becomes a question mark."""
-    return "".join(SPECIAL.get(c, c if c.isascii() or (c.isalpha() and ord(c) < 384) else "?") for c in text)
+    return "".join(SPECIAL.get(c, c if c.isascii() or (c.isalpha() and ord(c) < 384) else "?") for c in plain(text))

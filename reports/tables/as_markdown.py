@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from reports.tables.model import Cell, Column, Row, Table, padded
+from reports.tables.model import Cell, Column, Row, Table, padded, plain
 
 RANKS = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
 
@@ -51,7 +52,11 @@ def _line(table: Table, row: Row) -> list[str]:
 
 def _cell(table: Table, column: Column, cell: Cell) -> str:
     before, after = padded(cell.figure, table.padding(column))
-    figure = RANKS[cell.rank].format(cell.figure) + ("\\*" if cell.starred else "") + _marks(table.marked(cell.notes))
+    figure = (
+        RANKS[cell.rank].format(_escaped(cell.figure))
+        + ("\\*" if cell.starred else "")
+        + _marks(table.marked(cell.notes))
+    )
     more = " ".join(text for text in (cell.interval, cell.count) if text)
     return f"{before}{figure}{after} {more}" if more else f"{before}{figure}"
 
@@ -67,7 +72,5 @@ def _notes(table: Table) -> str:
 
 
 def _escaped(text: str) -> str:
-    """What Markdown would read as markup."""
-    for character in "\\*_<|#[]":
-        text = text.replace(character, f"\\{character}")
-    return text
+    """What Markdown would read as markup, or as a link, or as an entity."""
+    return re.sub(r"[\\*_<>|#\[\]`~&]|(?<=:)//|(?<=www)\.", r"\\\g<0>", plain(text))

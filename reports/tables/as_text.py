@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from reports.tables.model import Cell, Column, Row, Table
+from reports.tables.model import Cell, Column, Row, Table, plain
 
 WIDEST = 110  # characters of a line, before intervals go below their figures
 
@@ -20,9 +20,9 @@ def _one(table: Table) -> str:
     grid = _grid(table, " ")
     if max(map(len, grid.splitlines()), default=0) > WIDEST:
         grid = _grid(table, "\n")
-    notes = [f"  {mark}: {text}" for text, mark in table.marks.items()]
+    notes = [f"  {mark}: {plain(text)}" for text, mark in table.marks.items()]
     notes += ["  * taken from elsewhere by the paper itself"] if table.starred else []
-    return "\n".join([table.caption, "", grid, *notes, *(f"  {text}" for text in table.about)])
+    return "\n".join([plain(table.caption), "", grid, *notes, *(f"  {plain(text)}" for text in table.about)])
 
 
 def _grid(table: Table, gap: str) -> str:
@@ -33,19 +33,19 @@ def _grid(table: Table, gap: str) -> str:
     group = ""
     for row in table.rows:
         if row.group and row.group != group:
-            lines.append([row.group] + [""] * (len(heads) - 1))
+            lines.append([plain(row.group)] + [""] * (len(heads) - 1))
         group = row.group
         lines.append(_line(table, row, gap))
     return tabulate(lines, heads, "simple", disable_numparse=True, preserve_whitespace=True, colalign=align)
 
 
 def _head(table: Table, column: Column, gap: str) -> str:
-    title = column.head + _marks(table, column.notes)
+    title = plain(column.head) + _marks(table, column.notes)
     return title if column.n is None else f"{title},{gap}n {column.n:,}"
 
 
 def _line(table: Table, row: Row, gap: str) -> list[str]:
-    line = [row.label + _marks(table, row.notes), *([row.source] if table.shows_source else [])]
+    line = [plain(row.label) + _marks(table, row.notes), *([row.source] if table.shows_source else [])]
     line += ["" if row.n is None else f"{row.n:,}"] if table.shows_n else []
     return line + [
         _cell(table, row.cells[column.key], gap) if column.key in row.cells else "" for column in table.columns

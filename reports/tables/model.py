@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,14 @@ Where = Literal["ours", "published", "difference", "gain"]
 Rank = Literal["", "best", "second"]
 # unit -> digits after the point of figures of ours; a published column has as many as its longest print.
 DECIMALS = {"percent": 2, "points": 2, "nats": 3, "tokens": 1, "count": 0, "s": 3}
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")
+
+
+def plain(text: str) -> str:
+    """A text of somebody's run on one line, without control characters and turns of the writing direction."""
+    return _CONTROL.sub(" ", text)
 
 
 @dataclass(frozen=True)

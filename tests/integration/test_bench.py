@@ -275,13 +275,15 @@ def test_a_scorer_that_raises_leaves_the_strict_verdict_and_says_so(paper, tmp_p
         (["tiny:student", "--suite", "scenes_iq"], "expected each once"),
         (["lmms-eval:opnai", "--suite", "scenes_iq"], "did you mean openai"),
         (["lmms-eval:openai,model_version=x", "--system", "s", "--suite", "scenes_iq"], "--system: does not reach"),
-        (["lmms-eval:openai,api_key=secret", "--suite", "scenes_iq"], "set OPENAI_API_KEY"),
+        (["lmms-eval:openai,api_key", "--suite", "scenes_iq"], "expected arguments key=value"),
+        (["lmms-eval:openai,api_key=hunter2", "lmms-eval:openai,api_key=hunter3"], "differ in what is not written"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_one_line_before_anything_is_asked(arguments, said, tmp_path):
     found = bench(tmp_path / "b", "tiny:student", *arguments, "--limit", 4, status=2)
     assert said in found
     assert len(found.strip().splitlines()) == 1
+    assert "hunter" not in found
     assert not list((tmp_path / "b").glob("*/parts/*.parquet"))
 
 
@@ -385,7 +387,9 @@ def test_a_foreign_backend_of_lmms_eval_is_asked_through_its_own_client(paper, t
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    spec = f"lmms-eval:openai,model_version=some-model,base_url=http://127.0.0.1:{server.server_port}/v1,max_retries=1"
+    host = f"127.0.0.1:{server.server_port}/v1"
+    spec = f"lmms-eval:openai,model_version=some-model,base_url=http://me:hunter2@{host},max_retries=1,api_key=hunter3"
+    monkeypatch.setattr(sys, "argv", ["gapcheck", "bench", f"--baseline={spec}", spec])
     options = ("--suite", "mmvp", "--data-root", paper)
     try:
         Server.broken = True
@@ -404,7 +408,9 @@ def test_a_foreign_backend_of_lmms_eval_is_asked_through_its_own_client(paper, t
     assert rows["correct"].tolist() == rows["strict_correct"].tolist()
     content = Server.seen[-1]["messages"][0]["content"]
     assert [part["type"] for part in content] == ["image_url", "text"]
-    assert "none" not in (tmp_path / "b" / slug / "run.json").read_text()
+    assert f"base_url=http://***@{host},max_retries=1,api_key=***" in said
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "b").rglob("*") if path.is_file())
+    assert b"hunter" not in kept + said.encode() + slug.encode()
 
 
 def test_gaze_of_a_foreign_backend_is_refused(tmp_path):

@@ -297,6 +297,20 @@ def test_samples_behind_the_first_lie_in_scripts_beside_the_page(runs, tab, tmp_
     loaded(page)
 
 
+@pytest.mark.parametrize("name", ["a#b?c 100%20 %zz", "'страница' \"頁\" é", "javascript:x", "-dash;&amp;", "x" * 250])
+def test_a_page_of_any_name_finds_what_lies_beside_it(pair_of_two, tab, tmp_path, name):
+    out = tmp_path / f"{name}.html"
+    assert len(write_page([pair_of_two], out, embedded=0).chunks) == 1
+    loaded(tab[0](out))
+    assert tab[1] == []
+
+
+@pytest.fixture(scope="module")
+def pair_of_two(tmp_path_factory) -> Run:
+    """The student of two scenes."""
+    return synthetic_run.write_pair(tmp_path_factory.mktemp("two"), n=2)[1]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_light_and_dark_are_told_apart_and_legible(report, tab, scheme):
     page = tab[0](report, color_scheme=scheme)
@@ -404,8 +418,8 @@ def test_lost_pictures_and_maps_are_counted(runs, tmp_path):
     run._map_names -= {f"{run.samples['sample_id'][1]}/own"}
     found = write_page([run], tmp_path / "report.html")
     assert [line.split(": ", 1)[1] for line in found.notices] == [
-        "a picture cannot be read of 1 of the 3 samples in the browser.",
-        "a map is missing of 1 of the 3 samples in the browser.",
+        "a picture cannot be read: 1 of the 3 samples in the browser.",
+        "a map is missing: 1 of the 3 samples in the browser.",
     ]
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from perception_gap.cli.reproduction.recipes import TARGETS, Target
+from perception_gap.redaction import public_command
 
 HUB = {
     "teacher": "Qwen/Qwen2.5-VL-32B-Instruct", "middle": "Qwen/Qwen2.5-VL-7B-Instruct",
@@ -27,7 +27,7 @@ class Step:
     @property
     def line(self) -> str:
         """What a shell takes."""
-        return shlex.join(("gapcheck", *self.argv))
+        return public_command(self.argv)
 
     @property
     def command(self) -> str:

@@ -301,7 +301,7 @@
     const drawn = sample;
     sample.images.forEach((image, k) => {
       if (!image.src) {
-        canvases[k].replaceWith(make("div", { className: "lost", textContent: "picture not found" }));
+        canvases[k].replaceWith(make("div", { className: "lost", textContent: `the picture ${sample.lost}` }));
         return;
       }
       const file = new Image();

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from PIL import Image
 from perception_gap.datasets.scenes import Scene, scenes
 from perception_gap.files import write_json, write_table
 from perception_gap.geometry import TokenGeometry
+from perception_gap.run_paths import signed
 from perception_gap.store import SCHEMA_VERSION, Parts, Run, geometry_fields
 from perception_gap.summary import finish
 
@@ -58,7 +60,8 @@ def write_run(
             "key": f"{model.name}-{i}".replace(":", "-").replace("/", "-"), "sample_id": scene.id,
             "task": scene.task, "pair": scene.pair,
             "cluster": scene.pair or scene.id, "images": [os.path.relpath(path, out)] * n_images,
-            "image_hash": scene.id, "heights": [256] * n_images, "widths": [256] * n_images, "question": scene.question,
+            "image_hash": sha256(path.read_bytes() * n_images).hexdigest(),
+            "heights": [256] * n_images, "widths": [256] * n_images, "question": scene.question,
             "reference": scene.answer, "options": list(scene.options), "boxes": corners,
             "box_images": [0] * (len(corners) // 4), "status": "failed" if i in failed else "ok",
             "error": "out of memory" if i in failed else None,
@@ -100,13 +103,14 @@ def _measured(
 
 def _info(out: Path, model: Model, teacher: Run | None, n: int) -> dict:
     path = None if teacher is None else os.path.relpath(teacher.path, out)
-    return {
+    info = {
         "schema_version": SCHEMA_VERSION, "command": "synthetic", "created": "2026-01-01T00:00:00+00:00",
         "model": {"name": model.name, "revision": "0", "family": "none", "class": "none", "dtype": "float32"},
         "teacher": teacher and {"name": teacher.info["model"]["name"], "revision": "0", "path": path},
         "settings": {"rows": "answer", "layers": "all", "text": "own" if teacher is None else "teacher", "seed": 0},
-        "data": {"spec": "scenes", "hash": "0", "n": n}, "versions": {},
+        "data": {"spec": "scenes", "hash": "0", "n": n, "root": "../images"}, "versions": {},
     }  # fmt: skip
+    return signed(info)
 
 
 def with_samples(run: Run, samples: pd.DataFrame) -> Run:

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.text import Text
 from scipy.stats import spearmanr
 
+from perception_gap.run_paths import signed
 from perception_gap.statistics import auroc_ci
 from reports.figures import figures_of, kind_of
 from reports.figures.divergence import CATEGORIES
@@ -200,7 +201,7 @@ def as_if(run, data="0", teacher=None):
     other.info = run.info | {"data": run.info["data"] | {"hash": data, "spec": f"data {data}"}}
     if teacher is not None:
         named = {"name": teacher.info["model"]["name"], "path": os.path.relpath(teacher.path, run.path)}
-        other.info |= {"teacher": run.info["teacher"] | named}
+        other.info = signed(other.info | {"teacher": run.info["teacher"] | named})
     return other
 
 

@@ -363,14 +363,14 @@ def test_a_picture_that_is_gone_and_dollar_signs_do_not_stop_the_figure(pair, tm
     teacher, student = moved
     figure = overlay_figure(student, teacher, 1)
     FigureCanvasAgg(figure).draw()
-    assert "picture not found" in shown(figure)
+    assert "the picture cannot be read" in " ".join(shown(figure).split())
     assert "$x_{1$" in shown(figure)
 
 
 def test_a_picture_is_taken_from_the_run_that_has_it(pair, tmp_path):
     teacher, student = copy.copy(pair[0]), pair[1]
     teacher.path = tmp_path
-    assert "picture not found" not in shown(overlay_figure(student, teacher, 1))
+    assert "the picture cannot" not in shown(overlay_figure(student, teacher, 1))
 
 
 def test_no_map_to_paint_is_said(all_failed):

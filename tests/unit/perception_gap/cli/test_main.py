@@ -93,3 +93,12 @@ def test_a_reader_that_leaves_is_no_error():
         f"{sys.executable} -m perception_gap --help | true", shell=True, capture_output=True, text=True, timeout=60
     )
     assert done.stderr == ""
+
+
+def test_an_error_is_short_names_its_remedy_and_no_secret(monkeypatch):
+    error = UsageError(f"model {'x' * 5000}: at http://me:hunter2@host/ not there; choose another")
+    monkeypatch.setattr(cli, "import_module", lambda name: type("m", (), {"command": raising(error)}))
+    said = CliRunner().invoke(main, ["doctor"]).stderr
+    assert len(said) < 500
+    assert said.startswith("gapcheck: error: model xxx")
+    assert said.endswith("xxx: at http://***@host/ not there; choose another\n")

@@ -1,3 +1,4 @@
+import ast
 import io
 import warnings
 from pathlib import Path
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from perception_gap.datasets.images import check_boxes, open_image
+from perception_gap.datasets.images import FORMATS, check_boxes, open_image
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.sample import Sample
 
@@ -51,6 +52,39 @@ def test_what_is_no_image_is_named(tmp_path):
     (tmp_path / "text.png").write_text("hello")
     assert "cannot be decoded" in message(tmp_path / "text.png")
     assert "is no regular file" in message(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind not in ("AVIF", "JPEG2000")])
+def test_common_formats_open(tmp_path, kind):
+    (tmp_path / "picture").write_bytes(encoded(kind))
+    assert open_image(tmp_path / "picture").size == (64, 48)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "ICO", "PCX", "SGI"])
+def test_what_is_no_plain_raster_is_refused_and_no_helper_is_started(tmp_path, monkeypatch, kind):
+    """Pillow gives EPS to Ghostscript: a program that pictures of a data set must not reach."""
+    started = tmp_path / "started"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {started}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (tmp_path / "picture.png").write_bytes(encoded(kind))
+    assert "cannot be decoded (is none of PNG, JPEG" in message(tmp_path / "picture.png")
+    assert not started.exists()
+
+
+def test_every_picture_is_opened_as_one_of_the_formats():
+    """`Image.open` without a list would also try the formats that start other programs."""
+    root = Path(__file__).parents[4]
+    calls = [
+        (path.name, node.lineno)
+        for package in ("perception_gap", "lavit", "benchmarks", "reports")
+        for path in (root / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith("Image.open")
+        and not any(keyword.arg == "formats" for keyword in node.keywords)
+    ]
+    assert calls == []
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])

@@ -22,7 +22,11 @@ def test_a_teacher_and_its_students_are_one_album_with_the_teacher_first(tmp_pat
 
 def test_other_data_and_other_teachers_are_other_albums(pair, no_boxes):
     _, student = pair
-    other = Run(student.path, student.info | {"data": {"spec": "x/mine.jsonl", "hash": "1", "n": 28}}, student.summary)
+    other = Run(
+        student.path,
+        student.info | {"data": student.info["data"] | {"spec": "x/mine.jsonl", "hash": "1"}},
+        student.summary,
+    )
     found = albums([student, other, no_boxes])
     assert [album.title.split(",")[0] for album in found] == ["scenes", "mine.jsonl", "scenes"]
     assert [len(album.members) for album in found] == [2, 2, 1]

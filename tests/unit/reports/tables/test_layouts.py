@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from reports import tables
+from reports.tables import as_csv, as_html, as_latex, as_markdown, as_text
 from reports.tables.as_latex import escaped
 from reports.tables.model import Cell, Column, Row, Table, mark, padded
 from tests.unit.reports.tables.synthetic_bench import write_bench
@@ -226,3 +227,27 @@ def test_latex_compiles_with_booktabs(tmp_path, pair):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Missing character" not in (tmp_path / "t.log").read_text(errors="replace")
+
+
+HOSTILE = "=1|2\n\n[a](http://x.y) `rm` <b> & ~x~ \x1b[31m\u202e www.x.y"
+
+
+def hostile() -> list[Table]:
+    columns = (Column("a", HOSTILE),)
+    rows = (Row(HOSTILE, "ours", {"a": Cell(-1.5, printed="-1.5", notes=(HOSTILE,))}, group=HOSTILE),)
+    return [Table("t", HOSTILE, columns, rows, about=(HOSTILE,))]
+
+
+def test_names_of_somebodys_run_stay_texts_in_every_layout():
+    latex, html, markdown = as_latex.render(hostile()), as_html.render(hostile()), as_markdown.render(hostile())
+    assert "\n\n=" not in latex  # a paragraph inside a cell ends LaTeX
+    assert "<b>" not in html
+    grid = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert {re.sub(r"\\.", "", line).count("|") for line in grid} == {3}  # the stub and one column
+    assert not re.search(r"(?<!\\)[`\[<&~]|://|www\.", markdown.replace("<sup>", "").replace("</sup>", ""))
+    cells = list(csv.reader(io.StringIO(as_csv.render(hostile()))))[1]
+    assert cells[1] == "'" + HOSTILE
+    assert cells[4] == "-1.5"
+    for text in (latex, markdown, as_text.render(hostile())):
+        assert "\x1b" not in text
+        assert "\u202e" not in text
