@@ -22,12 +22,16 @@ from perception_gap.metrics import (
 from perception_gap.store import Run, answered, geometry_of
 
 NOTHING = float("nan")
+# Column → what is measured of one map, a word's or a sample's, against the teacher's.
 MEASURES = {
-    "kl": kl_divergence, "js": js_divergence, "top_k": top_k_overlap, "cc": correlation_coefficient,
+    "kl": kl_divergence,
+    "js": js_divergence,
+    "top_k_overlap": top_k_overlap,
+    "cc": correlation_coefficient,
     "similarity": similarity,
-}  # fmt: skip
-# What is measured of one map against the teacher's; "emd" of whole samples only, which its cost allows.
-OF_SAMPLES = ("kl", "js", "top_k_overlap", "cc", "similarity", "emd")
+}
+# "emd" of whole samples only, which its cost allows.
+OF_SAMPLES = (*MEASURES, "emd")
 
 
 class Comparison:
@@ -63,21 +67,18 @@ class Comparison:
     def divergences(
         self, sample_id: str, mine: np.ndarray, theirs: np.ndarray | None, other: np.ndarray | None
     ) -> dict:
-        """kl, js, top_k_overlap, cc, similarity and their floors (`top_k_floor`); NaN where a map is missing."""
+        """MEASURES and their floors (`floor_of`); NaN where a map is missing."""
         frame = self.frame(sample_id)
         student = self.on_frame(mine, geometry_of(self.rows[sample_id]), frame)
         found = {}
-        for suffix, source, values in (
-            ("", sample_id, theirs),
-            ("_floor", self.partner.get(sample_id), other),
-        ):
+        for is_floor, source, values in ((False, sample_id, theirs), (True, self.partner.get(sample_id), other)):
             teacher = None
             if values is not None and source is not None and np.isfinite(values).all():
                 teacher = self.on_frame(values, self.teacher.geometry(source), frame)
             for name, measure in MEASURES.items():
                 comparable = teacher is not None and teacher.shape == student.shape
-                found[f"{name}{suffix}"] = measure(teacher, student) if comparable else NOTHING  # type: ignore[arg-type]
-            found[f"top_k{suffix or '_overlap'}"] = found.pop(f"top_k{suffix}")
+                column = floor_of(name) if is_floor else name
+                found[column] = measure(teacher, student) if comparable else NOTHING  # type: ignore[arg-type]
         return found
 
     def sample(self, sample_id: str, mine: np.ndarray) -> dict:
@@ -114,9 +115,7 @@ class Comparison:
             return dict.fromkeys(OF_SAMPLES, NOTHING)
         kept = np.where(sinks, 0, theirs)
         found = self.divergences(sample_id, mine, kept, None)
-        return {name: found[name] for name in OF_SAMPLES[:-1]} | {
-            "emd": self.transport(sample_id, mine, sample_id, kept)
-        }
+        return {name: found[name] for name in MEASURES} | {"emd": self.transport(sample_id, mine, sample_id, kept)}
 
     def words(self, sample_id: str, mine: np.ndarray) -> list[dict]:
         """One dict a word of the shared text; a word's floor is the partner's word of the same category."""
@@ -177,6 +176,11 @@ class Comparison:
             return "", -1
         matched = match_words(self.rows[sample_id]["shared_categories"], self.teacher_words(partner)[1])[word]
         return ("", -1) if matched is None else (partner, matched)
+
+
+def floor_of(measure: str) -> str:
+    """The column of a measure's floor."""
+    return f"{measure.removesuffix('_overlap')}_floor"
 
 
 def partners(rows: list[dict], seed: int) -> dict[str, str]:

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from perception_gap import intact, shapes
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.files import write_arrays, write_table
+from perception_gap.files import check_declared, write_arrays, write_table
 from perception_gap.folders import claim
 from perception_gap.geometry import TokenGeometry
 
@@ -103,8 +103,9 @@ class Parts:
     def write(self, rows: list[dict], arrays: dict[str, np.ndarray], name: str | None = None) -> None:
         """One batch; arrays are named "KEY/kind" after the row that they belong to, the part after the first row."""
         name = name or rows[0]["key"]
+        check_declared(rows, self.schema.names)
         write_arrays(self.folder / f"{name}.safetensors", arrays)
-        table = pa.Table.from_pylist([{k: row.get(k) for k in self.schema.names} for row in rows], schema=self.schema)
+        table = pa.Table.from_pylist(rows, schema=self.schema)
         write_table(self.folder / f"{name}.parquet", table)
 
     def read(self, keys: list[str], kinds: Container[str] | None = None) -> Iterator[tuple[dict, dict]]:

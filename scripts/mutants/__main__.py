@@ -37,7 +37,9 @@ class Tally:
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--tests", multiple=True, help="Test files or folders; default: the module's mirror, and explained.toml's.")
+@click.option(
+    "--tests", multiple=True, help="Test files or folders; default: the module's mirror, and explained.toml's."
+)
 @click.option("--sample", type=int, help="Run so many mutants a file, chosen by --seed.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--at", type=int, multiple=True, help="Only the mutants of this line.")

@@ -102,7 +102,9 @@ def _variants(node: ast.AST, parent: ast.AST, condition: bool) -> Iterator[Any]:
         case ast.AugAssign() if type(node.op) in _ARITHMETIC:
             yield ast.AugAssign(node.target, _ARITHMETIC[type(node.op)](), node.value)
         case ast.BoolOp():
-            yield ast.BoolOp(ast.And() if isinstance(node.op, ast.Or) else ast.Or(), node.values)
+            for i in range(len(node.values)):
+                rest = [*node.values[:i], *node.values[i + 1 :]]
+                yield ast.BoolOp(node.op, rest) if len(rest) > 1 else rest[0]
         case ast.UnaryOp(op=ast.USub() | ast.Not() | ast.Invert()):
             yield node.operand
         case ast.Constant(value=bool()):
