@@ -80,6 +80,18 @@ def test_a_leading_layer_is_said_to_exceed_only_what_its_paired_interval_exclude
     assert "not established over any other layer" in alike["finding"]
 
 
+def test_undefined_samples_are_no_clusters_of_a_claim():
+    # Five differences of mean 1 and a t of 2.5: below Student's 2.78 of 4 degrees, above the 2.06 of 24.
+    values = np.stack([[0.0, 0.5, 1.0, 1.5, 2.0], np.zeros(5)], axis=1)
+    values[:, 0] += (values[:, 0] - 1) * (np.sqrt(5) / 2.5 / values[:, 0].std(ddof=1) - 1)
+    assert Profile([0, 1]).lead(values, np.arange(5), 0)["above"] == []
+    more = np.concatenate([values, np.full((20, 2), np.nan)])
+    assert Profile([0, 1]).lead(more, np.arange(25), 0) == Profile([0, 1]).lead(values, np.arange(5), 0)
+    # Of the same 5 pictures, each asked five times, there are no more clusters either.
+    assert Profile([0, 1]).lead(np.tile(values, (5, 1)), np.tile(np.arange(5), 5), 0)["above"] == []
+    assert Profile([0, 1]).lead(np.tile(values, (5, 1)), np.arange(25), 0)["above"] == [1]
+
+
 def test_of_equal_layers_a_leader_is_claimed_in_one_run_of_twenty_at_most():
     rng, claims = np.random.default_rng(0), 0
     for _ in range(60):
