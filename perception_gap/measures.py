@@ -47,12 +47,12 @@ def unit_boxes(row: dict) -> np.ndarray:
 
 
 def one_map(row: dict, attention: np.ndarray) -> dict:
-    geometry, boxes, images = geometry_of(row), unit_boxes(row), row["box_images"] or None
+    geometry, boxes, images = geometry_of(row), unit_boxes(row), row["box_images"]
     focus = metrics.focus_score(attention, geometry, boxes, images)
     chance = metrics.focus_chance(geometry, boxes, images)
     return {
         "focus_score": focus, "focus_chance": chance,
-        "focus_lift": focus / chance if chance and np.isfinite(focus) else NOTHING,
+        "focus_lift": focus / chance if chance else NOTHING,
         "pointing_game": metrics.pointing_game(attention, geometry, boxes, images),
         "entropy": metrics.entropy(attention), "relative_entropy": metrics.relative_entropy(attention),
         "salient_regions": float(metrics.salient_region_count(attention)),

@@ -43,6 +43,12 @@ class Tally:
 @click.option("--sample", type=int, help="Run so many mutants a file, chosen by --seed.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--at", type=int, multiple=True, help="Only the mutants of this line.")
+@click.option(
+    "--explained",
+    default=EXPLAINED,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML: mutants that no test can kill, with the reason; tests beside a module's mirror.",
+)
 @click.option("--list", "only_list", is_flag=True, help="Print the mutants, run none.")
 @click.option("--killed", "show_killed", is_flag=True, help="Print killed mutants too, with the test that killed each.")
 def main(
@@ -51,6 +57,7 @@ def main(
     sample: int | None,
     seed: int,
     at: Sequence[int],
+    explained: Path,
     only_list: bool,
     show_killed: bool,
 ) -> None:
@@ -58,7 +65,7 @@ def main(
 
     Run it in the root of the checkout: python -m scripts.mutants perception_gap/metrics/transport.py
     """
-    settings = tomllib.loads(EXPLAINED.read_text())
+    settings = tomllib.loads(explained.read_text())
     tallies = []
     for file in files:
         tree = ast.parse(file.read_text())

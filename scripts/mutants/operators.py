@@ -1,6 +1,7 @@
 """The mutants of a module: its syntax tree with one node changed as a slip of the pen would change it.
 
-Left alone: what tests do not judge (messages of `raise` and f-strings, docstrings, annotations, decorators, imports).
+Left alone: what tests do not judge (messages of `raise` and f-strings, docstrings, annotations, decorators, imports,
+`strict` of zip).
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _walk(parent: ast.AST, scope: str) -> Iterator[Mutant]:
         if field in _SKIPPED_FIELDS:
             continue
         for index, node in enumerate(value if isinstance(value, list) else [value]):
-            if not isinstance(node, ast.AST) or isinstance(node, _SKIPPED) or _is_for_types(node):
+            if not isinstance(node, ast.AST) or isinstance(node, _SKIPPED) or _is_guard(node):
                 continue
             condition = field == "test" or (field == "ifs" and isinstance(parent, ast.comprehension))
             slot = parent, field, index if isinstance(value, list) else None
@@ -85,7 +86,10 @@ def _walk(parent: ast.AST, scope: str) -> Iterator[Mutant]:
             yield from _walk(node, ".".join(filter(None, (scope, inner))))
 
 
-def _is_for_types(node: ast.AST) -> bool:
+def _is_guard(node: ast.AST) -> bool:
+    """Imports for the type checker, and `strict` of zip, which only a programming error meets."""
+    if isinstance(node, ast.keyword):
+        return node.arg == "strict"
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
@@ -130,7 +134,9 @@ def _variants(node: ast.AST, parent: ast.AST, condition: bool) -> Iterator[Any]:
 
 
 def _calls(node: ast.Call) -> Iterator[ast.Call]:
-    for i in range(len(node.keywords)):
+    for i, keyword in enumerate(node.keywords):
+        if _is_guard(keyword):
+            continue
         yield ast.Call(node.func, node.args, [*node.keywords[:i], *node.keywords[i + 1 :]])
     # The last argument may have a default; a lone one that does is most often an axis.
     if len(node.args) > 1 or (node.args and isinstance(node.func, ast.Attribute) and _is_number(node.args[0])):

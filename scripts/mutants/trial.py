@@ -156,7 +156,7 @@ def baseline(file: Path, tests: Sequence[str]) -> dict[str, Any]:
 
 
 def trial(name: str, file: Path, mutated: Callable[[], ast.Module], tests: Sequence[str], limit_s: float) -> Any:
-    """{"code", "failed"} of the tests on the module changed; "timeout" or "crash" for code where it never ended well."""
+    """{"code", "failed"} of the tests on the module changed; code is "timeout" or "crash" where they never ended."""
 
     def run(folder: Path) -> dict[str, Any]:
         sys.meta_path.insert(0, _Finder(name, file, mutated()))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What is measured of a sample's maps, by hand: of one map, of its latent tokens' rows, and with its sinks taken out."""
+"""What is measured of a sample's maps, by hand: of one map, of latent rows, and with its sinks taken out."""
 
 import numpy as np
 import pytest
@@ -66,6 +66,15 @@ def test_one_map_by_hand():
     assert {name for name, value in without_boxes.items() if np.isnan(value)} == undefined
 
 
+def test_a_box_counts_on_its_own_picture_alone():
+    two = TokenGeometry.concatenate([TokenGeometry.grid(2, 2), TokenGeometry.grid(2, 2, image=1)])
+    row = geometry_fields(two) | {"boxes": [0.0, 0.0, 4.0, 1.0], "box_images": [1], "heights": [2, 2], "widths": [2, 4]}
+    values = one_map(row, np.array([3.0, 1, 1, 1, 0, 4, 0, 0]))
+    assert values["focus_score"] == pytest.approx(0.4)
+    assert values["focus_chance"] == pytest.approx(0.25)
+    assert values["pointing_game"] == 1
+
+
 def test_a_lift_is_undefined_where_chance_is_none():
     # Both tokens of the picture lie beside the box.
     half = geometry_fields(TokenGeometry.grid(1, 2, within=(0, 0.5, 1, 1)))
@@ -109,7 +118,8 @@ def test_latent_rows_are_measured_as_their_mean_and_as_the_last_of_them():
 class StoredTeacher:
     """Two pictures of a stored run: this one, looked at evenly, and another one that is looked at in one corner."""
 
-    maps = {"s": np.full(4, 0.25), "other": np.array([0.0, 0.0, 0.0, 1.0])}
+    def __init__(self):
+        self.maps = {"s": np.full(4, 0.25), "other": np.array([0.0, 0.0, 0.0, 1.0])}
 
     def __contains__(self, sample_id):
         return sample_id in self.maps

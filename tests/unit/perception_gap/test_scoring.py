@@ -50,8 +50,8 @@ LETTERS = [
     ("the small star is red", 26, None),
     ("e", 4, None), ("Plan A works", 4, None),
     # ruled out behind the letter, and nothing else is named
-    ("B is wrong", 4, None), ("Surely B isn't it", 4, None), ("C cannot be", 4, None), ("option d is incorrect", 4, None),
-    ("B is definitely not it", 4, None),
+    ("B is wrong", 4, None), ("Surely B isn't it", 4, None), ("C cannot be", 4, None),
+    ("B is definitely not it", 4, None), ("option d is incorrect", 4, None),
 ]  # fmt: skip
 
 
