@@ -102,7 +102,7 @@ class Comparison:
         if values is None or max(student.n_images, teacher.n_images) > 1 or not np.isfinite(values).all():
             return NOTHING
         maps = self.on_frame(mine, student, frame), self.on_frame(values, teacher, frame)
-        (first, shape), (second, _) = (coarsened(one, frame) for one in maps[::-1])
+        (first, shape), (second, _) = (coarsened(one, frame) for one in maps)
         return earth_movers_distance(first, second, shape)
 
     def without_sinks(self, sample_id: str, mine: np.ndarray) -> dict:
@@ -146,20 +146,18 @@ class Comparison:
             teacher = self.teacher.hidden(sample_id)
             if teacher is None or self.teacher_words(sample_id)[0] != list(self.rows[sample_id]["shared_words"]):
                 continue
-            for w in range(len(hidden)):
-                if np.isfinite(hidden[w]).all() and np.isfinite(teacher[w]).all():
-                    index.append((sample_id, w))
-                    mine.append(hidden[w])
-                    theirs.append(teacher[w])
-                    groups.append(self.rows[sample_id]["cluster"])
+            index += [(sample_id, w) for w in range(len(hidden))]
+            mine += list(hidden)
+            theirs += list(teacher)
+            groups += [self.rows[sample_id]["cluster"]] * len(hidden)
         found = {
             s: {k: np.full(len(h), NOTHING) for k in ("cosine_distance", "cosine_floor")} for s, h in states.items()
         }
         if not index:
             return found
         place = {key: i for i, key in enumerate(index)}
-        others = np.asarray([place.get(self._other_word(*key), -1) for key in index])
-        sides = np.asarray(theirs, np.float64), np.asarray(mine, np.float64), np.asarray(groups)
+        others = [place.get(self._other_word(*key), -1) for key in index]
+        sides = np.asarray(theirs), np.asarray(mine), groups
         # The aligned axes differ from fold to fold, so a floor is aligned as such, not put together from two folds.
         for name, values in (
             ("cosine_distance", aligned_cosine_distance(*sides)),

@@ -27,6 +27,7 @@ def maps(shape, seed, n=2):
         ([2, 2, 0, 0], [0, 2, 2, 0], (1, 4), 0.25),  # half of the mass, two cells: or all of it, one cell
         ([3, 1], [1, 3], (2, 1), 0.25),  # half of the mass over half of the height
         ([1, 1, 1], [5, 5, 5], (1, 3), 0.0),
+        (np.eye(256)[0], np.eye(256)[255], (16, 16), np.hypot(15 / 16, 15 / 16)),  # from corner to corner
     ],
 )
 def test_by_hand(p, q, shape, expected):
