@@ -67,11 +67,12 @@ def test_one_map_by_hand():
 
 
 def test_a_box_counts_on_its_own_picture_alone():
-    two = TokenGeometry.concatenate([TokenGeometry.grid(2, 2), TokenGeometry.grid(2, 2, image=1)])
+    two = TokenGeometry.concatenate([TokenGeometry.grid(2, 2), TokenGeometry.grid(1, 2, image=1)])
     row = geometry_fields(two) | {"boxes": [0.0, 0.0, 4.0, 1.0], "box_images": [1], "heights": [2, 2], "widths": [2, 4]}
-    values = one_map(row, np.array([3.0, 1, 1, 1, 0, 4, 0, 0]))
-    assert values["focus_score"] == pytest.approx(0.4)
-    assert values["focus_chance"] == pytest.approx(0.25)
+    values = one_map(row, np.array([2.0, 1, 2, 1, 4, 0]))
+    # The upper half of the second picture, whose two tokens are as high as it is.
+    assert values["focus_score"] == pytest.approx(0.2)
+    assert values["focus_chance"] == pytest.approx(1 / 6)
     assert values["pointing_game"] == 1
 
 

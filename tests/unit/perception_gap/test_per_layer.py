@@ -59,6 +59,7 @@ def test_a_text_without_tokens_has_no_maps(tiny_checkpoint):
     loaded = load(tiny_checkpoint("qwen2_5_vl"))
     batch, answers, _ = looks(loaded, [0, 1])
     found = forward.gaze(loaded, batch, [answers[0], []], "all", per_head=True)
+    assert found[1].heads.shape == (3, 4, len(batch.geometry[1]))
     assert np.isnan(found[1].heads).all()
     assert np.isfinite(found[0].heads).all()
 
