@@ -156,7 +156,8 @@ class Comparison:
         if not index:
             return found
         place = {key: i for i, key in enumerate(index)}
-        others = [place.get(self._other_word(*key), -1) for key in index]
+        floors = [self._other_word(*key) for key in index]
+        others = [-1 if word is None else place.get(word, -1) for word in floors]
         sides = np.asarray(theirs), np.asarray(mine), groups
         # The aligned axes differ from fold to fold, so a floor is aligned as such, not put together from two folds.
         for name, values in (
@@ -167,13 +168,13 @@ class Comparison:
                 found[sample_id][name][w] = value
         return found
 
-    def _other_word(self, sample_id: str, word: int) -> tuple[str, int]:
-        """The partner's word that stands in for this one in a floor; ("", -1) where there is none."""
+    def _other_word(self, sample_id: str, word: int) -> tuple[str, int] | None:
+        """The partner's word that stands in for this one in a floor; None where there is none."""
         partner = self.partner.get(sample_id)
         if partner is None:
-            return "", -1
+            return None
         matched = match_words(self.rows[sample_id]["shared_categories"], self.teacher_words(partner)[1])[word]
-        return ("", -1) if matched is None else (partner, matched)
+        return None if matched is None else (partner, matched)
 
 
 def floor_of(measure: str) -> str:

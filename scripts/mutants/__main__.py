@@ -13,7 +13,7 @@ import random
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -33,6 +33,7 @@ class Tally:
     killed: int = 0
     explained: int = 0
     surviving: int = 0
+    met: set[tuple] = field(default_factory=set)  # the explanations that were needed
 
 
 @click.command()
@@ -83,6 +84,9 @@ def main(
             (e["in"], e["before"], e["after"]) for e in settings.get("explained", []) if e["file"] == file.as_posix()
         }
         tallies.append(_run(file, tree, chosen, proof, reasons, show_killed))
+        if not at and sample is None:
+            for entry in sorted(reasons - tallies[-1].met):
+                click.echo(f"{file}: explained, but killed or gone: {' | '.join(entry)}")
     if tallies:
         _table(tallies)
         raise SystemExit(any(tally.surviving for tally in tallies))
@@ -113,15 +117,16 @@ def _run(
             name = ".".join(file.with_suffix("").parts).removesuffix(".__init__")
             limit_s = 20 + 5 * sum(facts["seconds"][test] for test in reaching)
             found = trial(name, file.resolve(), mutated, reaching, limit_s)
-        explained = (mutant.scope, mutant.before, mutant.after) in reasons
+        what = mutant.scope, mutant.before, mutant.after
         tally.mutants += 1
         if found["code"] != 0:
             tally.killed += 1
             kills[found["failed"] or ""] += 1
-            if explained or show_killed:
-                _show("killed though explained" if explained else "killed", file, mutant, str(found["failed"]))
-        elif explained:
+            if show_killed:
+                _show("killed", file, mutant, str(found["failed"]))
+        elif what in reasons:
             tally.explained += 1
+            tally.met.add(what)
         else:
             tally.surviving += 1
             _show("survived", file, mutant, f"{len(reaching)} tests" if reaching else "no test runs this line")

@@ -319,17 +319,28 @@ def test_cosine_is_that_of_all_words_aligned_together_and_its_floor_that_of_the_
 def test_cosine_leaves_out_other_words_and_undefined_states():
     rng = np.random.default_rng(1)
     theirs, mine = ({f"s{i}": rng.normal(size=(2, 5)) for i in range(6)} for _ in range(2))
-    theirs["s0"][1, 2], mine["s1"][0, 0] = np.nan, np.inf
+    theirs["s0"][0, 2], mine["s1"][0, 0] = np.nan, np.inf
     comparison = stated(theirs)
     comparison.rows["s2"]["shared_words"] = ["y", "y"]
     comparison.teacher.states["s4"] = None  # type: ignore[attr-defined]
     comparison.teacher.row = StatedTeacher(mine).row  # type: ignore[method-assign]
     found = comparison.cosine(mine)
     undefined = {i: np.isnan(found[i]["cosine_distance"]).tolist() for i in mine}
-    changed = {"s0": [False, True], "s1": [True, False], "s2": [True, True], "s4": [True, True]}
+    changed = {"s0": [True, False], "s1": [True, False], "s2": [True, True], "s4": [True, True]}
     assert undefined == {i: [False, False] for i in mine} | changed
     # What has another word's floor cannot have one where that word's state is unknown.
     lacking = [i for i in mine if comparison.partner[i] == "s2"]
     assert all(np.isnan(found[i]["cosine_floor"]).all() for i in lacking)
     assert found.keys() == mine.keys()
     assert stated(mine).cosine({}) == {}
+
+
+def test_a_word_without_a_stand_in_has_no_cosine_floor():
+    rng = np.random.default_rng(3)
+    theirs, mine = ({f"s{i}": rng.normal(size=(2, 5)) for i in range(6)} for _ in range(2))
+    comparison = stated(theirs)
+    comparison.rows["s1"]["shared_categories"] = ["object", "attribute"]
+    del comparison.partner["s2"]
+    found = comparison.cosine(mine)
+    undefined = {i: np.isnan(found[i]["cosine_floor"]).tolist() for i in mine}
+    assert undefined == {i: [False, False] for i in mine} | {"s1": [False, True], "s2": [True, True]}
