@@ -55,6 +55,13 @@ def test_lift_is_averaged_over_samples_each_by_its_own_chance():
     assert found["by_layer"]["kl"]["0"] == {"mean": None, "ci": None, "n": 0}
 
 
+def test_a_head_of_a_single_sample_is_that_sample():
+    profile, _, heads = filled([0.2, 0.3, 0.5], n=1)
+    found = profile.summary(samples(1), seed=0)["per_layer"]["heads"]
+    np.testing.assert_allclose(found["kl"]["mean"], heads[0, 2])
+    assert found["kl"]["n"] == [[1, 1]] * 3
+
+
 def test_undefined_heads_are_counted_and_null():
     profile = Profile([0])
     heads = np.full((4, 1, 2), 0.3)
