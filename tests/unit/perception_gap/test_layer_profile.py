@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perception_gap.layer_profile import Profile
+from perception_gap.layer_profile import Profile, finding
 from perception_gap.statistics import mean_ci
 
 LAYERS = [3, 7, 11]  # a hybrid's attention layers keep the decoder's numbers
@@ -97,6 +97,24 @@ def test_undefined_samples_are_no_clusters_of_a_claim():
     # Of the same 5 pictures, each asked five times, there are no more clusters either.
     assert Profile([0, 1]).lead(np.tile(values, (5, 1)), np.tile(np.arange(5), 5), 0)["above"] == []
     assert Profile([0, 1]).lead(np.tile(values, (5, 1)), np.arange(25), 0)["above"] == [1]
+
+
+def test_the_sentence_by_hand():
+    estimates = {
+        "focus_lift": {"7": {"mean": 1.504, "ci": [1.25, 1.75], "n": 1200}},
+        "mass": {"3": {"mean": 0.1254, "ci": None, "n": 40}},
+    }
+    leads = {"focus_lift": {"layer": 7, "above": [3]}, "mass": {"layer": 3, "above": []}}
+    assert finding([3, 7], estimates, leads, {"3": 0.4, "7": 0.6}) == (
+        "Of 2 layers: layer 7 has the highest focus lift (1.50× [1.25, 1.75], n = 1,200), more than every other layer; "
+        "layer 3 has the most text–image mass (12.5 % of its attention, 40.0 % of all layers', n = 40), not "
+        "established over any other layer."
+    )
+    alone = {"focus_lift": None, "mass": {"layer": 3, "above": []}}
+    assert finding([3], estimates, alone, {"3": None}) == (
+        "Of 1 layers: focus lift is undefined (no boxes); layer 3 has the most text–image mass (12.5 % of its "
+        "attention, n = 40)."
+    )
 
 
 def test_of_equal_layers_a_leader_is_claimed_in_one_run_of_twenty_at_most():
