@@ -42,6 +42,11 @@ def test_naive_references_and_invariances(seed, n):
     assert 0 <= sim <= 1
 
 
+def test_rounding_leaves_no_similarity_above_1():
+    p = np.arange(1.0, 27)  # scaled to sum 1, it sums to 1 + 2e-16
+    assert similarity(p, p) <= 1
+
+
 def test_the_rounding_of_a_uniform_map_is_no_pattern():
     uniform = np.full(1000, 1 / 3, np.float32) * np.float32(0.7)
     uniform[::2] = np.nextafter(uniform[0], np.float32(1))
