@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -76,6 +76,21 @@ def write_table(path: Path, table: pa.Table | pd.DataFrame) -> str:
     with aside(path) as partial:
         pq.write_table(table, partial, compression="zstd")
         return checksums.of_file(partial)
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """Rows as a table of exactly these columns, in their order; what a row lacks is undefined.
+
+    ValueError for a field without a column.
+    """
+    check_declared(rows, columns)
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def check_declared(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """ValueError for a field without a column, which pandas and pyarrow would drop in silence."""
+    if undeclared := {name for row in rows for name in row} - set(columns):
+        raise ValueError(f"no column for {', '.join(sorted(undeclared))}: declare it beside {', '.join(columns)}")
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, str] | None = None) -> None:

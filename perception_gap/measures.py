@@ -100,12 +100,12 @@ def unit_boxes(row: dict) -> np.ndarray:
 
 
 def one_map(row: dict, attention: np.ndarray) -> dict:
-    geometry, boxes, images = geometry_of(row), unit_boxes(row), row["box_images"] or None
+    geometry, boxes, images = geometry_of(row), unit_boxes(row), row["box_images"]
     focus = metrics.focus_score(attention, geometry, boxes, images)
     chance = metrics.focus_chance(geometry, boxes, images)
     return {
         "focus_score": focus, "focus_chance": chance,
-        "focus_lift": focus / chance if chance and np.isfinite(focus) else NOTHING,
+        "focus_lift": focus / chance if chance else NOTHING,
         "pointing_game": metrics.pointing_game(attention, geometry, boxes, images),
         "entropy": metrics.entropy(attention), "relative_entropy": metrics.relative_entropy(attention),
         "salient_regions": float(metrics.salient_region_count(attention)),
@@ -117,10 +117,10 @@ def latent_rows(row: dict, rows: np.ndarray, comparison: Comparison | None) -> d
     """LATENT_METRICS of raw rows [K, N]; the divergence is from the teacher's map of the same sample."""
     found: dict[str, float] = {}
     for which, attention in (("", rows.mean(0)), ("last_", rows[-1])):
-        own = one_map(row, attention) | (comparison.sample(row["sample_id"], attention) if comparison else {})
-        found |= {
-            f"{which}latent_{name}": own.get(name, NOTHING) for name in ("focus_score", "entropy", "kl", "kl_floor")
-        }
+        own = one_map(row, attention) | (
+            comparison.sample(row["sample_id"], attention) if comparison else {"kl": NOTHING, "kl_floor": NOTHING}
+        )
+        found |= {f"{which}latent_{name}": own[name] for name in ("focus_score", "entropy", "kl", "kl_floor")}
     return found
 
 
@@ -133,7 +133,10 @@ def sink_metrics(row: dict, arrays: dict[str, np.ndarray], comparison: Compariso
         return {}
     sinks, own = arrays["sinks"].astype(bool), normalised(arrays["own"].astype(np.float64))
     kept = one_map(row, np.where(sinks, 0, own))
-    if comparison:
-        kept |= comparison.without_sinks(row["sample_id"], np.where(sinks, 0, arrays["shared"]))
+    kept |= (
+        comparison.without_sinks(row["sample_id"], np.where(sinks, 0, arrays["shared"]))
+        if comparison
+        else dict.fromkeys(OF_SAMPLES, NOTHING)
+    )
     found = {"n_sinks": int(sinks.sum()), "sink_share": float((own * sinks).sum())}
-    return found | {f"{name}_without_sinks": kept.get(name, NOTHING) for name in (*OF_MAPS, *OF_SAMPLES)}
+    return found | {f"{name}_without_sinks": kept[name] for name in (*OF_MAPS, *OF_SAMPLES)}

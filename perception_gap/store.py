@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from perception_gap import checksums, intact, shapes
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.files import write_arrays, write_table
+from perception_gap.files import check_declared, write_arrays, write_table
 from perception_gap.folders import claim
 from perception_gap.geometry import TokenGeometry
 from perception_gap.run_paths import follows_teacher, own_data_root
@@ -151,6 +151,7 @@ class Parts:
     def write(self, rows: list[dict], arrays: dict[str, np.ndarray], name: str | None = None) -> None:
         """One batch; arrays are named "KEY/kind" after the row that they belong to, the part after the first row."""
         name = name or rows[0]["key"]
+        check_declared(rows, self.schema.names)
         table = pa.Table.from_pylist([{k: row.get(k) for k in self.schema.names} for row in rows], schema=self.schema)
         checksum = write_table(self.folder / f"{name}.parquet", table)
         write_arrays(self.folder / f"{name}.safetensors", arrays, {"rows": checksum})

@@ -14,7 +14,7 @@ from perception_gap.datasets.scenes import CHANCE
 from perception_gap.decides import decides
 from perception_gap.divergence import OF_SAMPLES, Comparison
 from perception_gap.errors import UsageError
-from perception_gap.files import ArrayFile, write_json, write_table
+from perception_gap.files import ArrayFile, frame_of, write_json, write_table
 from perception_gap.knockout.table import Table
 from perception_gap.layer_profile import Profile
 from perception_gap.measures import (
@@ -80,8 +80,8 @@ def finish(
             hidden.add(f"{sample_id}/hidden", arrays["hidden"])
         samples.append(measured)
     columns = [name for name in ROW_SCHEMA.names if name not in _KEPT_OUT]
-    frame = pd.DataFrame(samples, columns=[*columns, *SAMPLE_METRICS, *LATENT_METRICS])
-    words = pd.DataFrame(tokens, columns=TOKEN_COLUMNS)
+    frame = frame_of(samples, [*columns, *SAMPLE_METRICS, *LATENT_METRICS])
+    words = frame_of(tokens, TOKEN_COLUMNS)
     (out / "summary.json").unlink(missing_ok=True)  # back last, when everything it speaks of is in place
     files = {
         "samples.parquet": write_table(out / "samples.parquet", frame),

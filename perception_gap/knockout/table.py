@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perception_gap.files import write_table
+from perception_gap.files import frame_of, write_table
 from perception_gap.knockout.conditions import CONDITIONS, FIELDS
 from perception_gap.knockout.summary import summarise
 
@@ -38,7 +38,7 @@ class Table:
         if self._asked is None:
             (folder / FILE).unlink(missing_ok=True)
             return {}, {}
-        table = pd.DataFrame(self._rows, columns=list(COLUMNS))
+        table = frame_of(self._rows, COLUMNS)
         checksum = write_table(folder / FILE, table)
         return {"knockout": summarise(table, samples, self._asked, seed)}, {FILE: checksum}
 

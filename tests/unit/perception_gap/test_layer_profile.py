@@ -55,6 +55,13 @@ def test_lift_is_averaged_over_samples_each_by_its_own_chance():
     assert found["by_layer"]["kl"]["0"] == {"mean": None, "ci": None, "n": 0, "reason": "no value"}
 
 
+def test_a_head_of_a_single_sample_is_that_sample():
+    profile, _, heads = filled([0.2, 0.3, 0.5], n=1)
+    found = profile.summary(samples(1), seed=0)["per_layer"]["heads"]
+    np.testing.assert_allclose(found["kl"]["mean"], heads[0, 2])
+    assert found["kl"]["n"] == [[1, 1]] * 3
+
+
 def test_undefined_heads_are_counted_and_null():
     profile = Profile([0])
     heads = np.full((4, 1, 2), 0.3)
@@ -78,6 +85,36 @@ def test_a_leading_layer_is_said_to_exceed_only_what_its_paired_interval_exclude
     alike = filled([0.3, 0.3, 0.3], noise=0.3, seed=1)[0].summary(samples(40), 0)["per_layer"]
     assert alike["leads"]["focus_lift"]["above"] == []
     assert "not established over any other layer" in alike["finding"]
+
+
+def test_undefined_samples_are_no_clusters_of_a_claim():
+    # Five differences of mean 1 and a t of 2.5: below Student's 2.78 of 4 degrees, above the 2.06 of 24.
+    values = np.stack([[0.0, 0.5, 1.0, 1.5, 2.0], np.zeros(5)], axis=1)
+    values[:, 0] += (values[:, 0] - 1) * (np.sqrt(5) / 2.5 / values[:, 0].std(ddof=1) - 1)
+    assert Profile([0, 1]).lead(values, np.arange(5), 0)["above"] == []
+    more = np.concatenate([values, np.full((20, 2), np.nan)])
+    assert Profile([0, 1]).lead(more, np.arange(25), 0) == Profile([0, 1]).lead(values, np.arange(5), 0)
+    # Of the same 5 pictures, each asked five times, there are no more clusters either.
+    assert Profile([0, 1]).lead(np.tile(values, (5, 1)), np.tile(np.arange(5), 5), 0)["above"] == []
+    assert Profile([0, 1]).lead(np.tile(values, (5, 1)), np.arange(25), 0)["above"] == [1]
+
+
+def test_the_sentence_by_hand():
+    estimates = {
+        "focus_lift": {"7": {"mean": 1.504, "ci": [1.25, 1.75], "n": 1200}},
+        "mass": {"3": {"mean": 0.1254, "ci": None, "n": 40}},
+    }
+    leads = {"focus_lift": {"layer": 7, "above": [3]}, "mass": {"layer": 3, "above": []}}
+    assert finding([3, 7], estimates, leads, {"3": 0.4, "7": 0.6}) == (
+        "Of 2 layers: layer 7 has the highest focus lift (1.50× [1.25, 1.75], n = 1,200), more than every other layer; "
+        "layer 3 has the most text–image mass (12.5 % of its attention, 40.0 % of all layers', n = 40), not "
+        "established over any other layer."
+    )
+    alone = {"focus_lift": None, "mass": {"layer": 3, "above": []}}
+    assert finding([3], estimates, alone, {"3": None}) == (
+        "Of 1 layers: focus lift is undefined (no boxes); layer 3 has the most text–image mass (12.5 % of its "
+        "attention, n = 40)."
+    )
 
 
 def test_of_equal_layers_a_leader_is_claimed_in_one_run_of_twenty_at_most():

@@ -49,6 +49,12 @@ LETTERS = [
     ("T-shirt", 26, None), ("U.S.A.", 26, None), ("C++", 4, None), ("Grade A+", 4, None),
     ("the small star is red", 26, None),
     ("e", 4, None), ("Plan A works", 4, None),
+    # a last line that is a mere letter, unless it goes on with a list
+    ("It is red.\nB", 4, "B"), ("A. red\nB. blue\nC", 4, None), ("A. red\nB. blue\nB", 4, "B"),
+    ("A. red\nB. blue\nD", 4, "D"), ("A. red\nB. blue\n\n(A)", 4, "A"), ("so it is OPTION D here", 4, "D"),
+    # ruled out behind the letter, and nothing else is named
+    ("B is wrong", 4, None), ("Surely B isn't it", 4, None), ("C cannot be", 4, None),
+    ("B is definitely not it", 4, None), ("option d is incorrect", 4, None),
 ]  # fmt: skip
 
 

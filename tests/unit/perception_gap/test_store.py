@@ -27,6 +27,14 @@ def test_a_part_gives_back_rows_and_arrays_in_the_order_asked_for(tmp_path):
     assert found[1][0]["boxes"] == [0.0, 0.0, 1.0, 2.0]
 
 
+def test_a_field_that_the_schema_does_not_know_is_refused_before_anything_is_written(tmp_path):
+    parts = Parts(tmp_path)
+    with pytest.raises(ValueError, match="no column for gaze_entropy"):
+        parts.write([row("a", gaze_entropy=1.0)], {"a/own": np.arange(3.0)})
+    assert parts.done() == {}
+    assert not list(parts.folder.glob("*.safetensors"))
+
+
 def test_rows_that_vanish_under_a_run_are_no_smaller_denominator(tmp_path):
     parts = Parts(tmp_path)
     parts.write([row("a")], {})

@@ -246,6 +246,29 @@ def test_tensors_in_half_precision_are_accepted():
     assert np.max(aligned_cosine_distance(teacher, student, np.arange(60))) < 1e-3
 
 
+def test_equal_rows_of_any_size_have_no_variance_but_that_of_rounding():
+    for scale in (1e-9, 1 / 3, 1e9):
+        rows = np.repeat(scale * np.random.default_rng(0).random((1, 5)), 14, axis=0)
+        assert np.isnan(aligned_cosine_distance(rows, rows, np.arange(14))).all()
+
+
+def test_two_folds_of_128_dimensions_by_seed_0_are_the_default():
+    teacher, student, groups = (
+        states(300, 140, seed=0, decay=0.99),
+        states(300, 140, seed=1, decay=0.99),
+        np.arange(300),
+    )
+    explicit = align(teacher, student, groups, folds=2, max_dim=128, seed=0)
+    for mine, stated in zip(align(teacher, student, groups), explicit, strict=True):
+        np.testing.assert_array_equal(mine, stated)
+    np.testing.assert_array_equal(
+        aligned_cosine_distance(teacher, student, groups),
+        aligned_cosine_distance(teacher, student, groups, folds=2, max_dim=128, seed=0),
+    )
+    assert explicit[0].shape == (300, 128)
+    assert align(teacher, student, groups, max_dim=1)[0].shape == (300, 1)
+
+
 def test_shapes_and_settings_that_do_not_fit_are_refused():
     rows = states(6, 3, seed=0)
     with pytest.raises(ValueError, match=r"shapes \(6, 3\) and \(5, 3\) in groups of shape \(6,\)"):
