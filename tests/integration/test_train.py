@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 import lavit.checkpoint
+from lavit.resume import checkpoints
 from lavit.settings import PRESETS, settings_of
-from lavit.trainer import checkpoints
 from tests.command import gapcheck
 
 ENTRY = [sys.executable, "-m", "perception_gap"]
