@@ -40,7 +40,7 @@ def merge(
     write_parquet(out / "traces.parquet", table_of(rows, vectors))
     if settings["keep_full"]:
         _write_full(out / "full.safetensors", parts, rows)
-    info["funnel"] = funnel(rows)
+    info["funnel"] = funnel(rows, settings["filters"])
     write_json(out / "trace.json", info)
     return info
 
