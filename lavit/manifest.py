@@ -91,22 +91,28 @@ def delete(folder: Path) -> list[Path]:
     files = own(folder)
     for path in files:
         path.unlink()
-    parents = {folder / inner for path in files for inner in path.relative_to(folder).parents} | {folder}
-    for parent in sorted(parents, reverse=True):
-        if not any(parent.iterdir()):
-            parent.rmdir()
+    _prune(folder, files)
     return sorted(p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
 
 
 def move(source: Path, target: Path) -> None:
-    """Put a whole folder in the place of another, whose own files go; what else lies there stays."""
-    if target.exists():
+    """Put a whole folder in the place of another, whose listed files go; what else lies there stays."""
+    if (target / MANIFEST).is_file():
         delete(target)
     if not target.exists():
         os.rename(source, target)
         return
-    for path in own(source):
+    files = own(source)
+    for path in files:
         place = target / path.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, place)
-    delete(source)
+    _prune(source, files)
+
+
+def _prune(folder: Path, files: list[Path]) -> None:
+    """Remove the folder, and those in it that held these files, where they are empty now."""
+    parents = {folder / inner for path in files for inner in path.relative_to(folder).parents} | {folder}
+    for parent in sorted(parents, reverse=True):
+        if not any(parent.iterdir()):
+            parent.rmdir()

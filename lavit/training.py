@@ -50,6 +50,7 @@ def build(request: TrainRequest, width: int | None) -> tuple[LoadedModel, LavitS
     """The loaded student with its latent tokens, wrapped for training; seeded, so that every process has the same."""
     settings, spec = request.settings, spec_for(request.settings)
     set_seed(settings.seed)
+    checkpoint.check_whole(request.student)
     loaded = load(request.student, device=request.device, dtype="float32")
     if loaded.family.pixel_limits is not None:  # to a family of a fixed image size the paper's limits mean nothing
         loaded.family.set_pixel_limits(settings.min_pixels or None, settings.max_pixels or None)

@@ -89,7 +89,7 @@ class VisionCache:
 
 
 def _file_of(index: int) -> str:
-    return f"{index // BATCH:06d}.safetensors"
+    return f"{index - index % BATCH:06d}.safetensors"
 
 
 def _fill(folder: Path, loaded: LoadedModel, traces: Traces, instruction: str, system: str | None) -> None:
