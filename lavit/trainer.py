@@ -138,10 +138,14 @@ class LavitTrainer(Trainer):
         if self.is_world_process_zero():
             manifest.move(self.out / WRITING / name, self.out / name)
             manifest.delete(self.out / WRITING)
-            earlier = [c for c in checkpoints(self.out) if step_of(c) <= self.state.global_step]
-            for old in earlier[: -max(1, self.args.save_total_limit or 1)]:
-                manifest.delete(old)
+            self.forget_old()
         self.accelerator.wait_for_everyone()
+
+    def forget_old(self) -> None:
+        """Delete all but the newest checkpoints; damaged ones of later steps do not count."""
+        earlier = [c for c in checkpoints(self.out) if step_of(c) <= self.state.global_step]
+        for old in earlier[: -max(1, self.args.save_total_limit or 1)]:
+            manifest.delete(old)
 
     @contextmanager
     def written_whole(self, folder: Path) -> Iterator[None]:
@@ -152,8 +156,7 @@ class LavitTrainer(Trainer):
             if self.is_world_process_zero():
                 manifest.write(folder, self.key)
         except (OSError, SafetensorError, RuntimeError) as error:
-            # torch.save reports a full disk as a RuntimeError of its zip writer.
-            if not isinstance(error, OSError | SafetensorError) and not _of_writing(error):
+            if isinstance(error, RuntimeError) and not is_write_error(error):
                 raise
             if folder.is_dir():
                 manifest.delete(folder)
@@ -176,8 +179,9 @@ class LavitTrainer(Trainer):
         load_weights(Path(resume_from_checkpoint), self.accelerator.unwrap_model(model or self.model))
 
 
-def _of_writing(error: RuntimeError) -> bool:
-    return any(word in str(error) for word in ("writ", "inline_container", "unexpected pos"))
+def is_write_error(error: RuntimeError) -> bool:
+    """Whether torch.save's zip writer failed: a full disk is a RuntimeError to it, in one of several wordings."""
+    return any(words in str(error) for words in ("PytorchStreamWriter", "inline_container", "iostream error"))
 
 
 def load_weights(folder: Path, student: LavitStudent) -> None:

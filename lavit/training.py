@@ -159,6 +159,7 @@ def train(request: TrainRequest, *, progress: bool = True) -> Path:
         trainer.save_model(str(out / MODEL_WRITING))
     if first:
         manifest.move(out / MODEL_WRITING, out / MODEL)
+        trainer.forget_old()
     trainer.accelerator.wait_for_everyone()
     return out / MODEL
 
