@@ -114,10 +114,10 @@ class LavitTrainer(Trainer):
                     file.write(log_row(self.state.global_step, logs))
         super().log(logs, start_time)
 
-    def _run_epoch(self, **options: Any) -> None:
+    def _run_epoch(self, *arguments: Any, **options: Any) -> None:
         """As Trainer, but no step beyond the last: killed behind that, a training has only its model to write."""
         if self.state.global_step < self.state.max_steps:
-            super()._run_epoch(**options)
+            super()._run_epoch(*arguments, **options)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         if not self.args.should_save:
