@@ -20,6 +20,7 @@ from perception_gap.families import Encoded, Family, check_supported, family_for
 from perception_gap.fingerprint import folder_hash
 from perception_gap.model_files import ModelFiles, file_of, locate
 from perception_gap.placement import choose_attention, choose_device, choose_dtype, is_host, on_cpu, quantized
+from perception_gap.weights import check_weights
 
 
 class Latents(Protocol):
@@ -110,6 +111,8 @@ def load(
     family = family_for(config, processor)
     if min_pixels is not None or max_pixels is not None:
         family.set_pixel_limits(min_pixels, max_pixels)
+    if os.path.isdir(whole.source):
+        check_weights(Path(whole.source), config, trust_remote_code)
     options: dict[str, Any] = {
         "dtype": choose_dtype(dtype, on_cpu(wanted, device_map)), "attn_implementation": choose_attention(config, attn),
         "trust_remote_code": trust_remote_code, **whole.options,
@@ -122,12 +125,17 @@ def load(
     if device_map is not None:
         options["device_map"] = device_map
     try:
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(whole.source, output_loading_info=True, **options)
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            whole.source, output_loading_info=True, use_safetensors=True, **options
+        )
         if device_map is None:
             loaded[0].to(wanted)
     # Weights or kernels that are not there, or of another shape than the configuration says.
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        raise UsageError(f"model {name!r} does not load: {one_line(error)}") from error
+        reason = one_line(error)
+        if "ignore_mismatched_sizes" in reason:  # its table of tensors went to the log
+            reason = "its weights have other shapes than its config.json says"
+        raise UsageError(f"model {name!r} does not load: {reason}") from error
     model, report = loaded
     if report["missing_keys"]:  # transformers would fill them with random numbers
         some = ", ".join(sorted(report["missing_keys"])[:3])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from perception_gap import forward, loading
@@ -16,6 +19,7 @@ from perception_gap.families.base import refuse_control_tokens
 from perception_gap.loading import LoadedModel
 from perception_gap.model_files import locate
 from perception_gap.placement import choose_device, choose_dtype, on_cpu, quantized
+from perception_gap.weights import shapes
 
 Ask = Callable[[list[str]], list[str]]
 
@@ -95,9 +99,11 @@ def _language_model(
     }
     if quantization is not None:
         options["quantization_config"] = quantized(quantization)
+    if os.path.isdir(found.source):
+        shapes(Path(found.source))
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(found.source, **options).eval()
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        model: Any = AutoModelForCausalLM.from_pretrained(found.source, use_safetensors=True, **options).eval()
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"--text-model {name!r} does not load: {one_line(error)}") from error
     model.generation_config.eos_token_id = end_ids(model, tokenizer) or None
     before = [{"role": "system", "content": system}] if system is not None else []

@@ -40,7 +40,7 @@ def merge(
     files = {"traces.parquet": write_parquet(out / "traces.parquet", table_of(rows, vectors))}
     if settings["keep_full"]:
         files["full.safetensors"] = _write_full(out / "full.safetensors", parts, rows)
-    info |= {"funnel": funnel(rows), "files": files}
+    info |= {"funnel": funnel(rows, settings["filters"]), "files": files}
     write_json(out / "trace.json", info)
     return info
 

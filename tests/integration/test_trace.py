@@ -97,7 +97,8 @@ def test_every_sample_is_a_row_with_its_verdicts_and_the_funnel_adds_up(whole, s
     assert counts["samples"] == len(rows) == 24
     assert counts["correct"] == 24 - drops["correctness"]
     assert counts["difficult"] == counts["correct"] - drops["difficulty"]
-    assert counts["kept"] == counts["difficult"] - drops["alignment"] == drops["kept"] == rows["kept"].sum()
+    assert counts["aligned"] == counts["difficult"] - drops["alignment"]
+    assert counts["kept"] == counts["aligned"] == drops["kept"] == rows["kept"].sum()
     assert 6 < counts["kept"] < 24
     assert found["teacher"]["width"] == 128
     assert found["data"]["n"] == 24
