@@ -226,6 +226,9 @@ def spread_ci(values: ArrayLike, clusters: ArrayLike | None = None, level: float
             continue
         sums = np.bincount(cluster, parts, n_clusters)
         variance = n_clusters / (n_clusters - 1) * float((sums**2).sum())
+        if variance <= 1e-24:  # of a logarithm: two values, each as often, have one deviation
+            told[name] = Estimate(value, math.nan, math.nan, n, reason="all deviations are alike")
+            continue
         low, high = _skewed(math.log(value), variance, _third_moment(sums), n_clusters - 1, level)
         told[name] = Estimate(value, math.exp(low), math.exp(high), n)
     return told

@@ -181,7 +181,7 @@ def _histograms(ax: Axes, one: _Focused) -> None:
     if np.isfinite(one.chance):
         ax.axvline(one.chance, color=FLOOR, ls=":", lw=1.2, label="chance (uniform map)")
     if defined(one.auroc):
-        ax.plot([], [], " ", label=f"AUROC, within task {written(one.auroc)}")
+        ax.plot([], [], " ", label=f"AUROC {written(one.auroc)}, within task")
     ax.set_title("Focus of right and wrong answers" + (f": {one.model.label}" if len(one.model.label) < 16 else ""))
     ax.set_xlim(0, None)
     percent_ticks(ax.xaxis)
