@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -57,7 +58,8 @@ def make(out: Path) -> None:
 
 def make_folder(path: Path) -> None:
     """Creates the folder and those above it, however many: `Path.mkdir` calls itself once a level."""
-    for folder in (*reversed(path.parents), path):
+    missing = list(takewhile(lambda folder: not folder.exists(), path.parents))
+    for folder in (*reversed(missing), path):
         folder.mkdir(exist_ok=True)
 
 

@@ -17,6 +17,7 @@ from perception_gap.datasets import scenes as scenes_module
 from perception_gap.datasets.scenes import SPLITS, TASKS, scenes
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import aside
+from perception_gap.folders import make_folder
 
 
 def choose_tasks(names: Sequence[str]) -> tuple[str, ...]:
@@ -45,7 +46,7 @@ def write_scenes(folder: Path, tasks: Sequence[str], n: int, split: str = "heldo
     try:
         if _holds(folder, wanted):
             return rows
-        (folder / "images").mkdir(parents=True, exist_ok=True)
+        make_folder(folder / "images")
         made.unlink(missing_ok=True)
         lines = []
         for scene in scenes(tasks, n, split=split, seed=seed):

@@ -83,7 +83,7 @@ def argument(rng: Random, work: Path, base: Path) -> Case:
     name = rng.choice([name for name in COMMANDS if not PLAIN[name].startswith("--")])
     paths = ["/dev/null", "/", ".", str(work), str(base / "data"), "file:///etc/passwd", "\udcff"]
     models = ["tiny:nobody", "nobody/nothing", "lmms-eval:", "lmms-eval:openai,a", "lmms-eval:none,api_key=hunter2"]
-    hostile = rng.choice([*damage.TEXTS, *paths, *models, "-", "--"])
+    hostile = rng.choice([*damage.TEXTS, *paths, *models, "-"])
     argv = plain(name, base)
     return Case([argv[0], hostile, *argv[2:]], f"argument {hostile[:30]!r}", "bad")
 

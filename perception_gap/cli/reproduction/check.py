@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from tempfile import TemporaryFile
+
 from perception_gap.cli.reproduction.plan import Plan
 from perception_gap.errors import UsageError
+from perception_gap.folders import make_folder
 
 
 def check(plan: Plan) -> None:
@@ -26,9 +29,9 @@ def check(plan: Plan) -> None:
 def writable(plan: Plan) -> None:
     out = plan.wanted.out
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ".writable").touch()
-        (out / ".writable").unlink()
+        make_folder(out)
+        with TemporaryFile(dir=out):
+            pass
     except OSError as error:
         raise UsageError(f"--out {out}: cannot be written ({error.strerror}); choose another folder") from None
 
