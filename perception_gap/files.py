@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from perception_gap import checksums
-from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.errors import GapcheckError, UsageError, one_line
 from perception_gap.folders import make_folder
 
 
@@ -41,7 +41,8 @@ def aside(path: Path, *, follow: bool = False) -> Iterator[Path]:
         raise UsageError(f"{path}: is a folder; expected the name of a file")
     partial = new_beside(path)
     try:
-        yield partial
+        with named_in_errors(path):
+            yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -52,6 +53,18 @@ def new_beside(path: Path) -> Path:
     partial = path.with_name(f"{path.name[:50]}.{secrets.token_hex(6)}.{os.getpid()}.tmp")
     os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return partial
+
+
+@contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """A full disk, which neither pyarrow nor a write says the file of, is a GapcheckError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        reason = one_line(error.strerror or str(error))
+        raise GapcheckError(f"{path}: cannot be written ({reason}); make room and repeat the command") from None
 
 
 def write_text(path: Path, text: str, *, follow: bool = False) -> None:
@@ -120,7 +133,8 @@ class ArrayFile:
     def add(self, name: str, array: np.ndarray) -> None:
         start = self._body.tell()
         self._sums[name] = checksums.of_array(name, array)
-        self._body.write(np.ascontiguousarray(array).tobytes())
+        with named_in_errors(self.path):
+            self._body.write(np.ascontiguousarray(array).tobytes())
         self._header[name] = {
             "dtype": self._DTYPES[array.dtype.name],
             "shape": list(array.shape),
@@ -129,7 +143,8 @@ class ArrayFile:
 
     def close(self) -> str:
         """Header, then the body behind it; the file appears whole under its name. Returns `checksums.of_metadata`."""
-        self._body.close()
+        with named_in_errors(self.path):
+            self._body.close()
         facts = checksums.metadata(self._sums)
         header = json.dumps({"__metadata__": facts, **self._header}).encode()
         header += b" " * (-len(header) % 8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.files import write_text
+from perception_gap.files import aside, write_text
 from perception_gap.geometry import TokenGeometry
 from perception_gap.store import SCHEMA_VERSION, Parts, Run, geometry_fields, geometry_of
 
@@ -120,3 +120,12 @@ def test_an_array_file_written_piece_by_piece_is_a_safetensors_file(tmp_path):
         np.testing.assert_array_equal(loaded[name], array)
         assert loaded[name].dtype == array.dtype
     assert [p.name for p in tmp_path.iterdir()] == ["maps.safetensors"]
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    says = r"a\.parquet: cannot be written \(No space left\); make room"
+    with pytest.raises(GapcheckError, match=says), aside(tmp_path / "a.parquet"):
+        raise OSError("No space left")
+    with pytest.raises(FileNotFoundError), aside(tmp_path / "a"):
+        (tmp_path / "gone").read_bytes()
+    assert list(tmp_path.iterdir()) == []
