@@ -120,7 +120,7 @@ def _gaze(told: Mapping[str, Any], column: str, task: str) -> Mapping[str, Any]:
 
 
 def _known(spread: Mapping[str, Any] | None) -> bool:
-    return bool(spread) and spread["mean"]["n"] > 0
+    return spread is not None and bool(spread) and spread["mean"]["n"] > 0
 
 
 def _shown(label: str, task: str, tasks: Sequence[str]) -> str:

@@ -102,5 +102,5 @@ def _cell(row: Mapping[Any, Any], unit: str, value: str, signed: bool = False) -
     mean = scale * (value_of(row) if value == "value" else float(row[value]))
     low, high = (scale * float(row[name]) for name in ("low", "high"))
     digits = 2 if scale == 100 else 3
-    ends = (low, high) if low < high else (None, None)
-    return Cell(mean, *ends, int(row["n"]), digits, signed=signed)
+    known = low < high
+    return Cell(mean, low if known else None, high if known else None, int(row["n"]), digits, signed=signed)
