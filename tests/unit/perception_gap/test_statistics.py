@@ -491,3 +491,10 @@ def test_a_spread_of_one_value_or_around_nothing_has_no_interval():
     assert spread_ci([2.0] * 9)["std"].reason == "all values are alike"
     assert math.isnan(spread_ci([-1.0, 1, -2, 2, 0, 0])["cv"].mean)
     assert spread_ci([])["std"].n == 0
+
+
+def test_deviations_that_are_all_alike_have_no_interval():
+    told = spread_ci([1.0, 1, 1, 2, 2, 2])
+    assert told["std"].mean == 0.5
+    assert math.isnan(told["std"].low)
+    assert told["std"].reason == "all deviations are alike"
