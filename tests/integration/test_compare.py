@@ -11,6 +11,7 @@ import pytest
 
 from reports.compared import CompareRun
 from reports.sources import open_source
+from perception_gap.files import write_json
 from tests.command import gapcheck
 
 FILES = ("compare.json", "summary.json", "pairs.parquet", "words.parquet")
