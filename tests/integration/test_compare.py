@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from perception_gap.files import write_json
 from reports.compared import CompareRun
 from reports.sources import open_source
-from perception_gap.files import write_json
 from tests.command import gapcheck
 
 FILES = ("compare.json", "summary.json", "pairs.parquet", "words.parquet")
