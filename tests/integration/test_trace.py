@@ -326,7 +326,7 @@ def test_wrong_input_is_one_line_and_status_two(ten, model, tmp_path):
     assert "holds other files" in refuse(model, "--data", ten, "--out", ten.parent)
     blocked = tmp_path / "file"
     blocked.write_text("")
-    assert "cannot be written" in refuse(model, "--data", ten, "--out", blocked)
+    assert "is a file; expected a folder" in refuse(model, "--data", ten, "--out", blocked)
     assert not (tmp_path / "out" / "trace.json").exists()
 
 
