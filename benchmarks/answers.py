@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from lmms_eval.api.instance import GenerationResult, Instance, unwrap_generation_output
 from PIL import Image
+from tqdm import tqdm
 
 from perception_gap.datasets.images import pixel_bytes
 from perception_gap.errors import GapcheckError, one_line
@@ -119,6 +121,9 @@ class AnswerStore:
     ) -> None:
         self.identity = list(identity)
         self.parts = Parts(folder, schema=ANSWER_SCHEMA, made=made, fresh=fresh)
+        # One process mends, before the others open the folder; a file that another one is writing is none of theirs.
+        if os.environ.get("RANK", "0") == "0" and (line := self.parts.mend()):
+            tqdm.write(line, file=sys.stderr)
         self.rows = {row["key"]: row for row, _ in self.parts.read(list(self.parts.done()), kinds=())}
 
     def key(self, messages: Sequence[dict], generation: dict[str, Any]) -> str:

@@ -9,32 +9,22 @@ a difference is the second model minus the first.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binom
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
 
 from benchmarks.power import detectable
+from perception_gap.estimates import Estimate, cluster_codes
+from perception_gap.permutation import holm
 from perception_gap.proportions import as_verdicts, paired_ci, proportion_ci
-from perception_gap.statistics import Estimate, cluster_codes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 COLUMNS = ("model", "task", "sample_id", "cluster", "correct")
-
-
-def accuracy(verdicts: ArrayLike, clusters: ArrayLike | None = None, seed: int = 0) -> Estimate:
-    """Share of right answers: Wilson's interval where every row is its own cluster, else the cluster bootstrap.
-
-    At 0 and 1: Wilson's over the number of clusters. NaN for no row; the interval alone for one mixed cluster.
-    """
-    return proportion_ci(verdicts, clusters, seed=seed)
 
 
 def per_cluster_all(verdicts: ArrayLike, clusters: ArrayLike, size: int | None = None) -> pd.Series:
@@ -84,15 +74,14 @@ class Paired:
         return (self.only_first + self.only_second) / self.n if self.n else math.nan
 
 
-def paired(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None = None, seed: int = 0) -> Paired:
+def paired(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None = None) -> Paired:
     """Compare verdicts a (first model) with b (second) [n], row by row of one sample each.
 
     p_value is McNemar's: of the discordant samples, are as many right in a as in b (binomial, exact)? p_clustered
     drops its independence within clusters: if the models are exchangeable, a cluster's summed difference is as likely
     with the other sign, and p is the share of all 2^clusters signs whose total is at least as far from 0, counted
     exactly. With one row a cluster that is McNemar's test; a single cluster gives 1. The null of both is more than
-    equal accuracy: swapping the models in any cluster changes nothing. With a handful of discordant clusters the
-    bootstrap interval is too short: read p.
+    equal accuracy: swapping the models in any cluster changes nothing.
     """
     first, second = as_verdicts(a), as_verdicts(b)
     labels = np.arange(first.size) if clusters is None else np.asarray(clusters)
@@ -101,50 +90,21 @@ def paired(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None = None, seed: 
         raise ValueError(f"verdicts and clusters of shapes {shapes}: expected one row per sample in each, [n]")
     keep = ~np.isnan(first) & ~np.isnan(second)
     first, second, labels = first[keep], second[keep], labels[keep]
-    codes, n_clusters = cluster_codes(labels)
+    n_clusters = cluster_codes(labels)[1]
     n = len(first)
     # 2 × first + second: 0 both wrong, 1 only second, 2 only first, 3 both right.
     both_wrong, only_second, only_first, both_right = np.bincount((2 * first + second).astype(int), minlength=4)
     table = [[both_right, only_first], [only_second, both_wrong]]
-    sums = np.bincount(codes, second - first, n_clusters)
+    difference = paired_ci(second - first, labels)
     return Paired(
         n, int((~keep).sum()), n_clusters, int(both_right), int(only_first), int(only_second), int(both_wrong),
-        paired_ci(second - first, labels, seed=seed),
+        difference,
         float(mcnemar(table, exact=True).pvalue) if n else math.nan,
-        _sign_flips(sums) if n_clusters < n else math.nan,
+        difference.p if n_clusters < n else math.nan,
     )  # fmt: skip
 
 
-def _sign_flips(sums: np.ndarray) -> float:
-    """P(|Σ ± sums| >= |Σ sums|) over all signs, each as likely; sums are whole numbers [clusters]."""
-    sizes, counts = np.unique(np.abs(sums[sums != 0]).astype(int), return_counts=True)
-    law = np.ones(1)  # of the sum of the positive parts, 0..Σ|sums|
-    for size, count in zip(sizes, counts, strict=True):
-        step = np.zeros(size * count + 1)
-        step[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
-        law = np.convolve(law, step)
-    total = 2 * np.arange(len(law)) - int((sizes * counts).sum())
-    return min(1.0, float(law[np.abs(total) >= abs(sums.sum())].sum()))
-
-
-@overload
-def holm(p_values: Mapping[Any, float]) -> dict[Any, float]: ...
-@overload
-def holm(p_values: ArrayLike) -> np.ndarray: ...
-def holm(p_values: Mapping[Any, float] | ArrayLike) -> dict[Any, float] | np.ndarray:
-    """Holm's step-down adjusted p-values, 0..1: a dict for a mapping, else [n]. NaN stays NaN and is no test."""
-    if isinstance(p_values, Mapping):
-        return dict(zip(p_values, holm(list(p_values.values())).tolist(), strict=True))
-    array = np.array(p_values, dtype=np.float64)
-    defined = ~np.isnan(array)
-    if ((array[defined] < 0) | (array[defined] > 1)).any():
-        raise ValueError(f"p-values {array[defined].tolist()}: expected 0..1, or NaN where there is no test")
-    if defined.any():
-        array[defined] = multipletests(array[defined], method="holm")[1]
-    return array
-
-
-def compare(frame: pd.DataFrame, first: str, second: str, seed: int = 0) -> pd.DataFrame:
+def compare(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     """One row a task, in order of name, and last a row "all", of two models on the samples that both have.
 
     frame: columns model, task, sample_id, cluster (as above, within a task), correct; one row a model and sample.
@@ -158,7 +118,7 @@ def compare(frame: pd.DataFrame, first: str, second: str, seed: int = 0) -> pd.D
     """
     wide = _side_by_side(frame, first, second)
     parts = [*wide.groupby("task", observed=True), ("all", wide)]
-    table = pd.DataFrame([{"task": task} | _row(part, seed) for task, part in parts])
+    table = pd.DataFrame([{"task": task} | _row(part) for task, part in parts])
     table["p_holm"] = [*holm(table["p"].to_numpy()[:-1]), math.nan]
     return table
 
@@ -191,17 +151,17 @@ def _side_by_side(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     return wide.assign(cluster=wide.groupby(["task", "cluster_first"]).ngroup())  # NaN where the label is missing
 
 
-def _row(part: pd.DataFrame, seed: int) -> dict[str, Any]:
+def _row(part: pd.DataFrame) -> dict[str, Any]:
     common = part[part["which"] == "both"]
     first, second = as_verdicts(common["correct_first"]), as_verdicts(common["correct_second"])
     clusters, defined = common["cluster"].to_numpy(), ~np.isnan(first) & ~np.isnan(second)
-    found = paired(first, second, clusters, seed)
+    found = paired(first, second, clusters)
     row: dict[str, Any] = {name: getattr(found, name) for name in ("n", "n_undefined", "n_clusters")}
     for name, side in (("n_first_only", "left_only"), ("n_second_only", "right_only")):
         row[name] = int((part["which"] == side).sum())
     for name, estimate in (
-        ("accuracy_first", accuracy(first[defined], clusters[defined], seed)),
-        ("accuracy_second", accuracy(second[defined], clusters[defined], seed)),
+        ("accuracy_first", proportion_ci(first[defined], clusters[defined])),
+        ("accuracy_second", proportion_ci(second[defined], clusters[defined])),
         ("difference", found.difference),
     ):
         row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -26,13 +25,15 @@ from benchmarks.models import Asked
 from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites import Suite, open_suites
 from benchmarks.suites.questions import Question
+from perception_gap import intact
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import aside, write_json
 from perception_gap.folders import claim, named
 from perception_gap.job import versions
+from perception_gap.locks import locked
 from perception_gap.redaction import public_model, public_text, without_secrets
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # What OUT may hold before its bench.json: drawn scenes, and what a full disk or a kill left of bench.json itself.
 _BEFORE = re.compile(r"data|bench\.json\.(\w+\.)?\d+\.tmp")
 # What OUT holds beside the models' folders.
@@ -41,7 +42,7 @@ _TAKEN = {"data", "images", "bench.json", "summary.json", "comparisons.csv", "di
 
 @dataclass(frozen=True)
 class Request:
-    """The options of `gapcheck bench`. limit: documents a task; seed: of drawn scenes and of the bootstrap.
+    """The options of `gapcheck bench`. limit: documents a task; seed: of drawn scenes.
 
     models: as they are opened; what is written and said of them is `public_model`.
     """
@@ -85,7 +86,12 @@ def bench(request: Request, *, progress: bool = True, say: Callable[[str], None]
     if request.baseline is not None and request.baseline not in request.models:
         known = ", ".join(map(public_model, request.models))
         raise UsageError(f"--baseline {public_model(request.baseline)}: expected one of {known}")
-    _claim(request.out)
+    _claim(request.out, request.fresh)
+    with locked(request.out):
+        return _bench(request, state, progress, say)
+
+
+def _bench(request: Request, state: PartialState, progress: bool, say: Callable[[str], None]) -> results.Bench | None:
     with state.main_process_first():  # scenes are drawn once
         suites = open_suites(request.suites, request.data_root, request.out / "data", request.limit, request.seed)
     models.check(request.models, request.asked)
@@ -106,11 +112,11 @@ def bench(request: Request, *, progress: bool = True, say: Callable[[str], None]
             found = _one_model(name, request, asked, suites, folders[name], state, progress)
         except GapcheckError:
             if done:
-                results.finish(request.out, done, baseline, request.seed)
+                results.finish(request.out, done, baseline)
             raise
         if found is not None:
             done.append(found)
-    return results.finish(request.out, done, baseline, request.seed) if done else None
+    return results.finish(request.out, done, baseline) if done else None
 
 
 def _one_model(
@@ -144,7 +150,7 @@ def _one_model(
     if not state.is_main_process:
         return None
     store = AnswerStore(folder, identity, made="run.json")  # with what the other processes wrote
-    return results.finish_model(shown, folder, store, suites, asked_all, info, request.seed)
+    return results.finish_model(shown, folder, store, suites, asked_all, info)
 
 
 def _one_suite(
@@ -157,6 +163,7 @@ def _one_suite(
     records: list[Record] = []
     ask = models.asking(name, model)
     size = request.asked.batch_size
+    suite.docs.keep = max(suite.docs.keep, size)
     hidden = not progress or not state.is_main_process
     with tqdm(total=len(mine), desc=f"{public_model(name)} {suite.name}", unit="question", disable=hidden) as bar:
         for start in range(0, len(mine), size):
@@ -217,16 +224,14 @@ def _keep_pictures(folder: Path, name: str, images: Sequence[Any]) -> tuple[str,
     return tuple(names)
 
 
-def _claim(out: Path) -> None:
-    """UsageError for a folder that holds something else, or cannot be written."""
+def _claim(out: Path, fresh: bool) -> None:
+    """UsageError for a folder that holds something else, or cannot be written; fresh: whatever bench.json says."""
     claim(out, "bench.json", lambda name: bool(_BEFORE.fullmatch(name)))
-    try:
-        made = json.loads((out / "bench.json").read_text()) if (out / "bench.json").is_file() else {}
-        version = made.get("schema_version", SCHEMA_VERSION)
-    except (ValueError, AttributeError):
-        raise UsageError(f"{out / 'bench.json'}: is not valid JSON; choose a new --out") from None
-    if version != SCHEMA_VERSION:
-        raise UsageError(f"--out {out}: written in bench schema {version}, this gapcheck writes {SCHEMA_VERSION}")
+    if fresh or not (out / "bench.json").is_file():
+        return
+    made = intact.read_json(out / "bench.json")
+    intact.known_schema(out, made.get("schema_version"), SCHEMA_VERSION, "bench", "gapcheck bench --fresh")
+    intact.require(made, {}, out / "bench.json")
 
 
 def _folders(request: Request) -> dict[str, Path]:

@@ -22,6 +22,7 @@ from benchmarks.answers import Answer, AnswerStore, Prompt, prompt_of
 from perception_gap import forward
 from perception_gap.analysis import in_memory
 from perception_gap.capture import choose_layers, find_decoder
+from perception_gap.context import check_fits
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json
 from perception_gap.job import model_facts, versions
@@ -165,10 +166,10 @@ class GapcheckHF(lmms):
         encoded = forward.encode(
             self.loaded, images, [p.text for p in prompts], self.system if system is None else system
         )
-        self._check_length(encoded.image.shape[1])
         ids = forward.generate(self.loaded, encoded, max_new_tokens)
         lengths = encoded.inputs["attention_mask"].sum(1).tolist()
-        self._check_length(max(length + len(row) for length, row in zip(lengths, ids, strict=True)))
+        whole, _ = encoded.with_answers(ids, forward.pad_id(self.loaded))
+        check_fits(self.loaded.model.config, whole.inputs["attention_mask"], "prompt and answer are too long together")
         looks = forward.gaze(self.loaded, encoded, ids, self.layers) if self.gaze else [None] * len(prompts)
         seconds = (time.perf_counter() - began) / len(prompts)
         decode = self.loaded.processor.tokenizer.decode
@@ -184,13 +185,6 @@ class GapcheckHF(lmms):
             counts = TokenCounts(input_tokens=int(lengths[b]), output_tokens=len(ids[b]))
             answers.append(Answer(text, counts, fields=fields, arrays={} if look is None else {"own": look.map}))
         return answers
-
-    def _check_length(self, longest: int) -> None:
-        """GapcheckError for a batch that does not fit into the model's positions: it would answer, and mean nothing."""
-        config = self.loaded.model.config.get_text_config()
-        most = getattr(config, "max_position_embeddings", None)
-        if most is not None and longest > most:
-            raise GapcheckError(f"prompt and answer take {longest} tokens, the model has {most} positions")
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         raise UsageError("loglikelihood: gapcheck's models answer in text; choose tasks of output type generate_until")

@@ -20,11 +20,13 @@ from benchmarks import comparison
 from benchmarks.answers import AnswerStore
 from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites import Suite
+from perception_gap import checksums
 from perception_gap.datasets.scenes import CHANCE
 from perception_gap.files import ArrayFile, write_json, write_table, write_text
+from perception_gap.measures import mean_of, normalised, one_map
+from perception_gap.proportions import proportion_ci
 from perception_gap.spreadsheet import csv_text
-from perception_gap.statistics import mean_ci
-from perception_gap.summary import normalised, one_map, spread
+from perception_gap.summary import spread
 
 if TYPE_CHECKING:
     from benchmarks.harness import Record
@@ -62,7 +64,7 @@ class Bench:
 
 def finish_model(
     name: str, folder: Path, store: AnswerStore, suites: Sequence[Suite], asked: Mapping[str, list[Record]],
-    info: dict[str, Any], seed: int,
+    info: dict[str, Any],
 ) -> ModelResult:  # fmt: skip
     """Score every answer with both scorers, write rows and maps, the summary last."""
     tables, summaries = [], {}
@@ -83,14 +85,14 @@ def finish_model(
         tables.append(table)
         metrics = suite.aggregate([values for values, _ in scored if values is not None])
         limit = info["max_new_tokens"] or suite.task.config.generation_kwargs.get("max_new_tokens", DEFAULT_TOKENS)
-        summaries[suite.name] = summarise(suite, table, metrics, limit, seed, gaze)
+        summaries[suite.name] = summarise(suite, table, metrics, limit, gaze)
     samples = pd.concat(tables, ignore_index=True).drop(columns=["key"])
-    write_table(folder / "samples.parquet", samples)
+    files = {"samples.parquet": write_table(folder / "samples.parquet", samples)}
     if maps is not None:
-        maps.close()
+        files["maps.safetensors"] = maps.close()
     failed = int((samples["status"] != "ok").sum())
     summary = {"model": name, "n_samples": len(samples), "n_failed": failed, "tasks": summaries}
-    write_json(folder / "summary.json", summary)
+    write_json(folder / "summary.json", summary | {"files": files})
     return ModelResult(name, samples, summary)
 
 
@@ -144,7 +146,7 @@ def _read_maps(rows: list[dict[str, Any]], store: AnswerStore, maps: ArrayFile) 
             maps.add(f"{row['task']}/{row['sample_id']}/own", normalised(arrays["own"]))
 
 
-def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, seed: int, gaze: bool) -> dict[str, Any]:
+def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, gaze: bool) -> dict[str, Any]:
     """One task of one model; every estimate {mean, ci, n}, fractions 0–1, undefined null.
 
     metrics: lmms-eval's own figures. limit: the most tokens an answer could have.
@@ -153,10 +155,7 @@ def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, seed
     clusters = table["cluster"].to_numpy()
 
     def share(column: str) -> dict[str, Any]:
-        return comparison.accuracy(table[column].to_numpy(), clusters, seed=seed).as_dict()
-
-    def mean(column: str) -> dict[str, Any]:
-        return mean_ci(ok[column].to_numpy(float), ok["cluster"].to_numpy(), seed=seed).as_dict()
+        return proportion_ci(table[column].to_numpy(), clusters).as_dict()
 
     defined = table["correct"].notna() & table["strict_correct"].notna()
     found: dict[str, Any] = {
@@ -171,15 +170,15 @@ def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, seed
         "n_disagree": int((table["correct"] != table["strict_correct"])[defined].sum()),
         "chance": _chance(suite, table),
         "lmms_eval": metrics,
-        "image_tokens": mean("n_image_tokens"),
-        "answer_tokens": mean("n_tokens"),
-        "seconds": mean("seconds"),
+        "image_tokens": mean_of(ok, "n_image_tokens"),
+        "answer_tokens": mean_of(ok, "n_tokens"),
+        "seconds": mean_of(ok, "seconds"),
     }
     if table["pair"].notna().any():
         pairs = comparison.per_cluster_all(table["correct"].to_numpy(), table["pair"].to_numpy(), size=2)
-        found["pair_accuracy"] = comparison.accuracy(pairs.to_numpy(), seed=seed).as_dict()
+        found["pair_accuracy"] = proportion_ci(pairs.to_numpy()).as_dict()
     if gaze:
-        found["gaze"] = {name: spread(ok[name], ok["cluster"], seed) for name in MAP_METRICS}
+        found["gaze"] = {name: spread(ok, name) for name in MAP_METRICS}
     return found
 
 
@@ -197,24 +196,27 @@ def _chance(suite: Suite, table: pd.DataFrame) -> float | None:
     return float((1 / counts).mean()) if len(counts) and (counts > 1).all() else None
 
 
-def finish(out: Path, done: Sequence[ModelResult], baseline: str, seed: int) -> Bench:
+def finish(out: Path, done: Sequence[ModelResult], baseline: str) -> Bench:
     """What only all models together say: comparisons with the baseline, and where the two scorers disagree."""
     frame = pd.concat([m.samples.assign(model=m.name) for m in done], ignore_index=True)
     # A baseline that did not load leaves nothing to compare with.
     others = [m.name for m in done if m.name != baseline] if baseline in [m.name for m in done] else []
-    compared = [comparison.compare(frame, baseline, name, seed=seed).assign(model=name) for name in others]
+    compared = [comparison.compare(frame, baseline, name).assign(model=name) for name in others]
     comparisons = pd.concat(compared, ignore_index=True) if compared else pd.DataFrame()
     defined = frame["correct"].notna() & frame["strict_correct"].notna()
     columns = ["model", "task", "sample_id", "references", "answer", "correct", "strict_correct"]
     disagreements = frame.loc[defined & (frame["correct"] != frame["strict_correct"]), columns]
-    write_text(out / "comparisons.csv", csv_text(comparisons))
+    compared_csv = csv_text(comparisons)
+    write_text(out / "comparisons.csv", compared_csv)
     write_text(out / "disagreements.csv", csv_text(disagreements))
     summary = {
         "baseline": baseline,
         "models": {m.name: m.summary for m in done},
         "comparisons": [_plain(row) for row in comparisons.to_dict("records")],
     }
-    write_json(out / "summary.json", summary)
+    write_json(
+        out / "summary.json", summary | {"files": {"comparisons.csv": checksums.of_bytes(compared_csv.encode())}}
+    )
     return Bench(out, list(done), baseline, comparisons, disagreements)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,10 +20,13 @@ from lavit.settings import PRESETS, settings_of
 from lavit.tables import tables
 from lavit.traces import Traces
 from lavit.training import train
-from perception_gap import loading
-from perception_gap.errors import UsageError
-from perception_gap.files import write_text
+from perception_gap import checksums, loading
+from perception_gap.errors import UsageError, one_line
+from perception_gap.files import write_json, write_text
+from perception_gap.folders import claim
+from perception_gap.intact import FILES
 
+RESULTS, COMPARISONS, TABLES = "results.csv", "comparisons.csv", "tables.md"
 UNTRAINED = "student"  # the row of the model that all trainings start from
 BASELINES = ("naive-sft", "latents-only", "shuffled-gaze", "ours")  # what the others are compared with
 
@@ -73,6 +77,7 @@ def ablate(request: AblationRequest, *, say: Callable[[str], None] = print) -> p
     They cover every finished run of OUT, those of earlier calls included. Returns the first.
     """
     check(request)
+    (request.out / FILES).unlink(missing_ok=True)  # back when all that it speaks of is written
     evaluation = replace(request.evaluation, load=load_options(request))
     teacher = evaluation.run(request.teacher, request.out / "teacher")
     frames: dict[tuple[str, int], pd.DataFrame] = {}
@@ -88,12 +93,14 @@ def ablate(request: AblationRequest, *, say: Callable[[str], None] = print) -> p
         if preset != UNTRAINED and has_latents(facts_of(model)):
             for mode, hidden in evaluation.hidden(model, folder, frame).items():
                 rows += results.tidy(preset, seed, hidden, results.HIDDEN_METRICS, f"_{mode}")
-        results.write(request.out / "results.csv", pd.DataFrame(rows, columns=list(results.COLUMNS)))
+        results.write(request.out / RESULTS, pd.DataFrame(rows, columns=list(results.COLUMNS)))
     tasks = sorted(teacher.samples["task"].unique())
     compared = results.comparisons(frames, list(dict.fromkeys(p for p, _ in frames)), (*BASELINES, UNTRAINED), tasks)
-    results.write(request.out / "comparisons.csv", compared)
+    results.write(request.out / COMPARISONS, compared)
     every = pd.DataFrame(rows, columns=list(results.COLUMNS))
-    write_text(request.out / "tables.md", tables(every, compared, (*BASELINES, UNTRAINED)))
+    write_text(request.out / TABLES, tables(every, compared, (*BASELINES, UNTRAINED)))
+    sums = {name: checksums.of_file(request.out / name) for name in (RESULTS, COMPARISONS)}
+    write_json(request.out / FILES, {"files": sums})
     return every
 
 
@@ -101,10 +108,22 @@ def check(request: AblationRequest) -> None:
     """UsageError, before any work, for what the first training would refuse after the teacher's pass."""
     if "seed" in request.changes:
         raise UsageError("--set seed=..: the seeds of a matrix are those of --seeds")
+    check_folder(request.out)
     traces = Traces.open(request.traces)
     for preset, seed in request.runs:
         check_enough(traces, settings_of(preset, request.scale, request.changes | {"seed": seed}))
     check_images(traces)
+
+
+def check_folder(out: Path) -> None:
+    """UsageError where OUT holds what no matrix wrote; makes it."""
+    runs = re.compile(rf"({'|'.join(map(re.escape, (UNTRAINED, *PRESETS)))})-s\d+|teacher|.*\.tmp")
+    claim(out, RESULTS, lambda name: name in (RESULTS, COMPARISONS, TABLES) or runs.fullmatch(name) is not None)
+    if (out / RESULTS).is_file():
+        with (out / RESULTS).open("rb") as file:
+            head = file.readline(500).decode(errors="replace").strip()
+        if not head.startswith(",".join(results.COLUMNS[:2])):
+            raise UsageError(f"--out {out}: its {RESULTS} is no matrix's ({one_line(head, 80)!r}); choose a new folder")
 
 
 def load_options(request: AblationRequest) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Checkpoints: a plain `save_pretrained` folder, and beside it what only LaViT needs.
 
     config.json  model.safetensors  tokenizer and processor files   (plain transformers opens these)
-    lavit.json  lavit_heads.safetensors
+    lavit.json  lavit_heads.safetensors  manifest.json
 
 The layout that the authors released (class LaViTQwen2VL, heads among the weights, `<lvr1>`..) opens the same way.
 """
@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lavit import manifest
 from lavit.heads import ProjectionHead
 from lavit.latents import LatentSpec, LatentTokens
 from lavit.student import LavitStudent
@@ -24,6 +25,7 @@ from perception_gap.errors import UsageError, one_line
 from perception_gap.files import write_json
 from perception_gap.job import Settings
 from perception_gap.loading import LoadedModel
+from perception_gap.model_files import locate
 
 SCHEMA_VERSION = 1
 ADAPTED = "lavit_trainable.safetensors"
@@ -59,8 +61,8 @@ def facts_of(name: str, revision: str | None = None) -> dict | None:
     if path is None:
         return _released_facts(name, revision)
     try:
-        facts = json.loads(path.read_text())
-    except ValueError:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
         raise UsageError(f"{path}: is not valid JSON; save the checkpoint again") from None
     if not isinstance(facts, dict) or facts.get("schema_version") != SCHEMA_VERSION or "latents" not in facts:
         version = facts.get("schema_version") if isinstance(facts, dict) else None
@@ -89,7 +91,7 @@ def _released_facts(name: str, revision: str | None) -> dict | None:
             f"model {name!r} has no preprocessor_config.json: copy it from the base model (Qwen2.5-VL); keep the "
             "tokenizer, which has the latent tokens"
         )
-    found = loading._locate(name, revision)
+    found = locate(name, revision)
     try:
         known = AutoTokenizer.from_pretrained(found.source, **found.options).get_vocab()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -119,12 +121,24 @@ def load(name: str, latents: str = "force", **options: Any) -> LoadedModel:
     A plain model loads as ever; UsageError for `latents` other than "force" where there are none.
     """
     facts = facts_of(name, options.get("revision"))
+    check_whole(name)
     if latents != "force" and not has_latents(facts):
         raise UsageError(f"latents {latents!r}: {name} has no latent tokens; leave --latents out")
     loaded = loading.load(name, **options)
     if facts is not None:
         loaded.latents = LatentTokens(spec_of(facts), loaded.processor.tokenizer, latents)
     return loaded
+
+
+def check_whole(name: str) -> None:
+    """UsageError where a folder of a training (it has a manifest) is not as it was written."""
+    folder = Path(name)
+    reason = manifest.fault(folder) if (folder / manifest.MANIFEST).is_file() else None
+    if reason is not None:
+        raise UsageError(
+            f"model {name!r}: damaged ({reason}); put back what was written or train it again, or delete its "
+            f"{manifest.MANIFEST} if the change is yours"
+        )
 
 
 def opener(name: str, settings: Settings) -> LoadedModel:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
+from typing import Any
 
+from lavit import manifest
 from lavit.request import TrainRequest
+from lavit.resume import FILES, FOLDERS, LOG, MODEL, MODEL_WRITING, RECORD, WRITING, checkpoints
 from lavit.settings import TrainSettings
 from lavit.traces import Traces
+from perception_gap import intact
 from perception_gap.errors import UsageError
-from perception_gap.files import write_text
-from perception_gap.folders import make_folder
+from perception_gap.folders import claim
 from perception_gap.job import image_hash
 
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+# What decides a training: the fields of train.json that two runs of one folder must agree in.
+_DECIDES: dict[str, Any] = {"preset": str, "student": {}, "traces": {}, "settings": {}}
+_SAID = 8  # names of files that --fresh keeps
 
 
 def check_enough(traces: Traces, settings: TrainSettings) -> None:
@@ -49,34 +49,78 @@ def check_images(traces: Traces) -> None:
         )
 
 
+def key_of(made: dict) -> str:
+    """Hash of what decides a training; every folder that it writes names it."""
+    decided = {name: made[name] for name in _DECIDES}
+    return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def check_folder(request: TrainRequest, made: dict) -> None:
-    """UsageError when OUT holds something else than this very training; makes the folder."""
-    out = request.out
-    if request.fresh and (out / "train.json").exists():
-        shutil.rmtree(out)
-    if out.is_dir() and any(out.iterdir()) and not (out / "train.json").exists():
-        raise UsageError(f"--out {out}: holds other files ({next(out.iterdir()).name}); choose a new folder")
-    if (out / "train.json").exists():
-        before = json.loads((out / "train.json").read_text())
-        for name in ("preset", "student", "traces", "settings"):
-            if before.get(name) != made[name]:
-                was, now = before.get(name), made[name]
-                if name == "settings":
-                    key = next((k for k in now if was.get(k) != now[k]), name)
-                    name, was, now = f"setting {key}", was.get(key), now.get(key)
-                raise UsageError(
-                    f"--out {out}: is a training with {name} {was!r}, not {now!r}; choose another folder, or --fresh"
-                )
-    try:
-        make_folder(out)
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be written ({error.strerror}); choose another folder") from None
+    """UsageError when OUT holds something else than this very training; makes the folder, sweeps stale files."""
+    out, student = request.out, Path(request.student).absolute()
+    if request.fresh and student.is_relative_to(out.absolute()):
+        raise UsageError(f"--fresh would delete the student {request.student}, which lies in --out {out}")
+    claim(out, RECORD, lambda name: _may_precede_the_record(request, name))
+    for name in (*FILES, *FOLDERS, *(p.name for p in checkpoints(out))):
+        _check_place(out / name, folder=name not in FILES)
+    model = out / MODEL
+    ours = any((p / manifest.MANIFEST).is_file() for p in (model, out / MODEL_WRITING))
+    if model.is_dir() and any(model.iterdir()) and not ours and not (model / "lavit.json").is_file():
+        raise UsageError(f"--out {out}: its {MODEL}/ is none of a training; move it away, or choose another folder")
+    if not request.fresh and (out / RECORD).is_file():
+        _same_training(out, made)
+    for name in FILES:
+        for stale in out.glob(f"{name}.*tmp"):
+            stale.unlink()  # a killed training's: a running one holds the folder
 
 
-def forget_later(log: Path, step: int) -> None:
-    """Drop the log's lines behind the checkpoint that training goes on from: they are written again."""
-    if log.exists():
-        kept = [
-            line for line in log.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step
-        ]
-        write_text(log, "".join(line + "\n" for line in kept))
+def _check_place(path: Path, *, folder: bool) -> None:
+    """UsageError where a training would write through a link, or a folder in the place of a file."""
+    if path.is_symlink() or (path.exists() and path.is_dir() != folder):
+        what = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "a file"
+        raise UsageError(
+            f"--out {path.parent}: {path.name} is {what}, expected a {'folder' if folder else 'file'} that a training "
+            "wrote; move it away, or choose another folder"
+        )
+
+
+def _may_precede_the_record(request: TrainRequest, name: str) -> bool:
+    """Whether a training may have left this in OUT before, or without, train.json."""
+    path, cache = (request.out / name).absolute(), request.cache and request.cache.absolute()
+    temporary = name.endswith("tmp") and name.startswith(tuple(f"{file}." for file in FILES))
+    listed = (path / manifest.MANIFEST).is_file()
+    beside = name in (LOG, WRITING, MODEL_WRITING) and any(request.out.glob(f"*/{manifest.MANIFEST}"))
+    return temporary or listed or beside or bool(cache and cache.is_relative_to(path))
+
+
+def _same_training(out: Path, made: dict) -> None:
+    """UsageError that names the first thing in which the training in OUT differs."""
+    before = intact.read_json(out / RECORD)
+    intact.require(before, _DECIDES, out / RECORD)
+    for name in _DECIDES:
+        was, now = before[name], json.loads(json.dumps(made[name]))
+        if was == now:
+            continue
+        if name == "settings":
+            key = next(k for k in {**was, **now} if was.get(k) != now.get(k))
+            name, was, now = f"setting {key}", was.get(key), now.get(key)
+        raise UsageError(
+            f"--out {out}: is a training with {name} {was!r}, not {now!r}; choose another folder, or --fresh"
+        )
+
+
+def start_anew(out: Path) -> list[str]:
+    """--fresh: delete what a training wrote into OUT, and nothing else; returns the names of what stays."""
+    folders = [path for path in (*checkpoints(out), *(out / name for name in FOLDERS)) if path.is_dir()]
+    inside = [path for folder in folders for path in manifest.delete(folder)]
+    events = out.glob("runs/*/events.out.tfevents.*")  # TensorBoard's
+    for path in (*events, *(out / name for name in FILES)):
+        path.unlink(missing_ok=True)
+    beside = [path for path in out.iterdir() if path not in folders]
+    return sorted(path.relative_to(out).as_posix() for path in (*inside, *beside))
+
+
+def kept_words(out: Path, kept: list[str]) -> str:
+    """What --fresh says of files that it does not know."""
+    more = f" and {len(kept) - _SAID:,} more" if len(kept) > _SAID else ""
+    return f"{out}: kept, for no training wrote it: {', '.join(kept[:_SAID])}{more}"

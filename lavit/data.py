@@ -61,7 +61,8 @@ class TraceDataset(Dataset[Example]):
         trace = self.traces[index]
         encoded = self.prompt(index)
         text = trace.answer if self.answers == "teacher" else trace.sample.answer
-        ids = [*self.tokenizer(text, add_special_tokens=False).input_ids, self.end_id]
+        written = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+        ids = [*written.input_ids, self.end_id]
         gaze = self.gaze(index).gaze
         target = None
         if gaze is not None:

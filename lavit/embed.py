@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lavit.checkpoint import opener
+from lavit.manifest import MANIFEST
 from perception_gap.files import write_json
 from perception_gap.job import Settings
 from perception_gap.pipeline import Request, analyze
@@ -33,7 +34,7 @@ of {batch}, learning rate {lr}, seed {seed}. {latents} Weights in float16.
 ## What it scores
 `{measured}`
 
-{n} held-out scenes, greedy, exact option or sentence; 95 % bootstrap intervals, clustered by picture or pair.
+{n} held-out scenes, greedy, exact option or sentence; 95 % intervals, clustered by picture or pair.
 
 | task | accuracy | 95 % interval | n | chance |
 |---|---|---|---|---|
@@ -48,6 +49,7 @@ def halved(source: Path, target: Path) -> None:
     """A checkpoint's copy with all weights in float16."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, copy_function=shutil.copyfile)  # not the modes: Trainer writes for its owner alone
+    (target / MANIFEST).unlink(missing_ok=True)  # of other weights
     for path in target.glob("*.safetensors"):
         weights = {k: v.half() for k, v in load_file(path).items()}
         save_file(weights, path, metadata={"format": "pt"})

@@ -11,9 +11,11 @@ import pandas as pd
 
 from lavit import results
 from lavit.checkpoint import opener
+from perception_gap.datasets import Reading
+from perception_gap.estimates import Estimate
 from perception_gap.job import Settings
 from perception_gap.pipeline import Request, analyze
-from perception_gap.statistics import mean_ci
+from perception_gap.proportions import paired_ci, proportion_ci
 from perception_gap.store import Run
 
 # none: left out. mask: there, but hidden from the answer. template: as many prompt tokens hidden instead, since hiding
@@ -30,6 +32,8 @@ class Evaluation:
     """
 
     data: str = "scenes"
+    image_root: Path | None = None
+    reading: Reading = field(default_factory=Reading)
     limit: int | None = None
     hidden_limit: int | None = None
     instruction: str = ""
@@ -48,7 +52,8 @@ class Evaluation:
         )  # fmt: skip
         request = Request(
             model=model, teacher=None if teacher is None else str(teacher.path), data=self.data, out=out,
-            limit=limit or self.limit, settings=settings, batch_size=self.batch_size, command=self.command,
+            image_root=self.image_root, reading=self.reading, limit=limit or self.limit, settings=settings,
+            batch_size=self.batch_size, command=self.command,
         )  # fmt: skip
         return analyze(request, opener=opener)
 
@@ -74,15 +79,17 @@ class Evaluation:
 def hiding_table(shown: pd.DataFrame, hidden: dict[str, pd.DataFrame]) -> list[list[str]]:
     """One line a mode: accuracy, answers changed, and the paired cost in accuracy, each with its 95 % interval."""
 
-    def written(values: pd.Series, clusters: pd.Series, sign: str = "") -> str:
-        e = mean_ci(values.to_numpy(float), clusters.to_numpy(), seed=0)
-        return f"{100 * e.mean:{sign}.1f} % [{100 * e.low:{sign}.1f}, {100 * e.high:{sign}.1f}]"
+    def written(estimate: Estimate, sign: str = "") -> str:
+        if not estimate.n:
+            return "undefined"
+        return f"{100 * estimate.mean:{sign}.1f} % [{100 * estimate.low:{sign}.1f}, {100 * estimate.high:{sign}.1f}]"
 
-    lines = [["as it is", written(shown["correct"], shown["cluster"]), "", "", f"{len(shown):,}"]]
+    lines = [["as it is", written(proportion_ci(shown["correct"], shown["cluster"])), "", "", f"{len(shown):,}"]]
     for mode, frame in hidden.items():
         both = -frame["cost"]
         lines.append([
-            mode, written(frame["correct"], frame["cluster"]), written(frame["changed"], frame["cluster"]),
-            written(both, frame["cluster"], "+"), f"{int(np.isfinite(both).sum()):,}",
+            mode, written(proportion_ci(frame["correct"], frame["cluster"])),
+            written(proportion_ci(frame["changed"], frame["cluster"])),
+            written(paired_ci(both, frame["cluster"]), "+"), f"{int(np.isfinite(both).sum()):,}",
         ])  # fmt: skip
     return lines

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.statistics import mean_ci
+from perception_gap.proportions import proportion_ci
 from perception_gap.store import Run
 from perception_gap.summary import unit_boxes
 
@@ -61,7 +61,7 @@ def table(run: Run) -> pd.DataFrame:
                     found.setdefault(name, []).append(shares(attention, geometry, row))
         for name, values in found.items():
             right, other = np.array(values).T
-            more = mean_ci((right > other).astype(float), seed=0)
+            more = proportion_ci(right > other)
             lines.append({
                 "task": task, "rows": name, "on the right object": right.mean(), "on the other": other.mean(),
                 "right has more": f"{more.mean:.2f} [{more.low:.2f}, {more.high:.2f}]", "n": len(values),

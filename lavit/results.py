@@ -11,8 +11,9 @@ import pandas as pd
 
 from lavit.traces import resample, target
 from perception_gap.files import write_text
+from perception_gap.measures import range_of, verdicts
 from perception_gap.metrics import kl_divergence
-from perception_gap.proportions import proportion_ci
+from perception_gap.proportions import paired_ci, proportion_ci
 from perception_gap.spreadsheet import csv_text
 from perception_gap.statistics import mean_ci
 from perception_gap.store import Run
@@ -44,10 +45,9 @@ SHARES = ("correct", "changed")  # columns of 0 and 1
 
 
 def by_id(run: Run) -> pd.DataFrame:
-    """The run's samples under their ids; `correct` is 0 or 1, and 0 for a failed one."""
-    frame = run.samples.set_index("sample_id", drop=False)
-    frame["correct"] = frame["correct"].eq(True).astype(float)
-    return frame
+    """The run's samples under their ids; `correct` as in `verdicts`: 0 for a failed one, NaN without a reference."""
+    frame = run.samples
+    return frame.assign(correct=verdicts(frame)).set_index("sample_id", drop=False)
 
 
 def sample_values(run: Run, teacher: Run) -> pd.DataFrame:
@@ -82,9 +82,11 @@ def tidy(preset: str, seed: int, frame: pd.DataFrame, metrics: dict, suffix: str
                 continue
             clusters = group["cluster"].to_numpy()
             if column in SHARES:
-                estimate = proportion_ci(values, clusters, seed=0, independent="bootstrap")
+                estimate = proportion_ci(values, clusters)
+            elif column == "cost":
+                estimate = paired_ci(values, clusters)
             else:
-                estimate = mean_ci(values, clusters, seed=0)
+                estimate = mean_ci(values, clusters, within=range_of(column))
             found.append(
                 dict(zip(COLUMNS, (preset, seed, rows, task, metric + suffix, estimate.mean, estimate.low,
                                    estimate.high, estimate.n), strict=True))
@@ -95,8 +97,8 @@ def tidy(preset: str, seed: int, frame: pd.DataFrame, metrics: dict, suffix: str
 def paired(mine: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame], column: str, task: str = "all") -> dict:
     """Mean difference mine − theirs over the same samples, each averaged over its seeds first.
 
-    `mean`, `low`, `high` (95 %, clustered; of the samples alone), `n`, and `seeds`: the difference of each pair of
-    seeds, which shows how far training itself scatters.
+    `mean`, `low`, `high` (95 %, clustered; of the samples alone), `n`, `p` (flipped signs), and `seeds`: the difference
+    of each pair of seeds, which shows how far training itself scatters.
     """
     if task != "all":
         mine, theirs = ([f[f["task"] == task] for f in frames] for frames in (mine, theirs))
@@ -105,11 +107,12 @@ def paired(mine: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame], column:
         index = index.intersection(frame.index)
     averaged = [np.mean([f.loc[index, column].to_numpy(float) for f in frames], axis=0) for frames in (mine, theirs)]
     difference = averaged[0] - averaged[1]
-    estimate = mean_ci(difference, mine[0].loc[index, "cluster"].to_numpy(), seed=0)
+    estimate = mean_ci(difference, mine[0].loc[index, "cluster"].to_numpy(), null=0)
     each = [a.loc[index, column].to_numpy(float) - b.loc[index, column].to_numpy(float)
             for a, b in zip(mine, theirs, strict=False)]  # fmt: skip
     seeds = [float(d[np.isfinite(d)].mean()) if np.isfinite(d).any() else math.nan for d in each]
-    return {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "n": estimate.n, "seeds": seeds}
+    ends = {name: getattr(estimate, name) for name in ("mean", "low", "high", "n", "p")}
+    return ends | {"seeds": seeds}
 
 
 def comparisons(

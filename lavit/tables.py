@@ -36,9 +36,11 @@ def number(value: float, percent: bool, sign: str = "") -> str:
 
 
 def interval(row: pd.Series, percent: bool, sign: str = "") -> str:
-    """`72.8 [68.3, 77.1]`."""
-    low, high = number(row["low"], percent, sign), number(row["high"], percent, sign)
-    return f"{number(row['mean' if 'mean' in row else 'value'], percent, sign)} [{low}, {high}]"
+    """`72.8 [68.3, 77.1]`; without brackets where the interval is undefined."""
+    mean = number(row["mean" if "mean" in row else "value"], percent, sign)
+    if pd.isna(row["low"]):
+        return mean
+    return f"{mean} [{number(row['low'], percent, sign)}, {number(row['high'], percent, sign)}]"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,24 +15,28 @@ from torch import Tensor
 from transformers import ProgressCallback, Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from lavit import checkpoint, losses
+from lavit import checkpoint, losses, manifest
 from lavit.gating import gamma
+from lavit.resume import LOG, WRITING, checkpoints, log_row, step_of
 from lavit.settings import TrainSettings
 from lavit.student import LavitStudent
-from perception_gap.errors import GapcheckError
+from perception_gap.errors import GapcheckError, one_line
 
 TERMS = ("ntp", "concept", "trajectory")
 
 
 class LavitTrainer(Trainer):
-    """`processor` and `facts` go into every checkpoint; `log` is the JSON Lines file with each term of each step."""
+    """`processor` and `facts` go into every checkpoint, `key` (see `lavit.checks.key_of`) into its manifest.
+
+    Each term of each step becomes a line of log.jsonl in the training folder.
+    """
 
     def __init__(
-        self, student: LavitStudent, settings: TrainSettings, processor: Any, facts: dict, log: Path, **options: Any
+        self, student: LavitStudent, settings: TrainSettings, processor: Any, facts: dict, key: str, **options: Any
     ) -> None:
         super().__init__(model=student, **options)
         self.student, self.settings, self.processor = student, settings, processor
-        self.facts, self.log_file = facts, log
+        self.facts, self.key, self.out = facts, key, Path(str(self.args.output_dir))
         self.weights = {"ntp": 1.0, "concept": settings.semantic_weight, "trajectory": settings.trajectory_weight}
         self.loss_is_scaled_for_ga = True  # by the counts of the whole step
         self.model_accepts_loss_kwargs = True  # the same, for older versions of transformers
@@ -109,49 +110,60 @@ class LavitTrainer(Trainer):
             # Trainer averages what each process multiplied by their number.
             logs["loss"] = sum(self.weights[n] * logs[n] for n in names if not math.isnan(logs[n]))
             if self.is_world_process_zero():
-                row = {"step": self.state.global_step} | {k: v if math.isfinite(v) else None for k, v in logs.items()}
-                with self.log_file.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+                with (self.out / LOG).open("a") as file:
+                    file.write(log_row(self.state.global_step, logs))
         super().log(logs, start_time)
+
+    def _run_epoch(self, *arguments: Any, **options: Any) -> None:
+        """As Trainer, but no step beyond the last: killed behind that, a training has only its model to write."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*arguments, **options)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         if not self.args.should_save:
             return
         facts = self.facts | {"step": self.state.global_step}
         student = self.accelerator.unwrap_model(self.model)
-        checkpoint.save(Path(output_dir or str(self.args.output_dir)), student, self.processor, facts, state_dict)
+        checkpoint.save(Path(output_dir or self.out), student, self.processor, facts, state_dict)
 
     def _save_checkpoint(self, model, trial) -> None:
-        """Written aside and renamed when whole, so that a full disk leaves the checkpoint before it valid."""
-        out, name = Path(str(self.args.output_dir)), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        writing = self._writing = out / "writing"
+        """Written aside and moved when whole, so that a full disk leaves the checkpoint before it valid."""
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        self._writing = self.out / WRITING
         try:
-            with self.whole_or_nothing(writing):
+            with self.written_whole(self._writing / name):
                 super()._save_checkpoint(model, trial)
         finally:
             self._writing = None
-        self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
-            shutil.rmtree(out / name, ignore_errors=True)
-            os.replace(writing / name, out / name)
-            shutil.rmtree(writing)
-            for old in checkpoints(out)[: -max(1, self.args.save_total_limit or 1)]:
-                shutil.rmtree(old)
+            manifest.move(self.out / WRITING / name, self.out / name)
+            manifest.delete(self.out / WRITING)
+            self.forget_old()
         self.accelerator.wait_for_everyone()
 
+    def forget_old(self) -> None:
+        """Delete all but the newest checkpoints; damaged ones of later steps do not count."""
+        earlier = [c for c in checkpoints(self.out) if step_of(c) <= self.state.global_step]
+        for old in earlier[: -max(1, self.args.save_total_limit or 1)]:
+            manifest.delete(old)
+
     @contextmanager
-    def whole_or_nothing(self, folder: Path) -> Iterator[None]:
-        """GapcheckError where a folder cannot be written (a full disk); what was written of it goes."""
+    def written_whole(self, folder: Path) -> Iterator[None]:
+        """Writes the manifest behind a folder's files. GapcheckError where they cannot be written (a full disk)."""
         try:
             yield
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                manifest.write(folder, self.key)
         except (OSError, SafetensorError, RuntimeError) as error:
-            # torch.save reports a full disk as a RuntimeError.
-            if not isinstance(error, OSError | SafetensorError) and "writ" not in str(error):
+            if isinstance(error, RuntimeError) and not is_write_error(error):
                 raise
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.is_dir():
+                manifest.delete(folder)
             raise GapcheckError(
-                f"checkpoint of step {self.state.global_step} cannot be written to {folder} "
-                f"({str(error).splitlines()[0]}); the one before it stays valid: make room and repeat the command"
+                f"the weights of step {self.state.global_step} cannot be written to {folder} "
+                f"({one_line(str(error).splitlines()[0])}); the last whole checkpoint stays valid: make room, repeat "
+                "the command"
             ) from None
 
     _writing: Path | None = None
@@ -167,21 +179,20 @@ class LavitTrainer(Trainer):
         load_weights(Path(resume_from_checkpoint), self.accelerator.unwrap_model(model or self.model))
 
 
+def is_write_error(error: RuntimeError) -> bool:
+    """Whether torch.save's zip writer failed: a full disk is a RuntimeError to it, in one of several wordings."""
+    return any(words in str(error) for words in ("PytorchStreamWriter", "inline_container", "iostream error"))
+
+
 def load_weights(folder: Path, student: LavitStudent) -> None:
     """Put the weights of a saved checkpoint into a student of the same make."""
     if student.adapted:
         student.load_state_dict(load_file(folder / checkpoint.ADAPTED), strict=False)
         return
-    weights = type(student.base).from_pretrained(folder, dtype="auto").state_dict()
+    weights = type(student.base).from_pretrained(folder, dtype="auto", use_safetensors=True).state_dict()
     student.base.load_state_dict(weights)
     if student.head is not None:
         student.head.load_state_dict(load_file(folder / "lavit_heads.safetensors"))
-
-
-def checkpoints(out: Path) -> list[Path]:
-    """The whole checkpoints of a training folder, oldest first."""
-    found = [p for p in out.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if (p / "trainer_state.json").is_file()]
-    return sorted(found, key=lambda p: int(p.name.rsplit("-", 1)[1]))
 
 
 class Bar(ProgressCallback):

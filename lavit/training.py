@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
 from transformers import PrinterCallback, ProgressCallback, set_seed
 
-from lavit import checkpoint, data
-from lavit.checks import check_enough, check_folder, check_images, file_hash, forget_later
+from lavit import checkpoint, data, manifest
+from lavit.checks import check_enough, check_folder, check_images, kept_words, key_of, start_anew
 from lavit.latents import SYSTEM_PROMPT, LatentSpec, LatentTokens, add_tokens
+from lavit.manifest import file_hash
 from lavit.request import TrainRequest, arguments
+from lavit.resume import LOG, MODEL, MODEL_WRITING, RECORD, finished, logged, newest_whole, settle
 from lavit.settings import TrainSettings
 from lavit.student import LavitStudent, Objective
 from lavit.traces import Traces
-from lavit.trainer import Bar, LavitTrainer, checkpoints
+from lavit.trainer import Bar, LavitTrainer
 from lavit.vision_cache import VisionCache
+from perception_gap.endings import as_ids
 from perception_gap.errors import UsageError
-from perception_gap.files import write_json
+from perception_gap.files import write_json, write_text
 from perception_gap.forward import pad_id
 from perception_gap.job import versions
 from perception_gap.loading import LoadedModel, load
@@ -47,6 +51,7 @@ def build(request: TrainRequest, width: int | None) -> tuple[LoadedModel, LavitS
     """The loaded student with its latent tokens, wrapped for training; seeded, so that every process has the same."""
     settings, spec = request.settings, spec_for(request.settings)
     set_seed(settings.seed)
+    checkpoint.check_whole(request.student)
     loaded = load(request.student, device=request.device, dtype="float32")
     if loaded.family.pixel_limits is not None:  # to a family of a fixed image size the paper's limits mean nothing
         loaded.family.set_pixel_limits(settings.min_pixels or None, settings.max_pixels or None)
@@ -101,22 +106,20 @@ def dataset(request: TrainRequest, traces: Traces, loaded: LoadedModel, student:
 def end_of_turn(loaded: LoadedModel) -> int:
     """The token that ends an answer: the first that generation stops at."""
     config: Any = loaded.model.generation_config
-    ends = config.eos_token_id if config is not None else None
-    found = ends[0] if isinstance(ends, list) else ends
-    if found is None:
-        found = loaded.processor.tokenizer.eos_token_id
-    if found is None:
+    ends = as_ids(config.eos_token_id) if config is not None else []
+    if not ends:
         raise UsageError(f"{loaded.name}: neither its generation config nor its tokenizer says what ends an answer")
-    return int(found)
+    return ends[0]
 
 
 def train(request: TrainRequest, *, progress: bool = True) -> Path:
     """Train, resuming what OUT holds; returns the folder of the finished checkpoint, OUT/model."""
-    settings = request.settings
+    settings, out = request.settings, request.out
     traces = Traces.open(request.traces)
     check_enough(traces, settings)
     check_images(traces)
     chosen = arguments(request)  # under torchrun this also joins the other processes
+    first = chosen.process_index == 0
     loaded, student = build(request, traces.width if settings.semantic_weight else None)
     made = {
         "preset": request.preset, "scale": request.scale, "settings": asdict(settings),
@@ -124,36 +127,44 @@ def train(request: TrainRequest, *, progress: bool = True) -> Path:
         "traces": {"path": str(request.traces), "teacher": traces.info["teacher"], "settings": traces.info["settings"],
                    "hash": file_hash(request.traces / "traces.parquet"), "n": len(traces)},
     }  # fmt: skip
-    final, log = request.out / "model", request.out / "log.jsonl"
+    key = key_of(made)
     with chosen.main_process_first(local=False):  # the others find the folder as the first one leaves it
-        if chosen.process_index == 0:
+        if first:
             check_folder(request, made)
-        done = (final / "lavit.json").is_file()
+            if not request.fresh:
+                settle(out, key)
+        done = not (request.fresh and first) and finished(out, key)
         examples = None if done else dataset(request, traces, loaded, student)
+        if request.fresh and first and (kept := start_anew(out)):
+            say(kept_words(out, kept))
+        last = None if done else newest_whole(out, key, say if first else lambda _: None)
+        if first and not done:
+            write_json(out / RECORD, made | {"command": request.command, "versions": versions()})
+            write_text(out / LOG, logged(last))
     if examples is None:
-        return final
+        return out / MODEL
     trainer = LavitTrainer(
-        student, settings, loaded.processor, {"training": made}, log, args=chosen,
+        student, settings, loaded.processor, {"training": made}, key, args=chosen,
         train_dataset=examples, data_collator=partial(data.collate, pad_id=pad_id(loaded)),
     )  # fmt: skip
     show_progress(trainer, progress)
-    last = next(iter(reversed(checkpoints(request.out))), None)
-    if trainer.is_world_process_zero():
-        write_json(request.out / "train.json", made | {"command": request.command, "versions": versions()})
-        forget_later(log, 0 if last is None else int(last.name.rsplit("-", 1)[1]))
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    aside = request.out / "model.writing"
     if settings.lora_rank:
         from lavit.lora import merge
 
         merge(student)
-    with trainer.whole_or_nothing(aside):
-        trainer.save_model(str(aside))
-    if trainer.is_world_process_zero():
-        shutil.rmtree(final, ignore_errors=True)
-        aside.rename(final)
+    with trainer.written_whole(out / MODEL_WRITING):
+        trainer.save_model(str(out / MODEL_WRITING))
+    if first:
+        manifest.move(out / MODEL_WRITING, out / MODEL)
+        trainer.forget_old()
     trainer.accelerator.wait_for_everyone()
-    return final
+    return out / MODEL
+
+
+def say(words: str) -> None:
+    """A line beside the progress bar."""
+    tqdm.write(words, file=sys.stderr)
 
 
 def show_progress(trainer: LavitTrainer, progress: bool) -> None:

@@ -1,48 +1,73 @@
-"""Prompts and vision features of every trace, computed once: a frozen tower gives the same ones at every step."""
+"""Prompts and vision features of every trace, computed once: a frozen tower gives the same ones at every step.
+
+A folder of safetensors files, one a batch of traces, and the manifest that lists them with their checksums. Nothing is
+unpickled: such a folder may lie where others write.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import pickle
 import shutil
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
+from lavit import manifest
 from lavit.data import prompt_of
 from lavit.traces import Traces
+from perception_gap import intact
 from perception_gap.capture import find_decoder
-from perception_gap.errors import UnsupportedModelError
+from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.families.encoded import Encoded
+from perception_gap.files import write_arrays
 from perception_gap.forward import vision
+from perception_gap.geometry import TokenGeometry
 from perception_gap.job import versions
 from perception_gap.loading import LoadedModel
+
+BATCH = 32  # traces a file
+_LAYOUT = 2  # counts in the key: another layout is another folder
+_REMEDY = "delete the folder, it is computed anew"
+_FEATURES = "image_features"
 
 
 class VisionCache:
     """Encoded prompts whose pixels are replaced by `image_features`, float32 [N, D], as the model computes them.
 
-    The features stay on disk; two processes that build the same cache do not meet, the first to finish wins.
+    They stay on disk; a file is held against its checksum when it is first read. Two processes that build the same
+    cache do not meet, the first to finish wins.
     """
 
     def __init__(self, folder: Path) -> None:
-        with (folder / "prompts.pkl").open("rb") as file:
-            width, self.prompts = pickle.load(file)
-        self.features = np.memmap(folder / "features.f32", np.float32, "r").reshape(-1, width)
+        self.folder, self._checked = folder, set[str]()
+        try:
+            self._listed = manifest.read(folder)["files"]
+        except UsageError as error:
+            raise UsageError(f"{one_line(error).partition(';')[0]}; {_REMEDY}") from None
 
     def __getitem__(self, index: int) -> Encoded:
-        encoded, start = self.prompts[index]
-        rows = self.features[start : start + int(encoded.image.sum())]
-        return replace(encoded, inputs=encoded.inputs | {"image_features": torch.from_numpy(np.array(rows))})
+        """UsageError where the file is damaged."""
+        path = self.folder / _file_of(index)
+        try:
+            if path.name not in self._checked:
+                if manifest.file_hash(path) != self._listed[path.name]["sha256"]:
+                    raise intact.damaged(path, "its checksum differs", _REMEDY)
+                self._checked.add(path.name)
+            with safe_open(path, framework="pt") as file:
+                names = [name for name in file.keys() if name.startswith(f"{index}/")]  # noqa: SIM118 (no mapping)
+                return _decoded({name.partition("/")[2]: file.get_tensor(name) for name in names})
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
+            raise intact.damaged(path, one_line(error, 80), _REMEDY) from None
 
     @classmethod
     def build(
-        cls, work: Path, loaded: LoadedModel, traces: Traces, instruction: str, system: str | None, batch: int = 32
+        cls, work: Path, loaded: LoadedModel, traces: Traces, instruction: str, system: str | None
     ) -> VisionCache:
         """The cache of these traces for this tower and prompt, from `work` or computed now.
 
@@ -53,30 +78,49 @@ class VisionCache:
             aside = work / f"{folder.name}.{os.getpid()}.tmp"
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
-            _fill(aside, loaded, traces, instruction, system, batch)
             try:
-                os.rename(aside, folder)
-            except OSError:  # another process was first
-                shutil.rmtree(aside)
+                _fill(aside, loaded, traces, instruction, system)
+                manifest.write(aside, folder.name)
+                with suppress(OSError):  # another process was first
+                    os.rename(aside, folder)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
         return cls(folder)
 
 
-def _fill(folder: Path, loaded: LoadedModel, traces: Traces, instruction: str, system: str | None, batch: int) -> None:
-    prompts: list[tuple[Encoded, int]] = []
-    start = width = 0
-    with (folder / "features.f32").open("wb") as file:
-        for i in tqdm(range(0, len(traces), batch), desc="vision features", unit="batch"):
-            some = range(i, min(i + batch, len(traces)))
-            chunk = [prompt_of(loaded.family, traces[j], instruction, system) for j in some]
-            features = vision_features(loaded, Encoded.join(chunk, 0)).float().cpu().numpy()
-            width = features.shape[1]
-            file.write(features.tobytes())
-            for encoded in chunk:
-                kept = {name: value for name, value in encoded.inputs.items() if name != "pixel_values"}
-                prompts.append((replace(encoded, inputs=kept), start))
-                start += int(encoded.image.sum())
-    with (folder / "prompts.pkl").open("wb") as file:
-        pickle.dump((width, prompts), file)
+def _file_of(index: int) -> str:
+    return f"{index - index % BATCH:06d}.safetensors"
+
+
+def _fill(folder: Path, loaded: LoadedModel, traces: Traces, instruction: str, system: str | None) -> None:
+    for start in tqdm(range(0, len(traces), BATCH), desc="vision features", unit="batch"):
+        some = range(start, min(start + BATCH, len(traces)))
+        chunk = [prompt_of(loaded.family, traces[i], instruction, system) for i in some]
+        features = vision_features(loaded, Encoded.join(chunk, 0)).float().cpu()
+        each = features.split([int(encoded.image.sum()) for encoded in chunk])
+        arrays: dict[str, np.ndarray] = {}
+        for i, encoded, seen in zip(some, chunk, each, strict=True):
+            arrays |= {f"{i}/{name}": array for name, array in _arrays(encoded, seen).items()}
+        write_arrays(folder / _file_of(start), arrays)
+
+
+def _arrays(encoded: Encoded, features: torch.Tensor) -> dict[str, np.ndarray]:
+    """One prompt without its pixels as named arrays; `_decoded` reads them."""
+    inputs = {name: value for name, value in encoded.inputs.items() if name != "pixel_values"}
+    geometry = encoded.geometry[0]
+    rows, cols = geometry.grid_shape or (0, 0)
+    found = {f"inputs/{name}": value.numpy() for name, value in (inputs | {_FEATURES: features}).items()}
+    found |= {f"mask/{name}": getattr(encoded, name).numpy() for name in ("image", "question")}
+    found |= {"geometry/boxes": geometry.boxes, "geometry/image": geometry.image}
+    return found | {"numbers": np.array([rows, cols, encoded.appended_type], dtype=np.int64)}
+
+
+def _decoded(arrays: dict[str, torch.Tensor]) -> Encoded:
+    rows, cols, appended_type = arrays["numbers"].tolist()
+    inputs = {name.removeprefix("inputs/"): a for name, a in arrays.items() if name.startswith("inputs/")}
+    boxes, image = arrays["geometry/boxes"].numpy(), arrays["geometry/image"].numpy()
+    geometry = TokenGeometry(boxes, image, (rows, cols) if rows else None)
+    return Encoded(inputs, arrays["mask/image"], arrays["mask/question"], [geometry], appended_type=appended_type)
 
 
 def vision_features(loaded: LoadedModel, encoded: Encoded) -> torch.Tensor:
@@ -104,5 +148,5 @@ def cache_key(loaded: LoadedModel, traces: Traces, instruction: str, system: str
         digest.update(json.dumps([trace.image_hash, trace.sample.question, trace.sample.options]).encode())
     image_processor = str(loaded.processor.image_processor.to_dict())
     tokenizer = [len(loaded.processor.tokenizer), loaded.processor.chat_template]
-    digest.update(json.dumps([image_processor, tokenizer, instruction, system, versions()]).encode())
+    digest.update(json.dumps([_LAYOUT, image_processor, tokenizer, instruction, system, versions()]).encode())
     return digest.hexdigest()[:16]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -15,25 +15,45 @@ from tqdm import tqdm
 
 from perception_gap import forward, per_layer
 from perception_gap.capture import choose_layers, find_decoder
-from perception_gap.datasets import check_boxes, open_image, shrink
+from perception_gap.datasets import Contents, check_boxes, open_pictures, shrink
+from perception_gap.divergence import DEFAULT_RASTER
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json
-from perception_gap.job import Job, check_teacher, describe, image_hash, row_key, shared_text, stored_paths
+from perception_gap.job import (
+    Job,
+    check_teacher,
+    describe,
+    image_hash,
+    model_facts,
+    row_key,
+    shared_text,
+    stored_paths,
+)
 from perception_gap.knockout.measure import measure as knocked_out
 from perception_gap.loading import LoadedModel
+from perception_gap.locks import locked
 from perception_gap.sample import Sample, prompt_text
 from perception_gap.scoring import score
-from perception_gap.store import KEYS, Parts, Run, geometry_fields
+from perception_gap.store import KEYS, Parts, Run, claim_run, geometry_fields
 from perception_gap.summary import finish
 
 
 def run(job: Job, loaded: LoadedModel, *, progress: bool = True) -> Run:
-    """Answer, score and capture every sample that the folder does not hold yet, then merge and summarise."""
+    """Answer, score and capture every sample that the folder does not hold yet, then merge and summarise.
+
+    GapcheckError where another command writes into the folder.
+    """
     forward.check_rows(job.settings.rows, loaded.latents is not None and loaded.latents.count > 0)
     for asked in (job.settings, job.settings.knockout):  # said before the folder is touched
         choose_layers(asked.layers if asked else "all", find_decoder(loaded.model))
     if loaded.family.assumed and progress:
         tqdm.write(f"{loaded.name}: {loaded.family.assumed}")
+    claim_run(job.out)
+    with locked(job.out):
+        return _run(job, loaded, progress)
+
+
+def _run(job: Job, loaded: LoadedModel, progress: bool) -> Run:
     parts = Parts(job.out, fresh=job.fresh)
     hashes = [image_hash(s) for s in job.dataset.samples]
     shared = [shared_text(job, s, h) for s, h in zip(job.dataset.samples, hashes, strict=True)]
@@ -41,11 +61,12 @@ def run(job: Job, loaded: LoadedModel, *, progress: bool = True) -> Run:
         check_teacher(job.teacher, job.dataset, hashes)
     info = describe(job, loaded)
     keys = [row_key(job, info["model"], s, h, t) for s, h, t in zip(job.dataset.samples, hashes, shared, strict=True)]
+    if line := parts.mend():
+        tqdm.write(line, file=sys.stderr)
     done = set(parts.done())
     (job.out / "summary.json").unlink(missing_ok=True)  # an unfinished run must not show an older summary
-    shutil.rmtree(job.out / "figures", ignore_errors=True)
     write_json(job.out / "run.json", info)
-    write_json(parts.folder / KEYS, keys)
+    write_json(parts.folder / KEYS, {"keys": keys})
     work = list(zip(job.dataset.samples, hashes, shared, keys, strict=True))
     stored = sum(key in done for key in keys)
     if stored and progress:
@@ -55,7 +76,13 @@ def run(job: Job, loaded: LoadedModel, *, progress: bool = True) -> Run:
             batch = work[start : start + job.batch_size]
             todo = [item for item in batch if item[3] not in done]
             if todo:
-                parts.write(*measure(loaded, job, todo))
+                rows, arrays = measure(loaded, job, todo)
+                parts.write(rows, arrays)
+                if changed := {
+                    item[3]: row["key"] for item, row in zip(todo, rows, strict=True) if item[3] != row["key"]
+                }:
+                    keys = [changed.get(key, key) for key in keys]
+                    write_json(parts.folder / KEYS, {"keys": keys})
             bar.update(len(todo))
     return finish(job.out, keys, parts, info, job.teacher, seed=job.seed, raster=job.raster)
 
@@ -64,20 +91,26 @@ Work = tuple[Sample, str, str | None, str]
 
 
 def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[dict], dict[str, np.ndarray]]:
-    """Rows and arrays of one batch; a sample that cannot be measured is a row with the reason."""
+    """Rows and arrays of one batch; a sample that cannot be measured is a row with the reason.
+
+    A picture that is another one by now is measured as it is now, under the key of that.
+    """
     rows: dict[str, dict] = {}
     arrays: dict[str, np.ndarray] = {}
     ready = []
-    for item in work:
+    for listed in work:
+        contents = Contents.of(listed[0].images)
+        item = listed if contents.hash == listed[1] else keyed_anew(loaded, job, listed, contents.hash)
         sample, images, _, key = item
         rows[key] = base_row(job, sample, images, key)
         try:
-            pictures = [open_image(path) for path in sample.images]
+            pictures = open_pictures(sample, contents)
             sizes = [(p.height, p.width) for p in pictures]
-            rows[key] |= {"heights": [h for h, _ in sizes], "widths": [w for _, w in sizes]}
+            sample = sample.in_pixels(sizes)
+            rows[key] |= {"heights": [h for h, _ in sizes], "widths": [w for _, w in sizes]} | sample.box_fields()
             check_boxes(sample, sizes)
             verdict(sample.answer, sample)  # a reference that names no option is said here
-            ready.append((item, [shrink(picture, job.settings.most_pixels) for picture in pictures]))
+            ready.append(((sample, *item[1:]), pictures))
         except GapcheckError as error:
             rows[key] |= {"status": "failed", "error": str(error)}
         except MemoryError as error:
@@ -89,9 +122,16 @@ def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[d
         for (item, _), (fields, found) in zip(group, outcome, strict=True):
             rows[item[3]] |= fields
             against = per_layer.reference(job.teacher, job.settings.text, *item[:2])
-            found = per_layer.measured(rows[item[3]], found, against, job.raster)
+            found = per_layer.measured(rows[item[3]], found, against, job.raster or DEFAULT_RASTER)
             arrays |= {f"{item[3]}/{kind}": a for kind, a in found.items()}
     return list(rows.values()), arrays
+
+
+def keyed_anew(loaded: LoadedModel, job: Job, item: Work, images: str) -> Work:
+    """The same sample whose pictures have the hash `images` by now."""
+    sample = item[0]
+    shared = shared_text(job, sample, images)
+    return sample, images, shared, row_key(job, model_facts(loaded), sample, images, shared)
 
 
 def in_memory(work: Callable[[list], Any], ready: list) -> Iterator[tuple[list, Any]]:
@@ -131,7 +171,9 @@ def forwards(loaded: LoadedModel, job: Job, ready: list) -> list[tuple[dict, dic
     settings = job.settings
     samples = [item[0] for item, _ in ready]
     prompts = [prompt_text(s.question, s.options, settings.instruction) for s in samples]
-    encoded = forward.encode(loaded, [pictures for _, pictures in ready], prompts, settings.system)
+    pictures = [opened for _, opened in ready]
+    shown = [[shrink(picture, settings.most_pixels) for picture in opened] for opened in pictures]
+    encoded = forward.encode(loaded, shown, prompts, settings.system)
     answers = forward.generate(loaded, encoded, settings.max_new_tokens)
     asked = settings.rows == "question"
     own = forward.gaze(
@@ -154,7 +196,7 @@ def forwards(loaded: LoadedModel, job: Job, ready: list) -> list[tuple[dict, dic
         results.append(result(sample, answer, encoded.geometry[b], own[b], shared[b], seconds))
     if settings.knockout is not None:
         maps = [gaze.map for gaze in own]
-        cuts = knocked_out(loaded, settings, samples, encoded, answers, maps, verdict)
+        cuts = knocked_out(loaded, settings, samples, pictures, encoded, answers, maps, verdict)
         for (fields, arrays), cut in zip(results, cuts, strict=True):
             fields["knockout_answers"], arrays["knockout"] = cut.answers, cut.values
     return results
@@ -193,7 +235,7 @@ def base_row(job: Job, sample: Sample, images: str, key: str) -> dict:
         "cluster": sample.pair or images[:16], "images": stored_paths(job.out, sample), "image_hash": images,
         "heights": [], "widths": [],
         "question": sample.question, "reference": sample.answer, "options": list(sample.options),
-        "boxes": [float(v) for box in sample.boxes for v in box], "box_images": list(sample.box_images),
+        **sample.box_fields(),
         "token_boxes": [], "token_images": [],
         "own_words": [], "own_categories": [], "shared_words": [], "shared_categories": [],
     }  # fmt: skip

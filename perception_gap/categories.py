@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from perception_gap.errors import UsageError
+from perception_gap.segmentation import UNSPACED, word_spans
 
 CATEGORIES = ("functional", "object", "attribute", "other")
 TAGGERS = ("auto", "hanta", "spacy")
@@ -97,7 +98,7 @@ _LABELLED = frozenset({"point", "option", "choice", "letter"})
 # Combining marks are no \w for `re`; `words` turns each into this one, which the pattern keeps inside words.
 _MARK = "\u0300"
 _WORD = re.compile(rf"[^\W_](?:[^\W_]|{_MARK})*(?:['’\-\u2010\u2011](?:[^\W_]|{_MARK})+)*")
-_SENTENCE = re.compile(r".+?(?:[.!?](?=\s)|$)", re.MULTILINE)
+_SENTENCE = re.compile(r".+?(?:[.!?](?=\s)|[。！？।]|$)", re.MULTILINE)
 _CLITIC = re.compile(r"'(?:s|re|ve|ll|d|m)$")
 
 
@@ -128,6 +129,8 @@ def is_article(word: str, before: str | None, after: str | None) -> bool:
 def words(text: str, tagger: str = "auto") -> list[Word]:
     """The words of a text in order, none overlapping: letters and digits with inner apostrophes and hyphens.
 
+    Where a script puts no blanks between words (Chinese, Japanese, Thai ..), by ICU's dictionaries.
+
     `tagger`: "hanta" (comes with the package), "spacy" (needs en_core_web_sm), "auto" (spaCy where it loads, else
     HanTa). The lexicon of this file goes before the tagger. UsageError for a tagger that is unknown or cannot load.
     """
@@ -135,12 +138,19 @@ def words(text: str, tagger: str = "auto") -> list[Word]:
     plain = "".join(_MARK if unicodedata.category(c)[0] == "M" else c for c in text)
     found = []
     for sentence in _SENTENCE.finditer(plain):  # the taggers read one sentence at a time
-        spans = [m.span() for m in _WORD.finditer(plain, *sentence.span())]
+        spans = [span for m in _WORD.finditer(plain, *sentence.span()) for span in _parted(text, *m.span())]
         found += [
             Word(text[start:end], start, end, category)
             for (start, end), category in zip(spans, _categories(text, spans, tag), strict=True)
         ]
     return found
+
+
+def _parted(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """The words of what stands between two blanks or marks."""
+    if not UNSPACED.search(text, start, end):
+        return [(start, end)]
+    return [(start + a, start + b) for a, b in word_spans(text[start:end])]
 
 
 def tagger_name(tagger: str = "auto") -> str:

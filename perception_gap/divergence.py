@@ -22,27 +22,40 @@ from perception_gap.metrics import (
 from perception_gap.store import Run, answered, geometry_of
 
 NOTHING = float("nan")
+DEFAULT_RASTER = (16, 16)
+# Column → what is measured of one map, a word's or a sample's, against the teacher's.
 MEASURES = {
-    "kl": kl_divergence, "js": js_divergence, "top_k": top_k_overlap, "cc": correlation_coefficient,
+    "kl": kl_divergence,
+    "js": js_divergence,
+    "top_k_overlap": top_k_overlap,
+    "cc": correlation_coefficient,
     "similarity": similarity,
-}  # fmt: skip
-# What is measured of one map against the teacher's; "emd" of whole samples only, which its cost allows.
-OF_SAMPLES = ("kl", "js", "top_k_overlap", "cc", "similarity", "emd")
+}
+# "emd" of whole samples only, which its cost allows.
+OF_SAMPLES = (*MEASURES, "emd")
 
 
 class Comparison:
     """One student run against its teacher's: partners for the floor, and one frame for all maps of the run."""
 
-    def __init__(self, rows: list[dict], teacher: Run, kind: str, seed: int, raster: tuple[int, int]) -> None:
-        """kind: which of the teacher's maps were read on the shared text, "own" or "shared"."""
-        self.teacher, self.kind, self.raster = teacher, kind, raster
+    def __init__(self, rows: list[dict], teacher: Run, kind: str, seed: int, raster: tuple[int, int] | None) -> None:
+        """kind: which of the teacher's maps were read on the shared text, "own" or "shared".
+
+        raster: the frame of every number; None: the token grid where all are equal, else DEFAULT_RASTER.
+        """
+        self.teacher, self.kind, self.raster = teacher, kind, raster or DEFAULT_RASTER
         self.rows = {r["sample_id"]: r for r in rows if self._comparable(r)}
         self.partner = partners(list(self.rows.values()), seed)
         geometries = [geometry_of(r) for r in self.rows.values()]
         same = all(g == teacher.geometry(i) for i, g in zip(self.rows, geometries, strict=True))
         # Floors compare maps of two samples, so a native frame also needs plain grids, or one geometry throughout.
         plain = all(g.grid_shape for g in geometries)
-        self.native = same and (plain or all(g == geometries[0] for g in geometries))
+        self.native = raster is None and same and (plain or all(g == geometries[0] for g in geometries))
+
+    @property
+    def name_of_frame(self) -> str | list[int]:
+        """What run.json says of the frame: "native", the token grid, or [rows, cols] of the raster."""
+        return "native" if self.native else list(self.raster)
 
     def _comparable(self, row: dict) -> bool:
         """Whether both models were read on one text about the same picture."""
@@ -63,21 +76,18 @@ class Comparison:
     def divergences(
         self, sample_id: str, mine: np.ndarray, theirs: np.ndarray | None, other: np.ndarray | None
     ) -> dict:
-        """kl, js, top_k_overlap, cc, similarity and their floors (`top_k_floor`); NaN where a map is missing."""
+        """MEASURES and their floors (`floor_of`); NaN where a map is missing."""
         frame = self.frame(sample_id)
         student = self.on_frame(mine, geometry_of(self.rows[sample_id]), frame)
         found = {}
-        for suffix, source, values in (
-            ("", sample_id, theirs),
-            ("_floor", self.partner.get(sample_id), other),
-        ):
+        for is_floor, source, values in ((False, sample_id, theirs), (True, self.partner.get(sample_id), other)):
             teacher = None
             if values is not None and source is not None and np.isfinite(values).all():
                 teacher = self.on_frame(values, self.teacher.geometry(source), frame)
             for name, measure in MEASURES.items():
                 comparable = teacher is not None and teacher.shape == student.shape
-                found[f"{name}{suffix}"] = measure(teacher, student) if comparable else NOTHING  # type: ignore[arg-type]
-            found[f"top_k{suffix or '_overlap'}"] = found.pop(f"top_k{suffix}")
+                column = floor_of(name) if is_floor else name
+                found[column] = measure(teacher, student) if comparable else NOTHING  # type: ignore[arg-type]
         return found
 
     def sample(self, sample_id: str, mine: np.ndarray) -> dict:
@@ -101,7 +111,7 @@ class Comparison:
         if values is None or max(student.n_images, teacher.n_images) > 1 or not np.isfinite(values).all():
             return NOTHING
         maps = self.on_frame(mine, student, frame), self.on_frame(values, teacher, frame)
-        (first, shape), (second, _) = (coarsened(one, frame) for one in maps[::-1])
+        (first, shape), (second, _) = (coarsened(one, frame) for one in maps)
         return earth_movers_distance(first, second, shape)
 
     def without_sinks(self, sample_id: str, mine: np.ndarray) -> dict:
@@ -114,9 +124,7 @@ class Comparison:
             return dict.fromkeys(OF_SAMPLES, NOTHING)
         kept = np.where(sinks, 0, theirs)
         found = self.divergences(sample_id, mine, kept, None)
-        return {name: found[name] for name in OF_SAMPLES[:-1]} | {
-            "emd": self.transport(sample_id, mine, sample_id, kept)
-        }
+        return {name: found[name] for name in MEASURES} | {"emd": self.transport(sample_id, mine, sample_id, kept)}
 
     def words(self, sample_id: str, mine: np.ndarray) -> list[dict]:
         """One dict a word of the shared text; a word's floor is the partner's word of the same category."""
@@ -147,20 +155,19 @@ class Comparison:
             teacher = self.teacher.hidden(sample_id)
             if teacher is None or self.teacher_words(sample_id)[0] != list(self.rows[sample_id]["shared_words"]):
                 continue
-            for w in range(len(hidden)):
-                if np.isfinite(hidden[w]).all() and np.isfinite(teacher[w]).all():
-                    index.append((sample_id, w))
-                    mine.append(hidden[w])
-                    theirs.append(teacher[w])
-                    groups.append(self.rows[sample_id]["cluster"])
+            index += [(sample_id, w) for w in range(len(hidden))]
+            mine += list(hidden)
+            theirs += list(teacher)
+            groups += [self.rows[sample_id]["cluster"]] * len(hidden)
         found = {
             s: {k: np.full(len(h), NOTHING) for k in ("cosine_distance", "cosine_floor")} for s, h in states.items()
         }
         if not index:
             return found
         place = {key: i for i, key in enumerate(index)}
-        others = np.asarray([place.get(self._other_word(*key), -1) for key in index])
-        sides = np.asarray(theirs, np.float64), np.asarray(mine, np.float64), np.asarray(groups)
+        floors = [self._other_word(*key) for key in index]
+        others = [-1 if word is None else place.get(word, -1) for word in floors]
+        sides = np.asarray(theirs), np.asarray(mine), groups
         # The aligned axes differ from fold to fold, so a floor is aligned as such, not put together from two folds.
         for name, values in (
             ("cosine_distance", aligned_cosine_distance(*sides)),
@@ -170,13 +177,18 @@ class Comparison:
                 found[sample_id][name][w] = value
         return found
 
-    def _other_word(self, sample_id: str, word: int) -> tuple[str, int]:
-        """The partner's word that stands in for this one in a floor; ("", -1) where there is none."""
+    def _other_word(self, sample_id: str, word: int) -> tuple[str, int] | None:
+        """The partner's word that stands in for this one in a floor; None where there is none."""
         partner = self.partner.get(sample_id)
         if partner is None:
-            return "", -1
+            return None
         matched = match_words(self.rows[sample_id]["shared_categories"], self.teacher_words(partner)[1])[word]
-        return ("", -1) if matched is None else (partner, matched)
+        return None if matched is None else (partner, matched)
+
+
+def floor_of(measure: str) -> str:
+    """The column of a measure's floor."""
+    return f"{measure.removesuffix('_overlap')}_floor"
 
 
 def partners(rows: list[dict], seed: int) -> dict[str, str]:

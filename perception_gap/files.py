@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from perception_gap.errors import GapcheckError, UsageError
+from perception_gap import checksums
+from perception_gap.errors import GapcheckError, UsageError, one_line
 from perception_gap.folders import make_folder
 
 
@@ -40,7 +41,8 @@ def aside(path: Path, *, follow: bool = False) -> Iterator[Path]:
         raise UsageError(f"{path}: is a folder; expected the name of a file")
     partial = new_beside(path)
     try:
-        yield partial
+        with named_in_errors(path):
+            yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -53,6 +55,18 @@ def new_beside(path: Path) -> Path:
     return partial
 
 
+@contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """A full disk, which neither pyarrow nor a write says the file of, is a GapcheckError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        reason = one_line(error.strerror or str(error))
+        raise GapcheckError(f"{path}: cannot be written ({reason}); make room and repeat the command") from None
+
+
 def write_text(path: Path, text: str, *, follow: bool = False) -> None:
     """Write aside, flush to disk, rename; follow: as `aside`. A byte of a name that is no UTF-8 is written \\udcXX."""
     with aside(path, follow=follow) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
@@ -63,20 +77,42 @@ def write_text(path: Path, text: str, *, follow: bool = False) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """An object is written with its checksum (`intact.require` holds it against that)."""
+    value = checksums.sealed(value) if isinstance(value, dict) else value
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def write_table(path: Path, table: pa.Table | pd.DataFrame) -> None:
+def write_table(path: Path, table: pa.Table | pd.DataFrame) -> str:
+    """Returns the checksum of the file."""
     if isinstance(table, pd.DataFrame):
         table = pa.Table.from_pandas(table, preserve_index=False)
     with aside(path) as partial:
         pq.write_table(table, partial, compression="zstd")
+        return checksums.of_file(partial)
 
 
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def frame_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """Rows as a table of exactly these columns, in their order; what a row lacks is undefined.
+
+    ValueError for a field without a column.
+    """
+    check_declared(rows, columns)
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def check_declared(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """ValueError for a field without a column, which pandas and pyarrow would drop in silence."""
+    if undeclared := {name for row in rows for name in row} - set(columns):
+        raise ValueError(f"no column for {', '.join(sorted(undeclared))}: declare it beside {', '.join(columns)}")
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, str] | None = None) -> None:
+    """A safetensors file with the checksum of every array, and `facts`, in its metadata."""
+    sums = {name: checksums.of_array(name, array) for name, array in arrays.items()}
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
         with aside(path) as partial:
-            save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, partial)
+            save_file(whole, partial, metadata=checksums.metadata(sums) | (facts or {}))
     except SafetensorError as error:  # the library's own name for a full disk
         raise GapcheckError(f"{path}: cannot be written ({error}); make room and repeat the command") from None
 
@@ -92,22 +128,28 @@ class ArrayFile:
         self.path, self._body_path = path, new_beside(path)
         self._body = self._body_path.open("wb")
         self._header: dict[str, dict] = {}
+        self._sums: dict[str, str] = {}
 
     def add(self, name: str, array: np.ndarray) -> None:
         start = self._body.tell()
-        self._body.write(np.ascontiguousarray(array).tobytes())
+        self._sums[name] = checksums.of_array(name, array)
+        with named_in_errors(self.path):
+            self._body.write(np.ascontiguousarray(array).tobytes())
         self._header[name] = {
             "dtype": self._DTYPES[array.dtype.name],
             "shape": list(array.shape),
             "data_offsets": [start, self._body.tell()],
         }
 
-    def close(self) -> None:
-        """Header, then the body behind it; the file appears whole under its name."""
-        self._body.close()
-        header = json.dumps(self._header).encode()
+    def close(self) -> str:
+        """Header, then the body behind it; the file appears whole under its name. Returns `checksums.of_metadata`."""
+        with named_in_errors(self.path):
+            self._body.close()
+        facts = checksums.metadata(self._sums)
+        header = json.dumps({"__metadata__": facts, **self._header}).encode()
         header += b" " * (-len(header) % 8)
         with aside(self.path) as partial, partial.open("wb") as file, self._body_path.open("rb") as body:
             file.write(struct.pack("<Q", len(header)) + header)
             shutil.copyfileobj(body, file)
         self._body_path.unlink()
+        return checksums.of_metadata(facts)

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from perception_gap.capture import AttentionCapture
 from perception_gap.categories import Word, token_spans, tokens_of_words, words
+from perception_gap.context import check_fits
+from perception_gap.endings import as_ids
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.families.encoded import Encoded, predicting
 from perception_gap.loading import LoadedModel
@@ -66,12 +68,14 @@ def encode(
     """A batch on the model's device, with the latent tokens of a model that has any, its pixels seen once.
 
     The images' features stand in place of their pixels (`mm_encoder_outputs`), so that all forwards of the batch share
-    one pass of the vision tower; pixels stay for models whose forward does not take features.
+    one pass of the vision tower; pixels stay for models whose forward does not take features. GapcheckError for a
+    prompt that is longer than the model's context.
     """
     latents = loaded.latents
     if latents is not None and system is None:
         system = latents.system
     encoded = loaded.family.encode(pictures, prompts, system).to(loaded.device, loaded.dtype)
+    check_fits(loaded.model.config, encoded.inputs["attention_mask"], "the prompt is too long")
     seen = vision(loaded, encoded)
     if seen is not None:
         inputs: dict[str, Any] = {name: value for name, value in encoded.inputs.items() if name != "pixel_values"}
@@ -105,7 +109,7 @@ def generate(loaded: LoadedModel, encoded: Encoded, max_new_tokens: int) -> list
             temperature=None, top_p=None, top_k=None, logits_processor=[refuse_undefined],
         )  # fmt: skip
     new = produced[:, encoded.inputs["input_ids"].shape[1] :].tolist()
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    ends = as_ids(config.eos_token_id)
     tokenizer = loaded.processor.tokenizer
     # Latent tokens that were added the plain way are special without being among `all_special_ids`.
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | {*tokenizer.all_special_ids}
@@ -129,7 +133,8 @@ def pad_id(loaded: LoadedModel) -> int:
 
 
 def encode_text(loaded: LoadedModel, text: str) -> list[int]:
-    return list(loaded.processor.tokenizer(text, add_special_tokens=False).input_ids)
+    """A text as a model would write it: names of special tokens in it ("<|im_end|>") are letters, never control."""
+    return list(loaded.processor.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
 
 
 @torch.inference_mode()
@@ -150,6 +155,7 @@ def gaze(
     else:
         whole, answer = encoded.with_answers(answers, pad_id(loaded))
         text, ids = predicting(answer), answers
+    check_fits(loaded.model.config, whole.inputs["attention_mask"], "prompt and text are too long together")
     latent = torch.zeros_like(text) if whole.latent is None else whole.latent
     queries = text | latent
     mapped = text if answers is None else {"answer": text, "latent": latent, "response": queries}[rows]

@@ -16,9 +16,13 @@ import numpy as np
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
+from perception_gap import checksums
 from perception_gap.errors import UsageError, one_line
 
+CHANGED = "its checksum differs: something changed it after it was written"
 REMEDY = "the command that made it writes it anew, with --fresh if need be"
+FILES = "files.json"  # checksums of a folder's tables, where no summary.json has them
+WHOLE = 2**26  # bytes; what is larger is checked array by array, as each is read
 LARGEST = 1e300  # beyond it nothing that was measured lies, and arithmetic overflows
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", Mapping: "keys"}
 
@@ -51,22 +55,81 @@ def read_table(path: Path) -> pd.DataFrame:
     """A parquet file. UsageError where it cannot be read."""
     try:
         return pd.read_parquet(path)
-    except (ValueError, OSError) as error:  # pyarrow's own errors are among them
+    # pyarrow's own errors are among the first two; pandas' notes in the file's metadata may be damaged in any way.
+    except (ValueError, OSError, LookupError, TypeError) as error:
         raise damaged(path, f"not a whole parquet file: {one_line(error, 80)}") from None
 
 
-def open_arrays(path: Path) -> Any:
-    """A safetensors file, opened for reading array by array. UsageError where it is not whole."""
-    try:
-        return safe_open(path, framework="numpy")
-    except (SafetensorError, OSError) as error:
-        raise damaged(path, f"not a whole safetensors file: {one_line(error, 80)}") from None
+def same(folder: Path, files: Mapping[str, str]) -> None:
+    """UsageError that names the first file of the folder with another checksum than in `files` (by name)."""
+    for name, checksum in files.items():
+        try:
+            now = checksums.of_file(folder / name)
+        except OSError as error:
+            raise damaged(folder / name, f"cannot be read: {error.strerror}") from None
+        if now != checksum:
+            raise damaged(folder / name, CHANGED)
+
+
+class Arrays:
+    """A safetensors file of `write_arrays` or an `ArrayFile`, read array by array, each held against its checksum.
+
+    facts: its metadata. checksum: what `ArrayFile.close` returned. UsageError where the file is not whole, and for an
+    array that is not as it was written; a file of up to WHOLE bytes is read at once.
+    """
+
+    def __init__(self, path: Path, checksum: str | None = None) -> None:
+        self.path = path
+        try:
+            self._file = safe_open(path, framework="numpy")
+            self.facts: dict[str, str] = self._file.metadata() or {}
+        except (SafetensorError, OSError) as error:
+            raise damaged(path, f"not a whole safetensors file: {one_line(error, 80)}") from None
+        names = sorted(self._file.keys())
+        sums = self.facts.get("arrays", "").split()
+        if self.facts.get("names") != checksums.of_names(names) or len(sums) != len(names):
+            raise damaged(path, CHANGED)
+        self._sums = dict(zip(names, sums, strict=True))
+        if checksum is not None and checksums.of_metadata(self.facts) != checksum:
+            raise damaged(path, CHANGED)
+        if path.stat().st_size <= WHOLE:
+            self.check()
+
+    def check(self) -> None:
+        """UsageError unless all arrays are as they were written."""
+        for name in self._sums:
+            self[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._sums
+
+    def keys(self) -> list[str]:
+        return list(self._sums)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        try:
+            array = self._file.get_tensor(name)
+        except (SafetensorError, OSError, ValueError, TypeError) as error:
+            raise damaged(self.path, f"{name} cannot be read: {one_line(error, 80)}") from None
+        if checksums.of_array(name, array) != self._sums[name]:
+            raise damaged(self.path, f"{name}: {CHANGED}")
+        return array
+
+    def map(self, name: str) -> np.ndarray | None:
+        """An array of maps: finite and at least 0, or NaN in a whole row, which is undefined; None if absent."""
+        if name not in self:
+            return None
+        array = self[name]
+        defined = (np.isfinite(array) & (array >= 0)).all(-1)
+        if not np.all(defined | np.isnan(array).all(-1)):
+            raise damaged(self.path, f"{name} is no map: it has values below 0 or infinite ones")
+        return array
 
 
 def require(found: Mapping[str, Any], shape: Mapping[str, Any], path: Path, at: str = "") -> None:
     """UsageError that names the dotted key where `found`, the object in `path` or below `at` in it, has another shape.
 
-    What the shape does not name may be there as well.
+    What the shape does not name may be there as well. An object with a checksum is held against it.
     """
     for name, wanted in shape.items():
         key = name.removesuffix("?")
@@ -77,6 +140,8 @@ def require(found: Mapping[str, Any], shape: Mapping[str, Any], path: Path, at: 
             _value(found[key], wanted, path, f"{at}{key}")
         elif key == name:
             raise damaged(path, f"{at}{key} is missing, expected {_said(wanted)}")
+    if not at and checksums.FIELD in found and not checksums.intact(found):
+        raise damaged(path, CHANGED)
 
 
 def _value(value: Any, wanted: Any, path: Path, at: str) -> None:

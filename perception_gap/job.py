@@ -8,6 +8,7 @@ import os
 import platform
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,10 @@ import perception_gap
 from perception_gap import per_layer
 from perception_gap.capture import choose_layers, find_decoder
 from perception_gap.categories import tagger_name
-from perception_gap.datasets import Dataset
+from perception_gap.datasets import Contents, Dataset
 from perception_gap.errors import UsageError
 from perception_gap.knockout import Knockout
 from perception_gap.loading import LoadedModel
-from perception_gap.redaction import public_text
 from perception_gap.run_paths import signed, stored_path
 from perception_gap.sample import Sample
 from perception_gap.store import SCHEMA_VERSION, Run, answered
@@ -62,20 +62,14 @@ class Job:
     teacher: Run | None = None
     batch_size: int = 8
     seed: int = 0
-    raster: tuple[int, int] = (16, 16)
+    raster: tuple[int, int] | None = None  # None: the token grid where all are equal, else DEFAULT_RASTER
     fresh: bool = False
     command: str = ""
 
 
 def image_hash(sample: Sample) -> str:
-    """sha256 over the bytes of the sample's images; a file that cannot be read counts by its absence."""
-    digest = hashlib.sha256()
-    for path in sample.images:
-        try:
-            digest.update(path.read_bytes() if path.is_file() else b"missing")
-        except (OSError, ValueError):
-            digest.update(b"missing")
-    return digest.hexdigest()
+    """sha256 over the bytes of the sample's images (`Contents.hash`)."""
+    return Contents.of(sample.images).hash
 
 
 def row_key(job: Job, facts: dict, sample: Sample, images: str, shared: str | None) -> str:
@@ -90,6 +84,7 @@ def row_key(job: Job, facts: dict, sample: Sample, images: str, shared: str | No
     return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
+@cache  # asked for every row; looking packages up takes milliseconds
 def versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "gapcheck": perception_gap.__version__, "tagger": tagger_name()}
     for name in ("torch", "torchvision", "transformers", "accelerate"):
@@ -144,12 +139,7 @@ def describe(job: Job, loaded: LoadedModel) -> dict:
         "layers": choose_layers(job.settings.layers, find_decoder(loaded.model)),
         "teacher": teacher,
         "settings": asdict(job.settings) | {"batch_size": job.batch_size, "seed": job.seed},
-        "data": {
-            "spec": public_text(job.dataset.spec),
-            "hash": job.dataset.hash,
-            "n": len(job.dataset.samples),
-            "root": None if root is None else stored_path(job.out, root),
-        },
+        "data": job.dataset.description() | {"root": None if root is None else stored_path(job.out, root)},
         "versions": versions(),
     }
     return signed(info)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, t
 
+from perception_gap.measures import range_of
 from perception_gap.statistics import mean_ci
 
 MEASURED = ("mass", "focus_score", "focus_lift", "kl", "js")
@@ -44,7 +44,7 @@ class Profile:
         self._sums = self._sums + np.nan_to_num(found)
         self._counts = self._counts + np.isfinite(found)
 
-    def summary(self, samples: pd.DataFrame, seed: int) -> dict[str, Any]:
+    def summary(self, samples: pd.DataFrame) -> dict[str, Any]:
         """{"per_layer": ..} of summary.json, {} where nothing was measured.
 
         by_layer: MEASURED → layer → {mean, ci, n}. heads: MEASURED → {mean, n}, [L][H]. mass_of_total: layer → its part
@@ -56,10 +56,13 @@ class Profile:
         clusters = samples.set_index("sample_id").loc[self._ids, "cluster"].to_numpy()
         values = dict(zip(MEASURED, np.stack(self._values, axis=1), strict=True))  # each [samples, L]
         estimates = {
-            name: {str(layer): mean_ci(column, clusters, seed=seed).as_dict() for layer, column in self._columns(found)}
+            name: {
+                str(layer): mean_ci(column, clusters, within=range_of(name)).as_dict()
+                for layer, column in self._columns(found)
+            }
             for name, found in values.items()
         }
-        leads = {name: self.lead(values[name], clusters, seed) for name in LEADS}
+        leads = {name: self.lead(values[name], clusters) for name in LEADS}
         mass = np.nansum(values["mass"], axis=0)
         parts = {str(i): float(m / mass.sum()) if mass.sum() > 0 else None for i, m in self._columns(mass)}
         means = np.divide(self._sums, self._counts, out=np.full(self._sums.shape, np.nan), where=self._counts > 0)
@@ -85,13 +88,12 @@ class Profile:
         means = {layer: _mean(column) for layer, column in self._columns(values)}
         return sorted((i for i in self.layers if math.isfinite(means[i])), key=lambda layer: -means[layer])
 
-    def lead(self, values: np.ndarray, clusters: np.ndarray, seed: int) -> dict[str, Any] | None:
+    def lead(self, values: np.ndarray, clusters: np.ndarray) -> dict[str, Any] | None:
         """{layer, above, level}: the layer with the largest mean, and the layers that it is established to exceed.
 
         The leader is chosen on the samples that judge it, so a difference is established only at a level that holds
-        for all pairs of layers together (95 %, Bonferroni): the paired difference over its bootstrap standard error,
-        against Student's t of the clusters, since resamples are too few for so far a tail. None where no layer has a
-        value.
+        for all pairs of layers together (95 %, Bonferroni) by the interval of the paired difference. None where no
+        layer has a value.
         """
         order = self._order(values)
         if not order:
@@ -100,12 +102,7 @@ class Profile:
         level = 1 - 0.05 / max(1, len(order) * len(others) // 2)
         columns, above = dict(self._columns(values)), []
         for layer in others:
-            difference = columns[first] - columns[layer]
-            found = mean_ci(difference, clusters, seed=seed)
-            n = len(np.unique(clusters[np.isfinite(difference)]))
-            # The bootstrap's variance of a mean of n clusters is (n − 1) / n of the true one.
-            error = (found.high - found.low) / (2 * norm.ppf(0.975)) * math.sqrt(n / max(1, n - 1))
-            if error > 1e-9 * abs(found.mean) and found.mean > t.ppf((1 + level) / 2, max(1, n - 1)) * error:
+            if mean_ci(columns[first] - columns[layer], clusters, level).low > 0:
                 above.append(layer)
         return {"layer": first, "above": sorted(above), "level": level}
 
@@ -118,7 +115,7 @@ def finding(
     for name, words in LEADS.items():
         lead = leads[name]
         if lead is None:
-            why = " (no boxes)" if name == "focus_lift" else ""
+            why = " (no answer with a word in it)" if leads["mass"] is None else " (no answered sample has boxes)"
             said.append(f"{words.split(' ', 2)[2]} is undefined{why}")
             continue
         layer = str(lead["layer"])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-import struct
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +12,15 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
-from transformers.utils import cached_file
 
+from perception_gap import adapters
+from perception_gap.endings import end_ids
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.families import Encoded, Family, check_supported, family_for
+from perception_gap.fingerprint import folder_hash
+from perception_gap.model_files import ModelFiles, file_of, locate
 from perception_gap.placement import choose_attention, choose_device, choose_dtype, is_host, on_cpu, quantized
-
-TINY = "tiny:"
-TINY_WEIGHTS = Path(__file__).parent / "tiny" / "weights"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9][\w.\-]*)?")
-_PROBE_SECONDS = 10
+from perception_gap.weights import check_weights
 
 
 class Latents(Protocol):
@@ -49,8 +45,8 @@ class LoadedModel:
 
     latents: what inserts latent tokens behind every prompt, None for a model without them.
 
-    The hash of a folder covers the names, sizes, times and safetensors headers of its files, so that a retrained
-    checkpoint in the same place is another revision.
+    The hash of a folder is of the contents that decide the model (`fingerprint`): copies have the same one, and a
+    retrained checkpoint in the same place, or an adapter on another base, has another.
     """
 
     model: PreTrainedModel
@@ -92,7 +88,8 @@ def load(
 ) -> LoadedModel:
     """A vision-language model ready to be measured.
 
-    name_or_path: a hub id, a folder, or `tiny:NAME` (embedded in the package).
+    name_or_path: a hub id, a folder, or `tiny:NAME` (embedded in the package); also a PEFT adapter, which is merged
+        into the base that its adapter_config.json names.
     device: "auto" is cuda, else mps, else cpu; ignored where `device_map` (accelerate's) places the layers.
     dtype: "auto" is the checkpoint's own on an accelerator and float32 on a CPU, where half precision is slower and
         less exact; or "float32", "bfloat16", "float16".
@@ -106,16 +103,19 @@ def load(
     if quantization not in (None, "4bit", "8bit"):
         raise UsageError(f'quantization {quantization!r}: expected "4bit", "8bit" or none')
     wanted = choose_device(device)
-    found = _locate(name, revision)
+    found = locate(name, revision)
+    whole = found.base or found
     config = _config(found, name, trust_remote_code)
     check_supported(config)
     processor = _processor(found, name, trust_remote_code, config)
     family = family_for(config, processor)
     if min_pixels is not None or max_pixels is not None:
         family.set_pixel_limits(min_pixels, max_pixels)
+    if os.path.isdir(whole.source):
+        check_weights(Path(whole.source), config, trust_remote_code)
     options: dict[str, Any] = {
         "dtype": choose_dtype(dtype, on_cpu(wanted, device_map)), "attn_implementation": choose_attention(config, attn),
-        "trust_remote_code": trust_remote_code, **found.options,
+        "trust_remote_code": trust_remote_code, **whole.options,
     }  # fmt: skip
     if quantization is not None:
         options["quantization_config"] = quantized(quantization)
@@ -125,23 +125,31 @@ def load(
     if device_map is not None:
         options["device_map"] = device_map
     try:
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(found.source, output_loading_info=True, **options)
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            whole.source, output_loading_info=True, use_safetensors=True, **options
+        )
         if device_map is None:
             loaded[0].to(wanted)
     # Weights or kernels that are not there, or of another shape than the configuration says.
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        raise UsageError(f"model {name!r} does not load: {one_line(error)}") from error
+        reason = one_line(error)
+        if "ignore_mismatched_sizes" in reason:  # its table of tensors went to the log
+            reason = "its weights have other shapes than its config.json says"
+        raise UsageError(f"model {name!r} does not load: {reason}") from error
     model, report = loaded
     if report["missing_keys"]:  # transformers would fill them with random numbers
         some = ", ".join(sorted(report["missing_keys"])[:3])
         raise UsageError(f"model {name!r} lacks {len(report['missing_keys'])} of its weights ({some}): fetch it again")
+    if found.base is not None:
+        model = adapters.merged(model, found.source, name, found.options)
+    model.generation_config.eos_token_id = end_ids(model, processor) or None
     commit = getattr(model.config, "_commit_hash", None)
-    return LoadedModel(model.eval(), processor, family, name, commit or _revision(found))
+    return LoadedModel(model.eval(), processor, family, name, _revision(found, commit) or str(commit))
 
 
 def check(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Family:
     """A model's family; UsageError for what `load` would refuse before it reads weights: name, family, processor."""
-    found = _locate(name, revision)
+    found = locate(name, revision)
     config = _config(found, name, trust_remote_code)
     check_supported(config)
     return family_for(config, _processor(found, name, trust_remote_code, config))
@@ -149,69 +157,36 @@ def check(name: str, revision: str | None = None, trust_remote_code: bool = Fals
 
 def revision_of(name: str, revision: str | None = None) -> str | None:
     """The `revision` that `load` would give this model, without reading it; None where that is not known (offline)."""
-    found = _locate(name, revision)
-    return _revision(found) if found.commit or os.path.isdir(found.source) else None
+    return _revision(locate(name, revision))
 
 
-def _revision(found: _Found) -> str:
-    return found.commit or _folder_hash(Path(found.source))
+def _revision(found: ModelFiles, commit: str | None = None) -> str | None:
+    """The commit, or the hash of the folder, with the base's behind that of an adapter; None where it is not known.
+
+    commit: what the loaded model's configuration says, for what is on the hub and was asked for offline.
+    """
+    own = folder_hash(Path(found.source)) if os.path.isdir(found.source) else found.commit
+    if found.base is None:
+        return own or commit
+    base = _revision(found.base, commit)
+    return f"{own} on {base}" if own and base else None
 
 
 def find_file(name: str, filename: str, revision: str | None = None) -> Path | None:
-    """A file of a model's folder or hub repository, None where it has none; UsageError for an unknown model."""
-    found = _locate(name, revision)
-    if os.path.isdir(found.source):
-        path = Path(found.source) / filename
-        return path if path.is_file() else None
-    cached = cached_file(found.source, filename, _raise_exceptions_for_missing_entries=False,
-                         _raise_exceptions_for_connection_errors=False, **found.options)  # fmt: skip
-    return Path(cached) if cached else None
+    """A file of a model's folder or hub repository, None where it has none; UsageError for an unknown model.
+
+    Of an adapter its base's file where it has none of its own.
+    """
+    found = locate(name, revision)
+    return file_of(found, filename) or (file_of(found.base, filename) if found.base else None)
 
 
-@dataclass(frozen=True)
-class _Found:
-    source: str  # a folder or a hub id
-    options: dict[str, Any]
-    commit: str | None = None
-
-
-def _locate(name: str, revision: str | None) -> _Found:
-    if name.startswith(TINY):
-        folder = TINY_WEIGHTS / name.removeprefix(TINY)
-        if name == TINY or not (folder / "config.json").is_file():
-            present = sorted(TINY + p.parent.name for p in TINY_WEIGHTS.glob("*/config.json"))
-            raise UsageError(f"model {name!r} is not embedded; present: {', '.join(present) or 'none'}")
-        return _Found(str(folder), {"local_files_only": True})
-    if os.path.isdir(name):
-        if not os.path.isfile(os.path.join(name, "config.json")):
-            raise UsageError(f"folder {name!r} has no config.json: expected a checkpoint saved by save_pretrained")
-        return _Found(name, {"local_files_only": True})
-    if os.path.exists(name):
-        raise UsageError(f"model {name!r} is a file: expected the folder that holds config.json")
-    if not _HUB_ID.fullmatch(name):
-        raise UsageError(f"model {name!r} does not exist: expected a folder, a hub id (owner/name) or tiny:NAME")
-    return _locate_on_hub(name, revision)
-
-
-def _locate_on_hub(name: str, revision: str | None) -> _Found:
-    """Asks the hub once: transformers' own downloads would retry an unreachable hub for minutes."""
-    from huggingface_hub import HfApi, errors
-
-    try:
-        info = HfApi().model_info(name, revision=revision, timeout=_PROBE_SECONDS)
-    except errors.RevisionNotFoundError as error:
-        raise UsageError(f"model {name!r} has no revision {revision!r} on the hub") from error
-    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
-        raise UsageError(
-            f"model {name!r} is no folder and not on the hub (or private: set HF_TOKEN): expected a folder, "
-            "a hub id (owner/name) or tiny:NAME"
-        ) from error
-    except (errors.HTTPError, OSError):  # offline, unreachable, out of service: the cache may have it
-        return _Found(name, {"local_files_only": True, "revision": revision})
-    return _Found(name, {"revision": info.sha or revision}, info.sha)
-
-
-def _config(found: _Found, name: str, trust_remote_code: bool) -> Any:
+def _config(found: ModelFiles, name: str, trust_remote_code: bool) -> Any:
+    if found.base is not None:
+        try:
+            return _config(found.base, found.base.source, trust_remote_code)
+        except UsageError as error:
+            raise type(error)(f"adapter {name!r}: its base: {error}; {adapters.REMEDY}") from error
     try:
         return AutoConfig.from_pretrained(found.source, trust_remote_code=trust_remote_code, **found.options)
     except OSError as error:
@@ -227,7 +202,10 @@ def _config(found: _Found, name: str, trust_remote_code: bool) -> Any:
         ) from error
 
 
-def _processor(found: _Found, name: str, trust_remote_code: bool, config: Any) -> Any:
+def _processor(found: ModelFiles, name: str, trust_remote_code: bool, config: Any) -> Any:
+    if found.base is not None:
+        own = any(file_of(found, f"{kind}_config.json") for kind in ("preprocessor", "processor"))
+        found, name = (found, name) if own else (found.base, found.base.source)
     try:
         processor = AutoProcessor.from_pretrained(found.source, trust_remote_code=trust_remote_code, **found.options)
     except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
@@ -248,17 +226,3 @@ def _no_processor(name: str) -> str:
         f"model {name!r} has no complete processor: expected tokenizer files and preprocessor_config.json (or "
         "processor_config.json) beside config.json; copy them from the base checkpoint"
     )
-
-
-def _folder_hash(folder: Path) -> str:
-    digest = hashlib.sha256()
-    # What decides the model lies at the top; cards, and runs written into a subfolder, do not.
-    decides = (".safetensors", ".bin", ".json", ".jinja", ".txt", ".model", ".py")
-    for path in sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in decides):
-        stat = path.stat()
-        digest.update(f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
-        if path.suffix == ".safetensors":
-            with path.open("rb") as file:
-                start = file.read(8)  # length of the JSON header: names, dtypes, shapes and offsets of all tensors
-                digest.update(file.read(struct.unpack("<Q", start)[0]) if len(start) == 8 else start)
-    return f"sha256:{digest.hexdigest()[:16]}"

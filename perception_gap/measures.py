@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from perception_gap import metrics
 from perception_gap.divergence import OF_SAMPLES
 from perception_gap.sample import Sample
+from perception_gap.statistics import mean_ci
 from perception_gap.store import geometry_of
 
 if TYPE_CHECKING:
@@ -32,6 +35,56 @@ LATENT_METRICS = tuple(
 # Arrays of a part that are no raw maps, to be normalised.
 NO_MAPS = ("sinks", "heads", "layers")
 
+# Least and largest value of a measure, where it has one; a mean's interval ends there.
+_SHARES = (
+    "focus_score",
+    "focus_chance",
+    "pointing_game",
+    "relative_entropy",
+    "salient_fraction",
+    "top_k_overlap",
+    "top_k",
+    "similarity",
+    "sink_share",
+    "text_image_mass",
+)
+_POSITIVE = ("focus_lift", "entropy", "salient_regions", "kl", "kl_reverse", "target_kl", "n_sinks")
+RANGES = (
+    dict.fromkeys(_SHARES, (0.0, 1.0))
+    | dict.fromkeys(_POSITIVE, (0.0, math.inf))
+    | dict.fromkeys(("cosine_distance", "cosine"), (0.0, 2.0))
+    | {"js": (0.0, math.log(2)), "emd": (0.0, math.sqrt(2)), "cc": (-1.0, 1.0)}
+)
+
+
+def range_of(column: str) -> tuple[float, float]:
+    """The RANGES of a column's measure, whatever it is measured of; all numbers for one without."""
+    measure = column.removesuffix("_without_sinks").removesuffix("_floor").removeprefix("last_").removeprefix("latent_")
+    return RANGES.get(measure, (-math.inf, math.inf))
+
+
+def mean_of(rows: pd.DataFrame, column: str) -> dict[str, Any]:
+    """{mean, ci, n} of a column of rows that have a `cluster`, as everywhere (`statistics.mean_ci`)."""
+    values, clusters = rows[column].to_numpy(float), rows["cluster"].to_numpy()
+    return mean_ci(values, clusters, within=range_of(column)).as_dict()
+
+
+def against_floor(rows: pd.DataFrame, column: str, floor: str, seed: int) -> dict[str, Any]:
+    """{value, floor, difference}: means over the same rows, those that have both; difference: floor − value, paired."""
+    both = rows[rows[column].notna() & rows[floor].notna()]
+    difference = (both[floor] - both[column]).to_numpy(float)
+    return {
+        "value": mean_of(both, column),
+        "floor": mean_of(both, floor),
+        "difference": mean_ci(difference, both["cluster"].to_numpy(), seed=seed, null=0).as_dict(),
+    }
+
+
+def verdicts(samples: pd.DataFrame) -> pd.Series:
+    """1 right, 0 wrong or failed (a failed sample stays in the denominator), NaN without a reference [rows]."""
+    known = samples["correct"].notna() | (samples["status"] != "ok")
+    return samples["correct"].eq(True).astype(float).where(known)
+
 
 def normalised(raw: np.ndarray) -> np.ndarray:
     """Each row divided by its sum; a row without mass stays NaN."""
@@ -47,12 +100,12 @@ def unit_boxes(row: dict) -> np.ndarray:
 
 
 def one_map(row: dict, attention: np.ndarray) -> dict:
-    geometry, boxes, images = geometry_of(row), unit_boxes(row), row["box_images"] or None
+    geometry, boxes, images = geometry_of(row), unit_boxes(row), row["box_images"]
     focus = metrics.focus_score(attention, geometry, boxes, images)
     chance = metrics.focus_chance(geometry, boxes, images)
     return {
         "focus_score": focus, "focus_chance": chance,
-        "focus_lift": focus / chance if chance and np.isfinite(focus) else NOTHING,
+        "focus_lift": focus / chance if chance else NOTHING,
         "pointing_game": metrics.pointing_game(attention, geometry, boxes, images),
         "entropy": metrics.entropy(attention), "relative_entropy": metrics.relative_entropy(attention),
         "salient_regions": float(metrics.salient_region_count(attention)),
@@ -64,10 +117,10 @@ def latent_rows(row: dict, rows: np.ndarray, comparison: Comparison | None) -> d
     """LATENT_METRICS of raw rows [K, N]; the divergence is from the teacher's map of the same sample."""
     found: dict[str, float] = {}
     for which, attention in (("", rows.mean(0)), ("last_", rows[-1])):
-        own = one_map(row, attention) | (comparison.sample(row["sample_id"], attention) if comparison else {})
-        found |= {
-            f"{which}latent_{name}": own.get(name, NOTHING) for name in ("focus_score", "entropy", "kl", "kl_floor")
-        }
+        own = one_map(row, attention) | (
+            comparison.sample(row["sample_id"], attention) if comparison else {"kl": NOTHING, "kl_floor": NOTHING}
+        )
+        found |= {f"{which}latent_{name}": own[name] for name in ("focus_score", "entropy", "kl", "kl_floor")}
     return found
 
 
@@ -80,7 +133,10 @@ def sink_metrics(row: dict, arrays: dict[str, np.ndarray], comparison: Compariso
         return {}
     sinks, own = arrays["sinks"].astype(bool), normalised(arrays["own"].astype(np.float64))
     kept = one_map(row, np.where(sinks, 0, own))
-    if comparison:
-        kept |= comparison.without_sinks(row["sample_id"], np.where(sinks, 0, arrays["shared"]))
+    kept |= (
+        comparison.without_sinks(row["sample_id"], np.where(sinks, 0, arrays["shared"]))
+        if comparison
+        else dict.fromkeys(OF_SAMPLES, NOTHING)
+    )
     found = {"n_sinks": int(sinks.sum()), "sink_share": float((own * sinks).sum())}
-    return found | {f"{name}_without_sinks": kept.get(name, NOTHING) for name in (*OF_MAPS, *OF_SAMPLES)}
+    return found | {f"{name}_without_sinks": kept[name] for name in (*OF_MAPS, *OF_SAMPLES)}

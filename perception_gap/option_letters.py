@@ -59,6 +59,12 @@ _LISTED = re.compile(r"(?<![\w.])(?P<letter>[A-Za-z])(?:[.):]\s+(?=\w)|(?<=\n[A-
 _BARE = re.compile(rf"{_BEFORE}(?P<letter>[A-Z]){_ALONE}")
 _MENTIONED = re.compile(rf"\b(?:option|choice)\s+[(*]*(?P<letter>[a-z]){_ALONE}", re.IGNORECASE)
 _QUESTION = re.compile(r"\W*(?:is|are|was|do|does|can|could|would|should|which|what)\b[^?]*\?", re.IGNORECASE)
+_ANSWER_ELEMENT = re.compile(
+    r"<answer>(?P<tag>.*?)(?:</answer>|$)|<\|begin_of_box\|>(?P<box>.*?)(?:<\|end_of_box\|>|$)",
+    re.DOTALL | re.IGNORECASE,
+)
+_MARKUP = re.compile(r"</?[a-z][\w\-]*\s*/?>|<\|[^<>|\s]{1,40}\|>")  # "<B>" is a letter
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
 _EXPLICIT = (_CUED, _CUED_ROMANCE_GERMAN, _CUED_EAST_ASIAN, _CONCLUDED, _STATED, _CHOSEN)
 _NEAR = 40  # characters around a letter that can tell what it is; keeps long answers linear
 _REJECTED_BEFORE = re.compile(
@@ -73,11 +79,22 @@ _REJECTED_AFTER = re.compile(
 
 
 def final_part(text: str) -> str:
-    """What an answer states in the end: the last <answer> element where there is one, never <think> elements."""
-    text = re.sub(r"<think>.*?(?:</think>|\Z)", " ", text, flags=re.DOTALL | re.IGNORECASE)
-    text = re.split(r"</think>", text, flags=re.IGNORECASE)[-1]  # opened in the prompt
-    answers = re.findall(r"<answer>(.*?)(?:</answer>|$)", text, flags=re.DOTALL | re.IGNORECASE)
-    return re.sub(r"</?[a-z]+\s*/?>", " ", answers[-1] if answers else text).strip()
+    """What an answer or a reference states in the end: never <think> elements, of <answer> elements the last one.
+
+    GLM's box tokens count as an <answer> element. Other tags and special tokens (<lvr1>, <|im_end|>, </s>) are blanks.
+    """
+    text = re.sub(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", " ", text, flags=re.DOTALL | re.IGNORECASE)
+    text = re.split(r"</think(?:ing)?>", text, flags=re.IGNORECASE)[-1]  # opened in the prompt
+    answers = [m["tag"] or m["box"] or "" for m in _ANSWER_ELEMENT.finditer(text)]
+    return _MARKUP.sub(" ", answers[-1] if answers else text).strip()
+
+
+def unboxed(text: str) -> str:
+    """The content of the last \\boxed{..} of a text, or the text; \\text{..} and \\frac{a}{b} in plain."""
+    boxed = _BOX.findall(text)
+    inner = boxed[-1] if boxed else text
+    inner = re.sub(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r"\1/\2", inner)
+    return re.sub(r"\\(?:text|math|operatorname)\w*\s*\{([^{}]*)\}", r"\1", inner)
 
 
 def option_letter(text: str, n_options: int) -> str | None:

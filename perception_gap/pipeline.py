@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from perception_gap import analysis
-from perception_gap.datasets import Dataset, open_data
+from perception_gap.datasets import Dataset, Reading, open_data
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.folders import slug
 from perception_gap.job import Job, Settings, image_hash
 from perception_gap.loading import LoadedModel, check, load
-from perception_gap.store import Run
+from perception_gap.locks import locked
+from perception_gap.store import Run, claim_run
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,11 @@ class Request:
     out: Path | None = None
     limit: int | None = None
     image_root: Path | None = None
+    reading: Reading = field(default_factory=Reading)
     settings: Settings = field(default_factory=Settings)
     batch_size: int = 8
     seed: int = 0
-    raster: tuple[int, int] = (16, 16)
+    raster: tuple[int, int] | None = None
     fresh: bool = False
     command: str = ""
 
@@ -58,13 +60,26 @@ def analyze(
     """The teacher's run (stored, reused, or made now), then the model's; never two models in memory."""
     out = request.folder()
     analysis.forward.check_rows(request.settings.rows)
-    analysis.Parts(out)  # an --out that cannot be written is said before data are drawn and models loaded
-    dataset = open_data(request.data, limit=request.limit, image_root=request.image_root, work=out, seed=request.seed)
-    teacher = teacher_run(request, dataset, out, progress, say, opener) if request.teacher else None
-    settings = request.settings
-    text = settings.text if teacher or settings.text == "reference" else "own"
-    job = _job(request, request.model, dataset, out, replace(settings, text=text), teacher)
-    return run_job(job, opener, progress=progress)
+    claim_run(out)  # an --out that cannot be written is said before data are drawn and models loaded
+    with locked(out):
+        dataset = _dataset(request, out)
+        teacher = teacher_run(request, dataset, out, progress, say, opener) if request.teacher else None
+        settings = request.settings
+        text = settings.text if teacher or settings.text == "reference" else "own"
+        job = _job(request, request.model, dataset, out, replace(settings, text=text), teacher)
+        return run_job(job, opener, progress=progress)
+
+
+def _dataset(request: Request, out: Path) -> Dataset:
+    """The samples of the request; what is drawn or comes inside the data lies in `out`."""
+    return open_data(
+        request.data,
+        limit=request.limit,
+        image_root=request.image_root,
+        work=out,
+        seed=request.seed,
+        reading=request.reading,
+    )
 
 
 def _job(request: Request, model: str, dataset: Dataset, out: Path, settings: Settings, teacher: Run | None) -> Job:
@@ -129,8 +144,8 @@ def estimate(request: Request, *, opener: Opener = open_plain) -> dict[str, dict
     """`--dry-run`: one batch of each model (not stored) and what the whole would take, by model."""
     out = request.folder()
     analysis.forward.check_rows(request.settings.rows)
-    analysis.Parts(out)
-    dataset = open_data(request.data, limit=request.limit, image_root=request.image_root, work=out, seed=request.seed)
+    claim_run(out)
+    dataset = _dataset(request, out)
     models = [request.model]
     if request.teacher and not (Path(request.teacher) / "run.json").exists():
         models.insert(0, request.teacher)

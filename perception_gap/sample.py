@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+# What the numbers of a box may be in data: corners, or (xywh) a corner, width and height in pixels.
+UNITS = ("pixels", "fractions", "thousandths", "xywh")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -22,7 +24,9 @@ class Sample:
     """images: file paths; boxes: xyxy in ORIGINAL pixels; box_images: which image each box lies on (0, 1, ..).
 
     `pair` ties samples that must be judged together (minimal pairs); `options` are the possible answers, shown
-    with letters. `boxes` may be empty: what needs them is then undefined for this sample.
+    with letters. `boxes` may be empty: what needs them is then undefined for this sample. fractions: the boxes are
+    in fractions of their image instead, as long as its size is not known (see `in_pixels`). fault: why nothing can
+    be measured, where that is known from the data alone.
     """
 
     id: str
@@ -34,6 +38,23 @@ class Sample:
     options: tuple[str, ...] = ()
     task: str = "default"
     pair: str | None = None
+    fractions: bool = False
+    fault: str | None = None
+
+    def in_pixels(self, sizes: Sequence[tuple[int, int]]) -> Sample:
+        """The same with its boxes in pixels; `sizes`: as for `unit_boxes`."""
+        if not self.fractions:
+            return self
+        scales = [(sizes[image][1], sizes[image][0]) for image in self.box_images]
+        boxes = tuple(
+            (x0 * w, y0 * h, x1 * w, y1 * h) for (x0, y0, x1, y1), (w, h) in zip(self.boxes, scales, strict=True)
+        )
+        return replace(self, boxes=boxes, fractions=False)
+
+    def box_fields(self) -> dict[str, list]:
+        """The boxes as a row keeps them, flat and in pixels; none of fractions, whose pixels are not known."""
+        boxes = [] if self.fractions else [float(v) for box in self.boxes for v in box]
+        return {"boxes": boxes, "box_images": list(self.box_images) if boxes else []}
 
     def unit_boxes(self, sizes: Sequence[tuple[int, int]]) -> np.ndarray:
         """The boxes as float64 [M, 4], xyxy in fractions of their own image, clipped to it.

@@ -1,76 +1,68 @@
-"""Right or wrong: normalised match of short answers, and the option that an answer chooses. Strict when in doubt."""
+"""Right or wrong: an answer equals its reference, or states it in a sentence. Strict when in doubt.
+
+Free answers: exact match, as in GQA (Hudson & Manning, arXiv 1902.09506), after VQA's normalisation (see
+`normalisation`), of the whole answer or of a phrase that a fixed template frees from it (see `statements`). That a text
+contains the reference makes it no answer. Questions with options: the option that the answer chooses.
+"""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
-from perception_gap.categories import AUXILIARIES, FUNCTION_WORDS, is_article, vocabulary
+from perception_gap import asian_statements
+from perception_gap.categories import AUXILIARIES, FUNCTION_WORDS, vocabulary
 from perception_gap.errors import UsageError
-from perception_gap.option_letters import ANSWER_CUE, final_part, option_letter
+from perception_gap.normalisation import SEPARATORS, pieces, words, words_of
+from perception_gap.option_letters import ANSWER_CUE, final_part, option_letter, unboxed
 from perception_gap.sample import LETTERS
+from perception_gap.segmentation import ASIAN
+from perception_gap.statements import CONTRASTS, NEGATIONS, SUBJECTS, number_stated, phrases, place_stated
 
 __all__ = ["chosen_option", "matches", "normalize", "option_letter", "score"]
 
-_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-NUMBERS = {name: str(value) for value, name in enumerate(_NAMES)}
-LONGEST_PHRASE = 3  # words of a reference that may stand inside a longer answer
-NEGATIONS = vocabulary(
-    """not no never neither nor none without cannot isnt arent wasnt werent doesnt dont didnt cant couldnt wouldnt
-    shouldnt hasnt havent hadnt wont aint"""
-)
-# What follows these is what the answer does not say: "closer than point b", "blue instead of red".
-_CONTRASTS = vocabulary("than instead except unlike opposite")
+LONGEST_ITEM = 3  # words of a mere term, one more item of a list
 _ALTERNATIVES = vocabulary("or either neither nor")
 _DISCOURSE = vocabulary("yes yeah no nope sure well ok okay indeed please sir thanks")
-_SUBJECTS = vocabulary("it there they he she this that these those i we you its theres")
-_SEPARATORS = frozenset(".?,/")
-
-_MARK = "\u0300"  # stands for any combining mark, which `re` does not count among word characters
-_PIECE = re.compile(
-    rf"(?P<number>(?<![^\W_])-?\d+(?:,\d{{3}})*(?:\.\d+)?(?![^\W_]|{_MARK}))"
-    rf"|(?P<word>(?:[^\W_]|{_MARK})+)|(?P<and>&)|(?P<question>\?)|(?P<end>\.(?=\s|$)|[!\n])"
-    r"|(?P<slash>/|(?<=\d)\s?[-–—]\s?(?=\d))|(?P<comma>[,;:()\[\]{}|–—]|(?<=\s)-(?=\s))"
-)
 _STATEMENT = re.compile(rf"{ANSWER_CUE}[\s*_:]*(?=\S)", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 
 
 def normalize(text: str) -> str:
-    """Lower case, NFKC, without punctuation and articles, number words to digits (0–12), single blanks (as in VQA).
+    """Lower case, NFKC, without markup, punctuation and articles, number words to digits (0–12), single blanks.
 
-    Decimal points and signs of numbers stay, thousands commas go, apostrophes close up ("isn't" → "isnt"), hyphens
-    become blanks. A letter "a" ("point a") stays. A text of nothing but articles keeps them.
+    Numbers as `normalisation.pieces` writes them, apostrophes close up ("isn't" → "isnt"), hyphens become blanks. A
+    letter "a" ("point a") stays. A text of nothing but articles keeps them.
     """
-    return " ".join(_words(_pieces(text)))
+    return " ".join(words(unboxed(final_part(text))))
 
 
 def matches(answer: str, reference: str) -> bool:
-    """Whether a free answer says what the reference says.
+    """Whether a free answer says what the reference says; markup is taken from both.
 
-    True when both are equal once normalised, or when the reference has at most 3 words and they stand together in the
-    answer, asserted: in no alternative or list ("red or blue", "red and blue", "red/blue", "red, blue"), not denied
-    ("not red", "red is not") nor contrasted ("closer than point b", "instead of red"), and in no question. A
-    reference yes or no must open the answer ("yes, it is") and be contradicted nowhere. Of "the answer is .." and
-    <answer> only what follows counts. The subject of a sentence is not told from its predicate: "the red star is
-    small" matches "red". An empty reference matches nothing.
+    True when both are equal once normalised, or when a phrase that a template frees from a sentence of the answer
+    equals the reference ("it is red", "the colour of the star is red", "there are two cats" for "2", "point a is
+    closer" for "point a"), and the answer takes it back nowhere: no alternative or list beside it ("red or blue",
+    "red, blue"), not denied ("red is not") nor contrasted ("instead of red"), and no question. A reference yes or no
+    must open the answer ("yes, it is") and be contradicted nowhere. Of "the answer is .." and <answer> only what
+    follows counts. An empty reference matches nothing.
     """
-    wanted = _words(_pieces(reference))
+    said, wanted_text = unboxed(final_part(answer)), unboxed(final_part(reference))
+    wanted = words(wanted_text)
     if not wanted:
-        return bool(reference.strip()) and answer.strip() == reference.strip()
-    final = final_part(answer)
-    rest = final[_statement_start(final) :]
-    statement = _first_sentence(rest) if rest != final else final
-    if any(_words(_pieces(part)) == wanted for part in (answer, final, rest, statement)):
+        return bool(wanted_text) and said == wanted_text
+    rest = said[_statement_start(said) :]
+    statement = _first_sentence(rest) if rest != said else said
+    if any(words(part) == wanted for part in (said, rest, statement)):
         return True
-    if len(wanted) > LONGEST_PHRASE:
-        return False
-    pieces = _pieces(statement)
+    if ASIAN.search(statement + wanted_text) and asian_statements.says(statement, wanted_text):
+        return True
+    split = pieces(statement)
     if wanted[0] in ("yes", "no") and len(wanted) == 1:
-        return _opens_with(pieces, wanted[0])
-    verdicts = [_asserted(sentence, wanted) for sentence in _sentences(pieces) if _runs(sentence, wanted)]
-    return bool(verdicts) and all(verdicts)
+        return _opens_with(split, wanted[0])
+    sentences = _sentences(split)
+    about = [sentence for sentence in sentences if _runs(sentence, wanted)]
+    return any(_states(sentence, wanted) for sentence in about) and all(_asserted(s, wanted) for s in about)
 
 
 def chosen_option(text: str, options: Sequence[str]) -> int | None:
@@ -80,9 +72,9 @@ def chosen_option(text: str, options: Sequence[str]) -> int | None:
     as "point a" are no option letters where the whole option stands); exactly one option's words stand in it, not
     denied and not inside a longer option ("blue" in "light blue").
     """
-    texts = [_words(_pieces(option)) for option in options]
+    texts = [words(option) for option in options]
     final = final_part(text)
-    whole = _words(_pieces(final))
+    whole = words(unboxed(final))
     same = [i for i, option in enumerate(texts) if option and option == whole]
     if len(same) == 1:
         return same[0]
@@ -114,31 +106,6 @@ def score(text: str, reference: str, options: Sequence[str] = ()) -> bool:
     return chosen_option(text, options) == right
 
 
-def _pieces(text: str) -> list[str]:
-    """Normalised words, and between them "." or "?" (sentence), "," (clause) or "/" (alternatives, ranges)."""
-    text = unicodedata.normalize("NFKC", text).lower()
-    text = re.sub(r"(?<=\w)['’](?=\w)", "", text)
-    text = "".join(c for c in text if unicodedata.category(c) != "Cf")  # invisible: joiners, direction marks
-    plain = "".join(_MARK if unicodedata.category(c)[0] == "M" else c for c in text.replace("−", "-"))
-    pieces: list[str] = []
-    for m in _PIECE.finditer(plain):
-        word = text[m.start() : m.end()]
-        match m.lastgroup:
-            case "number":
-                pieces.append(m[0].replace(",", ""))
-            case "word":
-                pieces.append(NUMBERS.get(word, word))
-            case kind:
-                pieces.append({"and": "and", "question": "?", "end": ".", "slash": "/", "comma": ","}[str(kind)])
-    around = [None if p in _SEPARATORS else p for p in [".", *pieces, "."]]
-    kept = [p for p, before, after in zip(pieces, around, around[2:], strict=False) if not is_article(p, before, after)]
-    return kept if _words(kept) else pieces
-
-
-def _words(pieces: Sequence[str]) -> list[str]:
-    return [p for p in pieces if p not in _SEPARATORS]
-
-
 def _sentences(pieces: Sequence[str]) -> list[list[str]]:
     """The sentences' pieces, questions left out: "Is it red? No." says nothing of red being right."""
     sentences: list[list[str]] = []
@@ -151,6 +118,20 @@ def _sentences(pieces: Sequence[str]) -> list[list[str]]:
             sentences.append(current)
         current = []
     return sentences
+
+
+def _states(sentence: Sequence[str], wanted: list[str]) -> bool:
+    """Whether a template frees the wanted words, whole, from a clause of the sentence or from all of it."""
+    clauses: list[list[str]] = [[]]
+    for piece in sentence:
+        if piece in SEPARATORS:
+            clauses.append([])
+        else:
+            clauses[-1].append(piece)
+    for phrase in (p for clause in [*clauses, words_of(sentence)] for p in phrases(clause)):
+        if phrase == wanted or (len(wanted) == 1 and wanted[0] in (number_stated(phrase), place_stated(phrase))):
+            return True
+    return False
 
 
 def _statement_start(text: str) -> int:
@@ -178,11 +159,11 @@ def _runs(pieces: Sequence[str], wanted: Sequence[str]) -> list[tuple[int, int]]
 
 def _denied(pieces: Sequence[str], start: int, end: int) -> bool:
     """Whether the clause negates or contrasts the run [start, end): before it, or right behind it ("red is not")."""
-    first = next((i + 1 for i in range(start - 1, -1, -1) if pieces[i] in _SEPARATORS), 0)
+    first = next((i + 1 for i in range(start - 1, -1, -1) if pieces[i] in SEPARATORS | {"but"}), 0)
     behind = list(pieces[end : end + 2])
     if behind and behind[0] in AUXILIARIES:
         behind = behind[1:]
-    return bool((NEGATIONS | _CONTRASTS) & set(pieces[first:start])) or bool(behind and behind[0] in NEGATIONS)
+    return bool((NEGATIONS | CONTRASTS) & set(pieces[first:start])) or bool(behind and behind[0] in NEGATIONS)
 
 
 def _asserted(sentence: Sequence[str], wanted: Sequence[str]) -> bool:
@@ -196,7 +177,7 @@ def _asserted(sentence: Sequence[str], wanted: Sequence[str]) -> bool:
         return False
     clauses: list[list[int]] = [[]]
     for i, piece in enumerate(sentence):
-        if piece in _SEPARATORS:
+        if piece in SEPARATORS:
             clauses.append([])
         else:
             clauses[-1].append(i)
@@ -205,18 +186,18 @@ def _asserted(sentence: Sequence[str], wanted: Sequence[str]) -> bool:
 
 def _bare(clause: Sequence[str]) -> bool:
     """Whether a clause is a mere term, one more item of a list, and no sentence or comment."""
-    return 0 < len(clause) <= LONGEST_PHRASE and not any(
-        w in FUNCTION_WORDS or w in _DISCOURSE or w in _SUBJECTS or w.endswith("ly") for w in clause
+    return 0 < len(clause) <= LONGEST_ITEM and not any(
+        w in FUNCTION_WORDS or w in _DISCOURSE or w in SUBJECTS or w.endswith("ly") for w in clause
     )
 
 
 def _opens_with(pieces: Sequence[str], wanted: str) -> bool:
     """Whether an answer begins with a plain yes or no and takes it back nowhere."""
-    said = set(_words(pieces))
+    said = set(words_of(pieces))
     against = {"no": {"yes"}, "yes": set(NEGATIONS)}[wanted] | _ALTERNATIVES
     if not pieces or pieces[0] != wanted or said & against:
         return False
-    return len(pieces) == 1 or pieces[1] in ".," or pieces[1] in _SUBJECTS
+    return len(pieces) == 1 or pieces[1] in ".," or pieces[1] in SUBJECTS
 
 
 def _without_lettered_options(text: str, options: Sequence[str]) -> str:
@@ -233,11 +214,13 @@ def _named(text: str, options: Sequence[Sequence[str]]) -> set[int]:
     """Indices of the options whose words stand in the text, not denied and not within a longer option's words."""
     if all(len(option) == 1 and option[0] in ("yes", "no") for option in options):
         return {i for i, option in enumerate(options) if matches(text, option[0])}
-    pieces = _pieces(text)
-    found = [(i, *run) for i, option in enumerate(options) if option for run in _runs(pieces, option)]
+    if any(ASIAN.search(word) for option in options for word in option):  # no blanks to find an option's words by
+        return {i for i, option in enumerate(options) if matches(text, " ".join(option))}
+    split = pieces(text)
+    found = [(i, *run) for i, option in enumerate(options) if option for run in _runs(split, option)]
     longest = [
         (i, start, end)
         for i, start, end in found
         if not any(s <= start and end <= e and e - s > end - start for _, s, e in found)
     ]
-    return {i for i, start, end in longest if not _denied(pieces, start, end)}
+    return {i for i, start, end in longest if not _denied(split, start, end)}

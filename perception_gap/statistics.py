@@ -1,69 +1,72 @@
-"""Means, differences and rank statistics with bootstrap intervals that respect clusters.
+"""Means, differences within strata, and rank statistics: each with an interval, and a test where something is claimed.
 
-Questions about one image, and minimal pairs, are not independent: whole clusters are drawn with replacement,
-never single rows, and the interval is the percentile interval of the resampled statistic. `clusters` [n]
-holds any labels (None: every row its own cluster; a row whose own label is None or NaN likewise). A value of
-NaN is undefined: its row is dropped and not counted in n. With fewer than two clusters the interval is NaN.
+Intervals are closed formulas over clusters, without resampling: which were chosen, and how often they cover and the
+tests reject, is simulated by `python -m benchmarks.calibration` (docs/measures.md). An interval without width would
+claim certainty: where all values are alike it is undefined, with the reason.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
-from scipy.stats import binomtest, rankdata
+from scipy.optimize import brentq
+from scipy.stats import rankdata, t
+
+from perception_gap.estimates import LEVEL, Estimate, Labelled, cluster_codes, columns, labelled, undefined
+from perception_gap.permutation import ARRANGEMENTS, TOO_FEW, label_test, sign_test
+from perception_gap.proportions import paired_ci, proportion_ci
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-# Cells of a block of resamples (about six arrays of 8 bytes each), so that a bootstrap stays near 100 MB.
-_BLOCK = 2 * 10**6
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A statistic, its interval (NaN where undefined) and the number of rows that it rests on."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """{"mean": float | None, "ci": [low, high] | None, "n": int}, undefined as None, for JSON."""
-        defined = not (math.isnan(self.low) or math.isnan(self.high))
-        return {
-            "mean": None if math.isnan(self.mean) else self.mean,
-            "ci": [self.low, self.high] if defined else None,
-            "n": self.n,
-        }
+FEWEST = 5  # clusters: of fewer no interval of a mean covers what it says
+FEW = f"fewer than {FEWEST} independent samples"
+ALIKE = "all values are alike"
 
 
 def mean_ci(
     values: ArrayLike,
     clusters: ArrayLike | None = None,
     level: float = 0.95,
-    resamples: int = 2000,
+    resamples: int = ARRANGEMENTS,
     seed: int = 0,
+    null: float | None = None,
+    within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Estimate:
-    """Mean of values [n] with a cluster bootstrap interval; clusters may differ in size."""
-    array, cluster = _columns(values, clusters)
+    """Mean of values [n] with an interval over clusters, which may differ in size.
+
+    Student's t over the clusters, widened to Hall's (1992) where that reaches further: it follows the skewness, for
+    which t is too short on the long side. Values that are all 0 or 1 are a proportion (`proportion_ci`). null: the
+    mean without an effect, 0 for paired differences; p is then that of flipped signs (`sign_test`; resamples, seed),
+    and differences that are all −1, 0 or 1 are those of verdicts (`paired_ci`). within: the range of the values, beyond
+    which no end goes. Undefined below FEWEST clusters.
+    """
+    array, cluster = columns(values, clusters)
     keep = ~np.isnan(array)
     array, (cluster, n_clusters) = array[keep], cluster_codes(cluster[keep])
-    if not len(array):
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    sums = np.stack([np.bincount(cluster, array, n_clusters), np.bincount(cluster, minlength=n_clusters)], axis=1)
-
-    def mean(weights: np.ndarray) -> np.ndarray:
-        return _ratio(*(weights @ sums).T)
-
-    low, high = _interval(_bootstrap(mean, n_clusters, resamples, seed), level)
-    return Estimate(float(array.mean()), low, high, len(array))
+    n = len(array)
+    if not n:
+        return undefined()
+    if null is None and np.isin(array, (0, 1)).all():
+        return proportion_ci(array, cluster, level)
+    if null == 0 and np.isin(array, (-1, 0, 1)).all():
+        return paired_ci(array, cluster, level)
+    mean = float(array.mean())
+    p, few = math.nan, ""
+    if null is not None:
+        test = sign_test(np.bincount(cluster, array - null, n_clusters), resamples, seed)
+        p, few = test.p, test.reason
+    if n_clusters < FEWEST:
+        return Estimate(mean, math.nan, math.nan, n, p, few or FEW)
+    parts = np.bincount(cluster, array - mean, n_clusters) / n
+    variance = n_clusters / (n_clusters - 1) * float((parts**2).sum())
+    if variance <= (1e-12 * max(abs(mean), 1e-300)) ** 2:
+        return Estimate(mean, math.nan, math.nan, n, p, few or ALIKE)
+    low, high = _skewed(mean, variance, _third_moment(parts), n_clusters - 1, level)
+    return Estimate(mean, max(low, within[0]), min(high, within[1]), n, p, few)
 
 
 def difference_ci(
@@ -72,33 +75,37 @@ def difference_ci(
     clusters: ArrayLike | None = None,
     strata: ArrayLike | None = None,
     level: float = 0.95,
-    resamples: int = 2000,
+    resamples: int = ARRANGEMENTS,
     seed: int = 0,
 ) -> Estimate:
-    """mean(values | label true) − mean(values | label false), within strata.
+    """mean(values | label true) − mean(values | label false), within strata; p of re-arranged labels (`label_test`).
 
     labels: bool [n] (NaN: dropped). strata: [n], e.g. the task: the differences within each are averaged with
     weights n₁n₀ / (n₁ + n₀), the inverse of their variance under equal spread (the coefficient of the label
     in a least-squares fit with one intercept per stratum). Strata with one label only have weight 0; n counts
-    the rows of the others. NaN where no stratum has both labels; resamples without both are left out of the
-    interval.
+    the rows of the others. NaN where no stratum has both labels. The interval is Welch's with Satterthwaite's degrees
+    of freedom, over clusters and widened as in `mean_ci`; see `_cell_spread` for the fewer of right and wrong.
+    Undefined below FEWEST clusters, and where one cluster holds all that is true, or all that is false.
     """
-    rows = _labelled(values, labels, clusters, strata)
-    array, label, cluster, n_clusters, stratum, n_strata = rows
-    columns = stratum * 2 + label
-    shape = (n_clusters, 2 * n_strata)
-    sums = csr_array((array, (cluster, columns)), shape=shape)
-    counts = csr_array((np.ones(len(array)), (cluster, columns)), shape=shape)
-
-    def difference(weights: np.ndarray) -> np.ndarray:
-        s0, s1 = _by_label(weights @ sums)
-        n0, n1 = _by_label(weights @ counts)
-        pooled = np.maximum(n0 + n1, 1)
-        # weight × difference = (n0 s1 − n1 s0) / (n0 + n1): nothing to divide by where a label is missing.
-        return _ratio(((n0 * s1 - n1 * s0) / pooled).sum(axis=1), (n0 * n1 / pooled).sum(axis=1))
-
-    low, high = _interval(_bootstrap(difference, n_clusters, resamples, seed), level)
-    return Estimate(float(difference(np.ones((1, n_clusters)))[0]), low, high, rows.n_comparable)
+    rows = labelled(values, labels, clusters, strata)
+    if not rows.n:
+        return undefined(reason="no task has right and wrong answers")
+    counts = np.bincount(rows.cells(), minlength=2 * rows.n_strata).astype(float)
+    n0, n1 = counts[0::2], counts[1::2]
+    weights = n0 * n1 / (n0 + n1)
+    weights = weights / weights.sum()
+    means = np.bincount(rows.cells(), rows.values) / counts
+    estimate = float((weights * (means[1::2] - means[0::2])).sum())
+    p, least = label_test(rows.values, rows, resamples, seed)
+    few = TOO_FEW if least > LEVEL else ""
+    spread = _cell_spread(rows.values - means[rows.cells()], rows, np.repeat(weights, 2))
+    if spread is None or rows.n_clusters < FEWEST or min(rows.clusters_of(0), rows.clusters_of(1)) < 2:
+        return Estimate(estimate, math.nan, math.nan, rows.n, p, few or FEW)
+    variance, third, freedom = spread
+    if variance <= (1e-12 * max(float(np.abs(rows.values).max()), 1e-300)) ** 2:
+        return Estimate(estimate, math.nan, math.nan, rows.n, p, few or ALIKE)
+    low, high = _skewed(estimate, variance, third, freedom, level)
+    return Estimate(estimate, low, high, rows.n, p, few)
 
 
 def auroc(values: ArrayLike, labels: ArrayLike, strata: ArrayLike | None = None) -> float:
@@ -107,14 +114,8 @@ def auroc(values: ArrayLike, labels: ArrayLike, strata: ArrayLike | None = None)
     labels: bool [n]. strata: only pairs within one stratum count (the mean over strata weighted by their
     pairs). NaN rows are dropped; NaN where no stratum has both labels.
     """
-    array, label, _, _, stratum, n_strata = _labelled(values, labels, None, strata)
-    favourable = pairs = 0.0
-    for i in range(n_strata):
-        ranks, positive = rankdata(array[stratum == i]), label[stratum == i] == 1
-        n1, n0 = int(positive.sum()), int((~positive).sum())
-        favourable += float(ranks[positive].sum()) - n1 * (n1 + 1) / 2
-        pairs += n1 * n0
-    return favourable / pairs if pairs else math.nan
+    rows = labelled(values, labels, None, strata)
+    return _area(rows)[0] if rows.n else math.nan
 
 
 def auroc_ci(
@@ -123,33 +124,44 @@ def auroc_ci(
     clusters: ArrayLike | None = None,
     strata: ArrayLike | None = None,
     level: float = 0.95,
-    resamples: int = 500,
+    resamples: int = ARRANGEMENTS,
     seed: int = 0,
 ) -> Estimate:
-    """`auroc` with a cluster bootstrap interval; n counts the rows of strata with both labels."""
-    table = _labelled(values, labels, clusters, strata)
-    array, label, cluster, n_clusters, stratum, n_strata = table
-    order = np.argsort(array, kind="stable")
-    parts = []
-    for i in range(n_strata):
-        rows = order[stratum[order] == i]
-        starts = np.flatnonzero(np.append(True, array[rows[1:]] != array[rows[:-1]]))
-        parts.append((cluster[rows], label[rows] == 1, starts))
+    """`auroc` with a score interval, real also where the labels are separated; n counts the rows of comparable strata.
 
-    def area(weights: np.ndarray) -> np.ndarray:
-        favourable, pairs = np.zeros((2, len(weights)))
-        for members, positive, starts in parts:
-            weight = weights[:, members]
-            # Weight per distinct value, ascending: [resamples, values].
-            ones = np.add.reduceat(weight * positive, starts, axis=1)
-            zeros = np.add.reduceat(weight * ~positive, starts, axis=1)
-            below = np.cumsum(zeros, axis=1) - zeros / 2
-            favourable += (ones * below).sum(axis=1)
-            pairs += ones.sum(axis=1) * zeros.sum(axis=1)
-        return _ratio(favourable, pairs)
+    Newcombe's method 5 (2006): every area θ with |area − θ| <= t √V(θ), V by Hanley and McNeil (1982) with the mean of
+    both numbers of rows; over strata V is summed. Where the clustered variance of the data (DeLong et al. 1988,
+    Obuchowski 1997) is larger than V at the area, V is scaled up to it. p of re-arranged labels (`label_test`) over
+    ranks: without clusters and strata the Mann–Whitney test, exact.
+    """
+    rows = labelled(values, labels, clusters, strata)
+    if not rows.n:
+        return undefined(reason="no task has right and wrong answers")
+    area, ranks, placements = _area(rows)
+    p, least = label_test(ranks, rows, resamples, seed)
+    few = TOO_FEW if least > LEVEL else ""
+    if rows.n_clusters < FEWEST:
+        return Estimate(area, math.nan, math.nan, rows.n, p, few or FEW)
+    counts = np.bincount(rows.cells(), minlength=2 * rows.n_strata).astype(float)
+    n0, n1 = counts[0::2], counts[1::2]
+    weights = n0 * n1 / (n0 * n1).sum()
 
-    low, high = _interval(_bootstrap(area, n_clusters, resamples, seed, width=len(array)), level)
-    return Estimate(auroc(values, labels, strata), low, high, table.n_comparable)
+    def variance(theta: float) -> float:
+        shape = (1 - theta) / (2 - theta) + theta / (1 + theta)
+        of_strata = theta * (1 - theta) * (1 + ((n0 + n1) / 2 - 1) * shape) / (n0 * n1)
+        return float((weights**2 * of_strata).sum())
+
+    spread = _cell_spread(placements, rows, np.repeat(weights, 2))
+    scale = 1.0 if spread is None or not variance(area) else max(1.0, spread[0] / variance(area))
+    quantile = float(t.ppf((1 + level) / 2, rows.n_clusters - 1))
+
+    def beyond(theta: float) -> float:
+        return abs(area - theta) - quantile * math.sqrt(scale * variance(theta))
+
+    # At an area of 0 or 1 `beyond` is 0 there too, which is not the end that is looked for.
+    low = 0.0 if area == 0 else float(brentq(beyond, 0.0, area - 1e-9))
+    high = 1.0 if area == 1 else float(brentq(beyond, area + 1e-9, 1.0))
+    return Estimate(area, low, high, rows.n, p, few)
 
 
 def accuracy_by_threshold(
@@ -158,144 +170,141 @@ def accuracy_by_threshold(
     thresholds: ArrayLike | None = None,
     clusters: ArrayLike | None = None,
     level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Accuracy among the samples with focus >= threshold (paper figure 2).
 
     focus: [n], 0..1; correct: bool [n]; rows with NaN in either are dropped. thresholds: default 0 and
     the 5 %, 10 %, .. 95 % quantiles of the focus, each once. Returns columns threshold, accuracy, low, high
-    (fractions 0–1, NaN where n = 0) and n. One bootstrap over all clusters serves every threshold: how many
-    samples pass it is random too. Where all that pass are right, or all wrong, no resample differs: the interval is
-    Wilson's over their clusters, as in `proportions.proportion_ci`.
+    (fractions 0–1, NaN where n = 0; `proportion_ci`) and n.
     """
-    array, label, cluster, n_clusters, _, _ = _labelled(focus, correct, clusters, None)
+    array, label, cluster = columns(focus, np.asarray(correct, dtype=np.float64), clusters)
+    keep = ~np.isnan(array) & ~np.isnan(label)
+    array, label, (cluster, _) = array[keep], label[keep], cluster_codes(cluster[keep])
     if thresholds is None:
         quantiles = np.quantile(array, np.arange(1, 20) / 20) if len(array) else []
         levels = np.unique(np.concatenate([[0.0], np.maximum(quantiles, 0.0)]))
     else:
         levels = np.asarray(thresholds, dtype=np.float64).reshape(-1)
-    above = array[:, None] >= levels
-    by_cluster = csr_array((np.ones(len(array)), (cluster, np.arange(len(array)))), shape=(n_clusters, len(array)))
-    counts, right = by_cluster @ above.astype(np.float64), by_cluster @ (above * (label[:, None] == 1))
-
-    def accuracy(weights: np.ndarray) -> np.ndarray:
-        return _ratio(weights @ right, weights @ counts)
-
-    drawn = _bootstrap(accuracy, n_clusters, resamples, seed)
-    passing = (counts > 0).sum(axis=0)
-    drawn[:, passing < 2] = np.nan
-    shares = _ratio(right.sum(axis=0), counts.sum(axis=0))
-    bounds = []
-    for share, clusters_there, column in zip(shares, passing, drawn.T, strict=True):
-        alike = share in (0, 1)
-        score = wilson(clusters_there if share else 0, clusters_there, level) if alike else None
-        bounds.append((score.low, score.high) if score else _interval(column, level))
+    shares = [proportion_ci(label[array >= threshold], cluster[array >= threshold], level) for threshold in levels]
     return pd.DataFrame(
         {
             "threshold": levels,
-            "accuracy": shares,
-            "low": [low for low, _ in bounds],
-            "high": [high for _, high in bounds],
-            "n": above.sum(axis=0),
+            "accuracy": [share.mean for share in shares],
+            "low": [share.low for share in shares],
+            "high": [share.high for share in shares],
+            "n": [share.n for share in shares],
         }
     )
 
 
-def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
-    """Proportion with Wilson's score interval, for independent trials; NaN for n = 0."""
-    if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    interval = binomtest(int(successes), int(n)).proportion_ci(confidence_level=level, method="wilson")
-    return Estimate(successes / n, float(interval.low), float(interval.high), int(n))
+def spread_ci(values: ArrayLike, clusters: ArrayLike | None = None, level: float = 0.95) -> dict[str, Estimate]:
+    """std (ddof 0), cv (std / mean), min and max of values [n]; NaN: dropped. cv is NaN unless the mean is above 0.
 
-
-def cluster_codes(labels: ArrayLike) -> tuple[np.ndarray, int]:
-    """Labels [n] as 0..k − 1 in order of appearance, and k; a missing label becomes a code of its own."""
-    codes, names = pd.factorize(np.asarray(labels))
-    alone = codes < 0
-    codes[alone] = len(names) + np.arange(alone.sum())
-    return codes, len(names) + int(alone.sum())
-
-
-def _columns(values: ArrayLike, *others: ArrayLike | None) -> list[np.ndarray]:
-    """values as float64 [n] and the other columns as arrays [n]; None becomes one number per row."""
-    array = np.asarray(values, dtype=np.float64)
-    columns = [array, *(np.arange(array.size) if other is None else np.asarray(other) for other in others)]
-    if any(column.shape != (array.size,) for column in columns):
-        raise ValueError(f"columns of shapes {[c.shape for c in columns]}: expected one value per row in each, [n]")
-    return columns
-
-
-class _Rows(NamedTuple):
-    """Rows whose value and label are defined: labels 0/1, clusters and strata as codes from 0."""
-
-    values: np.ndarray
-    label: np.ndarray
-    cluster: np.ndarray
-    n_clusters: int
-    stratum: np.ndarray
-    n_strata: int
-
-    @property
-    def n_comparable(self) -> int:
-        """Rows of the strata that have both labels."""
-        counts = np.bincount(self.stratum * 2 + self.label, minlength=2 * self.n_strata).reshape(-1, 2)
-        return int(counts[(counts > 0).all(axis=1)].sum())
-
-
-def _labelled(values: ArrayLike, labels: ArrayLike, clusters: ArrayLike | None, strata: ArrayLike | None) -> _Rows:
-    array, label, cluster, stratum = _columns(
-        values,
-        np.asarray(labels, dtype=np.float64),
-        clusters,
-        np.zeros(np.size(values)) if strata is None else strata,
-    )
-    keep = ~np.isnan(array) & ~np.isnan(label)
-    if not np.isin(label[keep], (0, 1)).all():
-        raise ValueError(f"labels {np.unique(label[keep])[:5].tolist()}: expected booleans")
-    return _Rows(
-        array[keep], label[keep].astype(np.int64), *cluster_codes(cluster[keep]), *cluster_codes(stratum[keep])
-    )
-
-
-def _bootstrap(
-    statistic: Callable[[np.ndarray], np.ndarray], n_clusters: int, resamples: int, seed: int, width: int = 0
-) -> np.ndarray:
-    """[resamples, ..]: the statistic of blocks of weights [r, n_clusters]; one row of NaN below two clusters.
-
-    width: columns of the statistic's largest intermediate, if wider than the clusters.
+    Intervals of std and cv as in `mean_ci`, of their logarithms, linearised (delta method). Smallest and largest have
+    none: a sample does not reach beyond them.
     """
-    if n_clusters < 2:
-        return np.full_like(statistic(np.ones((1, n_clusters))), np.nan)
-    return np.concatenate([statistic(w) for w in _draws(n_clusters, resamples, seed, width)])
+    array, cluster = columns(values, clusters)
+    keep = ~np.isnan(array)
+    array, (cluster, n_clusters) = array[keep], cluster_codes(cluster[keep])
+    n = len(array)
+    if not n:
+        return dict.fromkeys(("std", "cv", "min", "max"), undefined())
+    mean, std = float(array.mean()), float(array.std())
+    ends = {"min": array.min(), "max": array.max()}
+    told = {name: Estimate(float(value), math.nan, math.nan, n) for name, value in ends.items()}
+    cv = std / mean if mean > 0 else math.nan
+    if n_clusters < FEWEST or std <= 1e-12 * abs(mean):
+        reason = FEW if n_clusters < FEWEST else ALIKE
+        return told | {
+            name: Estimate(value, math.nan, math.nan, n, reason=reason) for name, value in (("std", std), ("cv", cv))
+        }
+    of_std = ((array - mean) ** 2 / std**2 - 1) / (2 * n)
+    of_mean = (array - mean) / (mean * n) if mean > 0 else np.zeros(n)
+    for name, value, parts in (("std", std, of_std), ("cv", cv, of_std - of_mean)):
+        if math.isnan(value):
+            told[name] = undefined(n, "the mean is not above 0")
+            continue
+        sums = np.bincount(cluster, parts, n_clusters)
+        variance = n_clusters / (n_clusters - 1) * float((sums**2).sum())
+        if variance <= 1e-24:  # of a logarithm: two values, each as often, have one deviation
+            told[name] = Estimate(value, math.nan, math.nan, n, reason="all deviations are alike")
+            continue
+        low, high = _skewed(math.log(value), variance, _third_moment(sums), n_clusters - 1, level)
+        told[name] = Estimate(value, math.exp(low), math.exp(high), n)
+    return told
 
 
-def _draws(n_clusters: int, resamples: int, seed: int, width: int) -> Iterator[np.ndarray]:
-    """Blocks [r, n_clusters] of bootstrap weights: how often each cluster was drawn (multinomial counts)."""
-    generator = np.random.default_rng(seed)
-    step = max(1, _BLOCK // max(n_clusters, width))
-    for start in range(0, resamples, step):
-        r = min(step, resamples - start)
-        drawn = generator.integers(n_clusters, size=(r, n_clusters)) + np.arange(r)[:, None] * n_clusters
-        counts = np.bincount(drawn.ravel(), minlength=r * n_clusters)
-        yield counts.reshape(r, n_clusters).astype(np.float64)
+def _area(rows: Labelled) -> tuple[float, np.ndarray, np.ndarray]:
+    """(area, ranks within strata [n], placements [n]).
+
+    A placement is the share of the other label's rows of the stratum that a row beats, less the stratum's mean of it.
+    """
+    ranks, placements = np.empty(rows.n), np.empty(rows.n)
+    favourable = pairs = 0.0
+    for i in range(rows.n_strata):
+        here = rows.stratum == i
+        positive = rows.label[here] == 1
+        ranks[here] = everything = rankdata(rows.values[here])
+        n1, n0 = int(positive.sum()), int((~positive).sum())
+        beaten = np.empty(n1 + n0)
+        for side, others in ((positive, n0), (~positive, n1)):
+            beaten[side] = (everything[side] - rankdata(rows.values[here][side])) / others
+            beaten[side] -= beaten[side].mean()
+        placements[here] = beaten
+        favourable += float(everything[positive].sum()) - n1 * (n1 + 1) / 2
+        pairs += n1 * n0
+    return favourable / pairs, ranks, placements
 
 
-def _interval(statistics: np.ndarray, level: float) -> tuple[float, float]:
-    """Percentile interval over the resamples in which the statistic is defined."""
-    defined = statistics[~np.isnan(statistics)]
-    if not len(defined):
-        return math.nan, math.nan
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+def _cell_spread(residuals: np.ndarray, rows: Labelled, weights: np.ndarray) -> tuple[float, float, float] | None:
+    """(variance, third moment, degrees of freedom) of Σ ± weight × mean(cell); None where nothing scatters.
+
+    residuals [n]: of the cell's mean. weights [cells], a cell being a stratum and label. A cell of k clusters that is
+    smaller than its stratum's other one is taken to scatter at least as that one does: two or three wrong answers do
+    not tell.
+    """
+    cells, n_cells = rows.cells(), 2 * rows.n_strata
+    counts = np.bincount(cells, minlength=n_cells)
+    side = np.where(np.arange(n_cells) % 2, 1.0, -1.0)
+    # One row a (cluster, cell): its part of the cell's mean.
+    keys, index = np.unique(rows.cluster * n_cells + cells, return_inverse=True)
+    parts = np.bincount(index, residuals / counts[cells])
+    cell, cluster = keys % n_cells, keys // n_cells
+    k = np.bincount(cell, minlength=n_cells).astype(float)
+    if not (k > 1).any():
+        return None
+    # Variance and third moment of ONE cluster of each cell, from its own clusters.
+    own = np.where(k > 1, k**2 / np.maximum(k - 1, 1) * np.bincount(cell, parts**2, n_cells), np.nan)
+    cubed = k**4 / np.maximum((k - 1) * (k - 2), 1) * np.bincount(cell, parts**3, n_cells)
+    third = np.where(k > 2, cubed * (1 + 3 / k), 0.0)
+    partner = np.arange(n_cells) ^ 1
+    smaller = k < k[partner]
+    lent = np.where(np.isnan(own[partner]), np.nanmean(own), own[partner])
+    variance = np.where(np.isnan(own), lent, np.where(smaller, np.fmax(own, lent), own))
+    third = np.where(k > 2, third, 0.0)
+    sums = np.bincount(cluster, parts * (side * weights * np.sqrt(k / np.maximum(k - 1, 1)))[cell], rows.n_clusters)
+    of_cells = weights**2 * variance / k
+    together = float((sums**2).sum() + (weights**2 * (variance - np.nan_to_num(own)) / k).sum())
+    borrowed = k < FEWEST
+    known = np.where(borrowed, k + k[partner] - 2, k - 1)
+    freedom = float(of_cells.sum()) ** 2 / float((of_cells**2 / np.maximum(known, 1)).sum()) if of_cells.any() else 1.0
+    return together, float((side * weights**3 * third / k**2).sum()), max(freedom, 1.0)
 
 
-def _by_label(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[r, 2 strata] -> [r, strata] of label false and of label true."""
-    return sums[:, 0::2], sums[:, 1::2]
+def _third_moment(parts: np.ndarray) -> float:
+    """Of a sum of independent parts [k] of mean 0; a little more than estimated, as few show too little skewness."""
+    k = len(parts)
+    return k**2 / ((k - 1) * (k - 2)) * (1 + 3 / k) * float((parts**3).sum())
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Elementwise quotient, NaN where the denominator is 0."""
-    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)
+def _skewed(estimate: float, variance: float, third: float, freedom: float, level: float) -> tuple[float, float]:
+    """The wider, at each end, of Student's t interval and of Hall's (1992) from his monotone cubic."""
+    error, quantile = math.sqrt(variance), float(t.ppf((1 + level) / 2, freedom))
+    skewness = third / variance**1.5
+    ends = []
+    for standard in (quantile, -quantile):
+        hall = standard
+        if abs(skewness) > 1e-6:
+            hall = 3 / skewness * (float(np.cbrt(1 + skewness * (standard - skewness / 6))) - 1)
+        ends.append(estimate - error * (max if standard > 0 else min)(standard, hall))
+    return ends[0], ends[1]

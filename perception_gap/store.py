@@ -2,16 +2,18 @@
 
     run.json  summary.json  samples.parquet  tokens.parquet  maps.safetensors  hidden.safetensors  parts/
 
-A part is one batch: `parts/NAME.safetensors` (arrays) and `parts/NAME.parquet` (rows), each written aside and renamed,
-the rows last, so a part counts only when both are whole. Rows are found again by `key`, a hash of everything that
-decides them; a changed setting, model or image has another key and never meets an old row.
+A part is one batch: `parts/NAME.parquet` (rows) and `parts/NAME.safetensors` (arrays), each written aside and renamed,
+the arrays last, with the checksums of both, so a part counts only when both are whole and as they were written. Rows
+are found again by `key`, a hash of everything that decides them; a changed setting, model or image has another key and
+never meets an old row. JSON files have their checksum in them, summary.json those of the tables (`checksums`).
 """
 
 from __future__ import annotations
 
-import json
+import io
 import os
-import shutil
+import re
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,16 +22,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors import SafetensorError, safe_open
 
-from perception_gap import intact, shapes
+from perception_gap import checksums, intact, shapes
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.files import write_arrays, write_table
+from perception_gap.files import check_declared, write_arrays, write_table
 from perception_gap.folders import claim
 from perception_gap.geometry import TokenGeometry
 from perception_gap.run_paths import follows_teacher, own_data_root
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KEYS = "keys.json"  # in parts/: the keys of the rows that the run will have, in their order
 
 _TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
@@ -57,24 +58,40 @@ def _alive(suffix: list[str]) -> bool:
     return True
 
 
-def stored(parts: Path) -> dict[str, str]:
-    """key of every row that lies whole in this folder of parts → name of its part."""
+def open_part(path: Path) -> tuple[pa.Table, intact.Arrays]:
+    """(rows, arrays, named "KEY/kind") of the part whose rows are in `path`. UsageError unless they are as written."""
+    arrays = intact.Arrays(path.with_suffix(".safetensors"))
+    content = path.read_bytes()
+    if checksums.of_bytes(content) != arrays.facts.get("rows"):
+        raise intact.damaged(path, intact.CHANGED)
+    return pq.read_table(io.BytesIO(content)), arrays
+
+
+def stored(parts: Path) -> tuple[dict[str, str], list[str]]:
+    """(key of every row that lies whole in this folder of parts → name of its part, names of the damaged parts)."""
     found: dict[str, str] = {}
+    damaged: list[str] = []
     for path in sorted(parts.glob("*.parquet")):
         if not path.with_suffix(".safetensors").exists():
-            continue
+            continue  # a kill came between the two
         try:
-            keys = pq.read_table(path).column("key").to_pylist()
-            with safe_open(path.with_suffix(".safetensors"), framework="numpy"):
-                pass  # opening checks that the file is as long as its header says
-        except (pa.ArrowInvalid, KeyError, OSError, SafetensorError):
+            rows, arrays = open_part(path)
+            arrays.check()
+        except (UsageError, OSError):
+            damaged.append(path.stem)
             continue
-        found |= dict.fromkeys(keys, path.stem)
-    return found
+        found |= dict.fromkeys(rows.column("key").to_pylist(), path.stem)
+    return found, damaged
 
 
 # What a run may hold before its run.json is written.
 _OURS = ("parts", "data", "teacher")
+_PART = re.compile(r"[0-9a-f]{32}(-\d+)?")  # the name of a part, where no second half says that it is one
+
+
+def claim_run(folder: Path, made: str = "run.json") -> None:
+    """Creates the folder of a run. UsageError where it cannot be written, or holds what is no run's."""
+    claim(folder, made, lambda name: name in _OURS or name.endswith(".tmp"))
 
 
 class Parts:
@@ -84,10 +101,12 @@ class Parts:
         self, folder: Path, *, fresh: bool = False, schema: pa.Schema = ROW_SCHEMA, made: str = "run.json"
     ) -> None:
         self.folder, self.schema = folder / "parts", schema
-        claim(folder, made, lambda name: name in _OURS or name.endswith(".tmp"))
+        self._known: dict[str, str] | None = None
+        self._damaged: list[str] = []
+        claim_run(folder, made)
         try:
-            if fresh and self.folder.exists():
-                shutil.rmtree(self.folder)
+            if fresh:
+                self._forget()
             self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in [*folder.glob("*.tmp"), *self.folder.glob("*.tmp")]:
                 if not _alive(leftover.suffixes[-2:-1]):
@@ -97,16 +116,47 @@ class Parts:
                 f"--out {folder}: cannot be written ({error.strerror}); choose a folder that you may write to"
             ) from None
 
+    def _forget(self) -> None:
+        """Removes all parts, and no file that is none."""
+        files = [path for kind in ("parquet", "safetensors") for path in self.folder.glob(f"*.{kind}")]
+        halves = Counter(path.stem for path in files)
+        for path in files:
+            if halves[path.stem] == 2 or _PART.fullmatch(path.stem):
+                path.unlink()
+        (self.folder / KEYS).unlink(missing_ok=True)
+
     def done(self) -> dict[str, str]:
-        """key of every stored row → name of its part; a part with a missing or broken half does not count."""
-        return stored(self.folder)
+        """key of every stored row → name of its part; a part with a missing or damaged half does not count.
+
+        Read from disk once; what this object writes is added.
+        """
+        if self._known is None:
+            self._known, self._damaged = stored(self.folder)
+        return self._known
+
+    def mend(self) -> str | None:
+        """Removes the damaged parts, whose samples are then measured again; a line that says so, None without any."""
+        self.done()
+        for name in self._damaged:
+            for kind in ("parquet", "safetensors"):
+                (self.folder / f"{name}.{kind}").unlink(missing_ok=True)
+        found, self._damaged = len(self._damaged), []
+        if not found:
+            return None
+        return (
+            f"{self.folder}: {found} part{'s are' if found > 1 else ' is'} damaged (checksum), or of an older "
+            "gapcheck: their samples are measured again"
+        )
 
     def write(self, rows: list[dict], arrays: dict[str, np.ndarray], name: str | None = None) -> None:
         """One batch; arrays are named "KEY/kind" after the row that they belong to, the part after the first row."""
         name = name or rows[0]["key"]
-        write_arrays(self.folder / f"{name}.safetensors", arrays)
+        check_declared(rows, self.schema.names)
         table = pa.Table.from_pylist([{k: row.get(k) for k in self.schema.names} for row in rows], schema=self.schema)
-        write_table(self.folder / f"{name}.parquet", table)
+        checksum = write_table(self.folder / f"{name}.parquet", table)
+        write_arrays(self.folder / f"{name}.safetensors", arrays, {"rows": checksum})
+        kept = {key: part for key, part in self.done().items() if part != name}
+        self._known = kept | {row["key"]: name for row in rows}
 
     def read(self, keys: list[str], kinds: Container[str] | None = None) -> Iterator[tuple[dict, dict]]:
         """(row, arrays by kind) of the stored keys, in the order asked for; one part in memory at a time.
@@ -122,13 +172,13 @@ class Parts:
                 raise GapcheckError(f"{self.folder}: rows of this run have vanished; repeat the command")
             if where[key] != loaded:
                 loaded = where[key]
-                rows = {r["key"]: r for r in pq.read_table(self.folder / f"{loaded}.parquet").to_pylist()}
+                table, file = open_part(self.folder / f"{loaded}.parquet")
+                rows = {row["key"]: row for row in table.to_pylist()}
                 arrays = {}
-                with safe_open(self.folder / f"{loaded}.safetensors", framework="numpy") as file:
-                    for name in file.keys():  # noqa: SIM118 (safe_open is no mapping)
-                        owner, kind = name.rsplit("/", 1)
-                        if kinds is None or kind in kinds:
-                            arrays.setdefault(owner, {})[kind] = file.get_tensor(name)
+                for name in file.keys():  # noqa: SIM118 (no mapping)
+                    owner, kind = name.rsplit("/", 1)
+                    if kinds is None or kind in kinds:
+                        arrays.setdefault(owner, {})[kind] = file[name]
             yield rows[key], arrays.get(key, {})
 
 
@@ -141,15 +191,14 @@ class Run:
     def __init__(self, path: Path, info: dict, summary: dict) -> None:
         self.path, self.info, self.summary = path, info, summary
         self.named: tuple[Path, ...] = ()
+        sums = summary["files"]
         self.samples = intact.read_table(path / "samples.parquet")
         self.tokens = intact.read_table(path / "tokens.parquet")
         intact.columns(self.samples, {"sample_id": str}, path / "samples.parquet")
         self._by_id = self.samples.set_index("sample_id", drop=False)
-        self._maps = intact.open_arrays(path / "maps.safetensors")
-        self._map_names = set(self._maps.keys())
+        self._maps = intact.Arrays(path / "maps.safetensors", sums["maps.safetensors"])
         hidden = path / "hidden.safetensors"
-        self._hidden = intact.open_arrays(hidden) if hidden.exists() else None
-        self._hidden_names = set(self._hidden.keys()) if self._hidden else set()
+        self._hidden = intact.Arrays(hidden, sums["hidden.safetensors"]) if hidden.exists() else None
         cut = path / "knockout.parquet"
         self.knockout = intact.read_table(cut) if info["settings"].get("knockout") else None
 
@@ -178,6 +227,9 @@ class Run:
         if run.knockout is not None:
             intact.columns(run.knockout, shapes.KNOCKOUT, folder / "knockout.parquet")
             intact.unique(run.knockout, ["sample_id", "rows", "tokens"], folder / "knockout.parquet")
+        intact.same(
+            folder, {name: checksum for name, checksum in summary["files"].items() if name.endswith(".parquet")}
+        )
         return run
 
     def row(self, sample_id: str) -> pd.Series:
@@ -190,8 +242,7 @@ class Run:
 
     def map(self, sample_id: str, kind: str = "own") -> np.ndarray | None:
         """float32 [N] (`own`, `shared`) or [W, N] (`own_words`, `shared_words`), rows summing to 1; None if absent."""
-        name = f"{sample_id}/{kind}"
-        return self._maps.get_tensor(name) if name in self._map_names else None
+        return self._maps.map(f"{sample_id}/{kind}")
 
     def sinks(self, sample_id: str) -> np.ndarray | None:
         """bool [N]: which image tokens are attention sinks (see `sinks`); None where undefined or not measured."""
@@ -201,7 +252,7 @@ class Run:
     def hidden(self, sample_id: str) -> np.ndarray | None:
         """float16 [W, D]: last hidden states of the words of the shared text (else the own one); None if absent."""
         name = f"{sample_id}/hidden"
-        return self._hidden.get_tensor(name) if self._hidden and name in self._hidden_names else None
+        return self._hidden[name] if self._hidden and name in self._hidden else None
 
     def geometry(self, sample_id: str) -> TokenGeometry:
         return geometry_of(self.row(sample_id))
@@ -246,6 +297,13 @@ def teacher_of(folder: Path, info: Mapping[str, Any], named: Sequence[Path] = ()
     return Run.open(where, (*named, folder))
 
 
+def read_keys(parts: Path) -> list[str]:
+    """The keys that `write_keys` wrote. UsageError where there are none, or damaged ones."""
+    found = intact.read_json(parts / KEYS)
+    intact.require(found, {"keys": list, checksums.FIELD: str}, parts / KEYS)
+    return found["keys"]
+
+
 def stored_keys(folder: Path) -> list[str]:
     """Keys of the rows that the analysis in `folder` has stored, in the order of its samples.
 
@@ -253,13 +311,11 @@ def stored_keys(folder: Path) -> list[str]:
     that of the latest part.
     """
     parts = folder / "parts"
-    done = stored(parts)
+    done, _ = stored(parts)
     try:
-        keys = json.loads((parts / KEYS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        keys = None
-    if isinstance(keys, list):
-        return [key for key in keys if isinstance(key, str) and key in done]
+        return [key for key in read_keys(parts) if key in done]
+    except UsageError:
+        pass
     latest: dict[str, str] = {}
     files = [parts / f"{name}.parquet" for name in set(done.values())]
     for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name)):

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perception_gap import metrics, per_layer, statistics
+from perception_gap import metrics, per_layer
 from perception_gap.datasets.scenes import CHANCE
+from perception_gap.decides import decides
 from perception_gap.divergence import OF_SAMPLES, Comparison
 from perception_gap.errors import UsageError
-from perception_gap.files import ArrayFile, write_json, write_table
+from perception_gap.files import ArrayFile, frame_of, write_json, write_table
 from perception_gap.knockout.table import Table
 from perception_gap.layer_profile import Profile
 from perception_gap.measures import (
@@ -21,14 +22,17 @@ from perception_gap.measures import (
     NO_MAPS,
     OF_MAPS,
     SAMPLE_METRICS,
+    against_floor,
     latent_rows,
+    mean_of,
     normalised,
     one_map,
     sink_metrics,
     unit_boxes,
+    verdicts,
 )
 from perception_gap.proportions import proportion_ci
-from perception_gap.statistics import Estimate
+from perception_gap.statistics import auroc_ci, difference_ci, spread_ci
 from perception_gap.store import ROW_SCHEMA, Parts, Run, geometry_of, run_info, stored_keys, teacher_of
 
 CATEGORIES = ("functional", "object", "attribute")
@@ -43,7 +47,7 @@ def finish(
     teacher: Run | None,
     *,
     seed: int,
-    raster: tuple[int, int],
+    raster: tuple[int, int] | None,
 ) -> Run:
     """Compute every metric from the stored maps, part by part; write the merged files, the summary last."""
     text = info["settings"]["text"]
@@ -76,19 +80,20 @@ def finish(
             hidden.add(f"{sample_id}/hidden", arrays["hidden"])
         samples.append(measured)
     columns = [name for name in ROW_SCHEMA.names if name not in _KEPT_OUT]
-    frame = pd.DataFrame(samples, columns=[*columns, *SAMPLE_METRICS, *LATENT_METRICS])
-    words = pd.DataFrame(tokens, columns=TOKEN_COLUMNS)
+    frame = frame_of(samples, [*columns, *SAMPLE_METRICS, *LATENT_METRICS])
+    words = frame_of(tokens, TOKEN_COLUMNS)
     (out / "summary.json").unlink(missing_ok=True)  # back last, when everything it speaks of is in place
-    write_table(out / "samples.parquet", frame)
-    write_table(out / "tokens.parquet", words)
-    maps.close()
-    hidden.close()
-    knocked = cuts.finish(out, frame, seed)
-    compared = comparison is not None and bool(comparison.rows)
-    native = comparison is not None and comparison.native
-    info = info | {"raster": ("native" if native else list(raster)) if compared else None}
+    files = {
+        "samples.parquet": write_table(out / "samples.parquet", frame),
+        "tokens.parquet": write_table(out / "tokens.parquet", words),
+        "maps.safetensors": maps.close(),
+        "hidden.safetensors": hidden.close(),
+    }
+    knocked, more_files = cuts.finish(out, frame, seed)
+    info = info | {"raster": comparison.name_of_frame if comparison and comparison.rows else None}
     write_json(out / "run.json", info)
-    write_json(out / "summary.json", summarise(frame, words, info, seed) | profile.summary(frame, seed) | knocked)
+    summary = summarise(frame, words, info, seed) | profile.summary(frame) | knocked
+    write_json(out / "summary.json", summary | {"files": files | more_files})
     return Run.open(out)
 
 
@@ -105,9 +110,9 @@ def so_far(folder: Path, work: Path, named: Sequence[Path] = ()) -> Run:
         raise UsageError(f"{folder}: no sample is stored yet; let the analysis go on")
     teacher = teacher_of(folder, info, named)
     work.mkdir(parents=True, exist_ok=True)
-    found = finish(work, keys, Parts(folder), info, teacher, seed=info["settings"]["seed"], raster=(16, 16))
-    found.path, found.named = folder, tuple(named)  # images and teacher are found from there
-    return found
+    run_so_far = finish(work, keys, Parts(folder), info, teacher, seed=info["settings"]["seed"], raster=None)
+    run_so_far.path, run_so_far.named = folder, tuple(named)  # images and teacher are found from there
+    return run_so_far
 
 
 MOST_ALIGNED = 3000  # samples, which bounds the memory of the alignment
@@ -152,46 +157,37 @@ def word_rows(row: dict, arrays: dict, comparison: Comparison | None, cosine: di
 
 
 def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int) -> dict:
-    """summary.json: every metric {mean, ci, n}; 95 % bootstrap intervals clustered by image or pair."""
+    """summary.json: every metric {mean, ci, n}; 95 % intervals of `perception_gap.statistics`, by image or pair.
 
-    def estimate(values, clusters) -> dict:
-        return statistics.mean_ci(np.asarray(values, dtype=float), np.asarray(clusters), seed=seed).as_dict()
-
-    def proportion(verdicts: pd.Series, clusters: pd.Series) -> dict:
-        # The bootstrap where no cluster repeats too, as in the summaries already written.
-        return proportion_ci(verdicts, clusters, seed=seed, independent="bootstrap").as_dict()
-
+    A share of answers is one of all samples, failed ones too; what is measured of maps is of the valid ones.
+    """
     valid = samples[samples["status"] == "ok"]
-    # A failed sample is no right answer, and stays in the denominator; one without a reference has no verdict.
-    correct = samples["correct"].eq(True).astype(float).where(samples["correct"].notna() | (samples["status"] != "ok"))
-    drawn = info["data"]["spec"].split(":")[0] == "scenes"  # a user's task may bear the same name
+    correct = verdicts(samples)
+    chances = chance_by_task(samples, drawn=info["data"]["spec"].split(":")[0] == "scenes")
     by_task = {
-        task: proportion(correct[group.index], group["cluster"]) | {"chance": CHANCE.get(str(task)) if drawn else None}
+        task: proportion_ci(correct[group.index], group["cluster"]).as_dict() | {"chance": chances[str(task)]}
         for task, group in samples.groupby("task")
     }
-
     words = tokens[tokens["text"] == "shared"].merge(samples[["sample_id", "cluster"]], on="sample_id", how="left")
 
     def by_category(metric: str, floor: str) -> dict:
-        found = {"all": estimate(words[metric], words["cluster"])}
+        means = {"all": mean_of(words, metric)}
         for category in CATEGORIES:
-            some = words[words["category"] == category]
-            found[category] = estimate(some[metric], some["cluster"])
-            found[f"{category}_floor"] = estimate(some[floor], some["cluster"])
-        return found | {"floor": estimate(words[floor], words["cluster"])}
+            of_category = words[words["category"] == category]
+            means[category] = mean_of(of_category, metric)
+            means[f"{category}_floor"] = mean_of(of_category, floor)
+        return means | {"floor": mean_of(words, floor)}
 
     def of_samples(metric: str, floor: str) -> dict:
         return {
-            "sample": estimate(valid[metric], valid["cluster"]),
-            "sample_floor": estimate(valid[floor], valid["cluster"]),
-            "floor_minus_sample": estimate(valid[floor] - valid[metric], valid["cluster"]),
+            "sample": mean_of(valid, metric),
+            "sample_floor": mean_of(valid, floor),
+            "against_floor": against_floor(valid, metric, floor, seed),
         }
 
-    latent = {name: estimate(valid[name], valid["cluster"]) for name in LATENT_METRICS}
-    sinks = {name: estimate(valid[name], valid["cluster"]) for name in ("n_sinks", "sink_share")} | {
-        "without": {
-            name: estimate(valid[f"{name}_without_sinks"], valid["cluster"]) for name in (*OF_MAPS, *OF_SAMPLES)
-        }
+    latent = {name: mean_of(valid, name) for name in LATENT_METRICS}
+    sinks = {name: mean_of(valid, name) for name in ("n_sinks", "sink_share")} | {
+        "without": {name: mean_of(valid, f"{name}_without_sinks") for name in (*OF_MAPS, *OF_SAMPLES)}
     }
     optional = (("latent", latent, "latent_entropy"), ("sinks", sinks, "n_sinks"))
     return {
@@ -199,55 +195,66 @@ def summarise(samples: pd.DataFrame, tokens: pd.DataFrame, info: dict, seed: int
         "teacher": info["teacher"]["name"] if info["teacher"] else None,
         "n_samples": len(samples),
         "n_failed": int((samples["status"] != "ok").sum()),
-        "accuracy": proportion(correct, samples["cluster"]),
+        "accuracy": proportion_ci(correct, samples["cluster"]).as_dict(),
         "accuracy_by_task": by_task,
-        "focus_score": estimate(valid["focus_score"], valid["cluster"]) | focus_and_truth(valid, seed),
-        "pointing_game": estimate(valid["pointing_game"], valid["cluster"]),
-        "text_image_mass": estimate(valid["text_image_mass"], valid["cluster"]),
-        "entropy": spread(valid["entropy"], valid["cluster"], seed)
-        | {"relative": estimate(valid["relative_entropy"], valid["cluster"])},
-        "salient_regions": spread(valid["salient_regions"], valid["cluster"], seed)
-        | {"fraction": estimate(valid["salient_fraction"], valid["cluster"])},
-        "kl": by_category("kl", "kl_floor") | of_samples("kl", "kl_floor"),
+        "focus_score": mean_of(valid, "focus_score") | focus_and_truth(valid, chances, seed),
+        "pointing_game": mean_of(valid, "pointing_game"),
+        "text_image_mass": mean_of(valid, "text_image_mass"),
+        "entropy": spread(valid, "entropy") | {"relative": mean_of(valid, "relative_entropy")},
+        "salient_regions": spread(valid, "salient_regions") | {"fraction": mean_of(valid, "salient_fraction")},
+        "kl": by_category("kl", "kl_floor")
+        | of_samples("kl", "kl_floor")
+        | {"decides": decides(valid, "kl", chances, seed)},
         "js": by_category("js", "js_floor") | of_samples("js", "js_floor"),
         "top_k_overlap": by_category("top_k_overlap", "top_k_floor") | of_samples("top_k_overlap", "top_k_floor"),
         "cosine_distance": by_category("cosine_distance", "cosine_floor"),
         "cc": by_category("cc", "cc_floor") | of_samples("cc", "cc_floor"),
         "similarity": by_category("similarity", "similarity_floor") | of_samples("similarity", "similarity_floor"),
         "emd": of_samples("emd", "emd_floor"),
-    } | {name: found for name, found, known in optional if valid[known].notna().any()}
+    } | {name: estimates for name, estimates, known in optional if valid[known].notna().any()}
 
 
-def spread(values: pd.Series, clusters: pd.Series, seed: int) -> dict[str, Any]:
-    """{mean, ci, n} of one value a sample, and its std (over the samples, ddof 0) and cv, as table 2 of the paper."""
-    known = values.dropna()
-    cv = metrics.coefficient_of_variation(known)
-    found = statistics.mean_ci(values.to_numpy(float), clusters.to_numpy(), seed=seed).as_dict()
-    return found | {
-        "std": float(known.std(ddof=0)) if len(known) else None,
-        "cv": None if np.isnan(cv) else cv,
+def chance_by_task(samples: pd.DataFrame, drawn: bool) -> dict[str, float | None]:
+    """task → accuracy of guessing: of drawn scenes the generator's, else 1 / options; None for a free answer."""
+    chances: dict[str, float | None] = {}
+    for task, group in samples.groupby("task"):
+        counts = group["options"].map(len)
+        of_options = float((1 / counts).mean()) if (counts > 1).all() else None
+        chances[str(task)] = CHANCE.get(str(task)) if drawn else of_options
+    return chances
+
+
+def spread(rows: pd.DataFrame, column: str) -> dict[str, Any]:
+    """{mean, ci, n} of one value a sample, with its std (ddof 0) and cv as table 2 of the paper has them.
+
+    by_task: task → {mean, std, cv, min, max}, each {mean, ci, n}.
+    """
+    told = spread_ci(rows[column], rows["cluster"])
+    by_task = {
+        str(task): {"mean": mean_of(group, column)}
+        | {name: estimate.as_dict() for name, estimate in spread_ci(group[column], group["cluster"]).items()}
+        for task, group in rows.groupby("task")
     }
+    flat = {name: told[name].as_dict()["mean"] for name in ("std", "cv")}
+    return mean_of(rows, column) | flat | {"by_task": by_task}
 
 
-def focus_and_truth(valid: pd.DataFrame, seed: int) -> dict:
-    """Does focus tell right from wrong? Means of both, their difference and the AUROC, both within task."""
+def focus_and_truth(valid: pd.DataFrame, chances: dict[str, float | None], seed: int) -> dict:
+    """Does focus tell right from wrong?
+
+    Means of both and their `raw_difference`, all tasks mixed; `difference` and `auroc` within task; `decides`: task by
+    task, and over those that can tell.
+    """
     known = valid[valid["focus_score"].notna() & valid["correct"].notna()]
-    focus = known["focus_score"].to_numpy(float)
-    right = known["correct"].to_numpy(bool)
+    focus, right = known["focus_score"].to_numpy(float), known["correct"].to_numpy(bool)
     clusters, tasks = known["cluster"].to_numpy(), known["task"].to_numpy()
-
-    def mean(chosen: np.ndarray) -> Estimate:
-        return statistics.mean_ci(focus[chosen], clusters[chosen], seed=seed)
-
     return {
-        "correct_mean": mean(right).as_dict(),
-        "incorrect_mean": mean(~right).as_dict(),
-        "difference": statistics.difference_ci(focus, right, clusters, strata=tasks, seed=seed).as_dict(),
-        "auroc": statistics.auroc_ci(focus, right, clusters, strata=tasks, seed=seed).as_dict(),
-        "chance": statistics.mean_ci(
-            valid["focus_chance"].to_numpy(float), valid["cluster"].to_numpy(), seed=seed
-        ).as_dict(),
-        "lift": statistics.mean_ci(
-            valid["focus_lift"].to_numpy(float), valid["cluster"].to_numpy(), seed=seed
-        ).as_dict(),
+        "correct_mean": mean_of(known[right], "focus_score"),
+        "incorrect_mean": mean_of(known[~right], "focus_score"),
+        "raw_difference": difference_ci(focus, right, clusters, seed=seed).as_dict(),
+        "difference": difference_ci(focus, right, clusters, strata=tasks, seed=seed).as_dict(),
+        "auroc": auroc_ci(focus, right, clusters, strata=tasks, seed=seed).as_dict(),
+        "decides": decides(valid, "focus_score", chances, seed),
+        "chance": mean_of(valid, "focus_chance"),
+        "lift": mean_of(valid, "focus_lift"),
     }

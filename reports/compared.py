@@ -16,7 +16,7 @@ from perception_gap.run_paths import follows_teacher, is_below
 from perception_gap.store import Run, run_info
 from reports.names import labels, short_name
 
-COMPARE_SCHEMA = 1
+COMPARE_SCHEMA = 2
 ENDS = ("first", "second")  # the two models of a pair
 
 
@@ -104,7 +104,9 @@ def open_comparison(folder: Path, named: Sequence[Path] = ()) -> CompareRun | Gr
     gone = tuple(name for name, place in measured.items() if not (place / "run.json").is_file())
     members = {name: Run.open(place, (*named, folder)) for name, place in measured.items() if name not in gone}
     pairs = _table(folder / "pairs.parquet", shapes.PAIRS)
-    return CompareRun(folder, info, summary, members, pairs, _table(folder / "words.parquet", shapes.WORDS), gone)
+    words = _table(folder / "words.parquet", shapes.WORDS)
+    intact.same(folder, summary["files"])
+    return CompareRun(folder, info, summary, members, pairs, words, gone)
 
 
 def _table(path: Path, shape: shapes.Shape) -> pd.DataFrame:

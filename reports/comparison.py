@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from perception_gap.statistics import mean_ci
+from perception_gap.permutation import TOO_FEW
 from reports.answer import Answer
 from reports.compared import CompareRun
-from reports.summary import Metric, defined, interval_of, written
+from reports.names import frame
+from reports.summary import Metric, defined, side, too_few, written
 from reports.tables import as_text, compared
-from reports.tables.compared import FARTHER, NEARER, pair_label
+from reports.tables.compared import pair_label
 from reports.tables.model import estimate
 
 MOST_LISTED = 6  # pairs or models that a sentence names one by one
@@ -33,48 +34,51 @@ def answers(found: CompareRun) -> list[Answer]:
 
 
 def alike(found: CompareRun) -> Answer:
-    """The pair of the smallest JS, whether the next one is farther apart, and whether it is nearer than its floor."""
-    ranked = sorted((row for row in found.summary["pairs"] if defined(row["js"])), key=lambda row: row["js"]["mean"])
+    """The pair of the smallest JS, whether all others are farther apart, and whether it is nearer than its floor."""
+    nearest = found.summary["most_alike"]
     several = len(found.summary["models"]) > 2
     question = "Which two models look most alike?" if several else "Do the two models look alike?"
-    if not ranked:
+    if nearest is None:
         return Answer(question, "Undefined", "no two models have maps of one sample in common (n = 0).")
-    first, second = found.pair(ranked[0])
-    js = ranked[0]["js"]
-    reason = f"the JS divergence of the maps of {first} and {second} is {nats(js)}, n = {js['n']:,}"
-    chance, floor = _chance(ranked[0])
+    row = next(row for row in found.summary["pairs"] if _ends(row) == _ends(nearest))
+    first, second = found.pair(row)
+    chance, numbers = _chance(found, row)
+    others = nearest["others"]
     if not several:
-        return Answer(question, chance, reason + floor + ".")
-    verdict, reason = f"{first} and {second}", f"{reason}, the smallest of {len(ranked)} pairs"
-    if len(ranked) > 1:
-        more = _more(found, ranked[0], ranked[1])
-        others = [_side(_more(found, ranked[0], other), 0, below="", above="farther") for other in ranked[1:]]
-        certain = all(other == "farther" for other in others)
-        verdict = verdict if certain else "Not established"
-        reason += f"; the next, {pair_label(found, ranked[1])}, is {nats(more)} farther apart, paired by sample"
+        return Answer(question, chance, numbers + ".")
+    reason, pair = numbers + f"; the smallest JS of {1 + len(others)} pairs", f"{first} and {second}"
+    if others:
+        certain = all(side(other["farther"]) == 1 for other in others)
+        few = any(too_few(other["farther"]) for other in others)
+        pair = pair if certain else "Too few to say" if few else "Not established"
+        more = others[0]["farther"]
+        next_pair = pair_label(found, others[0])
+        reason += f"; the next, {next_pair}, is {nats(more)} farther apart, paired, n = {more['n']:,}"
     # Two diffuse maps are near each other whatever the picture: without the floor the smallest JS says little.
-    return Answer(question, f"{verdict}; {chance[0].lower()}{chance[1:]}", f"{reason}{floor}.")
+    return Answer(question, f"{pair}; {chance[0].lower()}{chance[1:]}", f"{reason}.")
 
 
-def _chance(row: Mapping[str, Any]) -> tuple[str, str]:
-    """(verdict, reason) of a pair against its floor."""
-    floor, paired = row["js_floor"], row["floor_minus_js"]
-    if not defined(floor):
-        return "No floor to compare with", "; no other sample of its task has a map"
-    reason = f"; to the first's map of another picture of the same task it is {nats(floor)}, {nats(paired)} more"
-    said = {NEARER: "Nearer than by chance", FARTHER: "Farther than by chance"}
-    return said.get(compared.against_floor(paired), "Not established to be nearer than by chance"), reason
+def _ends(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["first"], row["second"]
 
 
-def _more(found: CompareRun, row: Mapping[str, Any], other: Mapping[str, Any]) -> Metric:
-    """JS of another pair minus that of this one, on the samples of both."""
-    frames = []
-    for one in (row, other):
-        mine = found.pairs[(found.pairs["first"] == one["first"]) & (found.pairs["second"] == one["second"])]
-        frames.append(mine.set_index("sample_id"))
-    common = frames[0].index.intersection(frames[1].index)
-    difference = frames[1].loc[common, "js"].to_numpy(float) - frames[0].loc[common, "js"].to_numpy(float)
-    return mean_ci(difference, frames[0].loc[common, "cluster"].to_numpy()).as_dict()
+def _chance(found: CompareRun, row: Mapping[str, Any]) -> tuple[str, str]:
+    """(verdict, numbers) of a pair against its floor, all of the same samples."""
+    pair, names = row["against_floor"], " and ".join(found.pair(row))
+    difference = pair["difference"]
+    if not pair["value"]["n"]:
+        numbers = f"the JS divergence of the maps of {names}, on the {frame(found.info)}, is {nats(row['js'])}"
+        numbers += f", n = {row['js']['n']:,}"
+        return "No floor to compare with", numbers + "; no other sample of its task has a map"
+    numbers = (
+        f"the JS divergence of the maps of {names}, on the {frame(found.info)}, is {nats(pair['value'])}; to the "
+        f"first's map of another picture of the same task it is {nats(pair['floor'])}; the paired difference is "
+        f"{nats(difference)} (n = {difference['n']:,})"
+    )
+    if too_few(difference):
+        return "Too few to say whether nearer than by chance", numbers
+    words = {1: "Nearer than by chance", -1: "Farther than by chance", 0: "Not established to be nearer than by chance"}
+    return words[side(difference)], numbers
 
 
 def agree(found: CompareRun) -> Answer:
@@ -97,50 +101,53 @@ def agree(found: CompareRun) -> Answer:
 
 
 def decides(found: CompareRun) -> Answer:
-    """Focus of right answers over wrong ones, of every model."""
+    """Focus of right answers over wrong ones, of every model, over its tasks that can tell."""
     question = "Does more focus go with being right?"
-    metrics = {found.labels[row["name"]]: row["auroc"] for row in found.summary["models"]}
-    words = {name: f"{name} {written(metric)}, n = {metric['n']:,}" for name, metric in metrics.items()}
-    verdicts = {name: _side(metric, 0.5, below="the other way round", above="yes") for name, metric in metrics.items()}
-    reason = "AUROC of focus, right over wrong answers, within task: " + _listed(verdicts, words, "model")
-    return Answer(question, _verdict(verdicts, "model"), reason + _caution(verdicts))
+    told = {found.labels[row["name"]]: row["decides"] for row in found.summary["models"]}
+    words = {
+        name: f"{name} {written(one['auroc'])}, {one['n_right']:,} right, {one['n_wrong']:,} wrong"
+        + (f" in {', '.join(one['tasks'])}" if one["tasks"] else ": no task can tell")
+        for name, one in told.items()
+    }
+    verdicts = {name: _side(one["auroc"], 0.5, below="the other way round", above="yes") for name, one in told.items()}
+    reason = "AUROC of focus, right over wrong answers, within the tasks that can tell: "
+    reason += _listed(verdicts, words, "model") + _caution(verdicts)
+    return Answer(question, _verdict(verdicts, "model"), reason)
 
 
 def rests(found: CompareRun) -> list[Answer]:
     """What cutting the boxed tokens costs beside as many elsewhere, of every model that was cut; [] where none was."""
-    cut = {found.labels[name]: run.summary["knockout"] for name, run in found.members.items()
-           if run.summary.get("knockout")}  # fmt: skip
-    if not cut:
+    metrics = {found.labels[row["name"]]: row["rests"] for row in found.summary["models"] if "rests" in row}
+    if not metrics:
         return []
-    metrics = {name: told["contrasts"]["text"]["inside_minus_outside_number"]["change"] for name, told in cut.items()}
     words = {name: f"{name} {written(metric, 'nats')}, n = {metric['n']:,}" for name, metric in metrics.items()}
     verdicts = {name: _side(metric, 0, below="yes", above="the other way round") for name, metric in metrics.items()}
     reason = (
         "change of the answer's log-probability when all text behind the picture cannot see the boxed tokens, minus "
         "that for as many tokens elsewhere: " + _listed(verdicts, words, "model")
     )
-    alone = " Each interval is 95 % by itself." if len(verdicts) > 1 else ""
-    return [Answer("Do the answers rest on what is in the boxes?", _verdict(verdicts, "model"), reason + alone)]
+    question = "Do the answers rest on what is in the boxes?"
+    return [Answer(question, _verdict(verdicts, "model"), reason + _corrected(verdicts))]
 
 
-def _side(metric: Metric, none: float, *, below: str, above: str) -> str:
-    """On which side of `none` the whole interval lies, in these words; "" on neither, "undefined" without a value."""
+def _side(metric: Metric, null: float, *, below: str, above: str) -> str:
+    """On which side of `null` a metric is established, in these words; "" on neither, "undefined" without a value."""
     if not defined(metric):
         return "undefined"
-    interval = interval_of(metric)
-    if interval is None:
-        return ""
-    return above if interval[0] > none else below if interval[1] < none else ""
+    return {1: above, -1: below, 0: TOO_FEW if too_few(metric) else ""}[side(metric, null)]
 
 
 def _verdict(verdicts: Mapping[str, str], what: str) -> str:
     """`Yes`, `For 2 of 6 pairs`, `Not established`, .."""
     n = len(verdicts)
     counts = {
-        said: sum(one == said for one in verdicts.values()) for said in ("yes", "the other way round", "undefined")
+        said: sum(one == said for one in verdicts.values())
+        for said in ("yes", "the other way round", "undefined", TOO_FEW)
     }
     if counts["undefined"] == n:
         return "Undefined"
+    if counts["undefined"] + counts[TOO_FEW] == n:
+        return "Too few to say"
     if n == 1:
         return next(iter(verdicts.values())).capitalize() or "Not established"
     yes, no = counts["yes"], counts["the other way round"]
@@ -153,11 +160,11 @@ def _listed(verdicts: Mapping[str, str], words: Mapping[str, str], what: str) ->
     """The numbers of all, or of those that an interval decides and how many others there are."""
     if len(words) <= MOST_LISTED:
         return "; ".join(words.values()) + "."
-    decided = [name for name, said in verdicts.items() if said not in ("", "undefined")]
+    decided = [name for name, said in verdicts.items() if said in ("yes", "the other way round")]
     undefined = sum(said == "undefined" for said in verdicts.values())
     parts = [words[name] for name in decided[:MOST_LISTED]]
     counts = (
-        (len(decided) - MOST_LISTED, "and {} more that an interval decides"),
+        (len(decided) - MOST_LISTED, "and {} more that a test decides"),
         (len(words) - len(decided) - undefined, f"not established for {{}} {what}s"),
         (undefined, f"undefined for {{}} {what}s, no task of which has right and wrong ones"),
     )
@@ -165,9 +172,13 @@ def _listed(verdicts: Mapping[str, str], words: Mapping[str, str], what: str) ->
 
 
 def _caution(verdicts: Mapping[str, str]) -> str:
-    decided = any(said not in ("", "undefined") for said in verdicts.values())
-    alone = " Each interval is 95 % by itself." if len(verdicts) > 1 else ""
-    return (" This is a correlation, not a cause." if decided else "") + alone
+    decided = any(said in ("yes", "the other way round") for said in verdicts.values())
+    return (" This is a correlation, not a cause." if decided else "") + _corrected(verdicts)
+
+
+def _corrected(verdicts: Mapping[str, str]) -> str:
+    """What several verdicts of one question rest on."""
+    return f" Verdicts are corrected for {len(verdicts)} tests (Holm); intervals are not." if len(verdicts) > 1 else ""
 
 
 def nats(metric: Metric | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from reports.summary import defined, interval_of, written
+from reports.summary import defined, side, too_few, written
 
 ROWS = {"answer": "answer", "question": "question", "text": "all text"}
 PICTURE = "picture"
@@ -59,10 +59,11 @@ def _plain(value: float | None, scale: int) -> str:
 
 
 def finding(found: Mapping[str, Any]) -> str:
-    """What cutting the boxed tokens costs beside the two matched cuts; claimed only where the interval excludes 0."""
+    """What cutting the boxed tokens costs beside the two matched cuts; claimed only where it is established."""
     contrasts = found["contrasts"][DECIDING]
     if not defined(contrasts["inside_minus_outside_number"]["change"]):
-        return "Whether the boxed tokens matter more than others is undefined (no boxes, or nothing outside to match)."
+        reason = "no boxes, no answer with a word in it, or nothing outside to match"
+        return f"Whether the boxed tokens matter more than others is undefined ({reason})."
     said, verdicts = [], []
     for name, elsewhere in ELSEWHERE.items():
         words, verdict = _against(contrasts[name]["change"], elsewhere)
@@ -75,10 +76,12 @@ def _against(change: Mapping[str, Any], elsewhere: str) -> tuple[str, bool | Non
     """What one contrast says, and whether it shows that the boxed tokens cost more; None where it is undefined."""
     if not defined(change):
         return f"cannot be held against cutting {elsewhere} (no sample has them)", None
-    loss, interval = written(_negative(change), "nats"), interval_of(change)
-    if interval and interval[1] < 0:
-        return f"costs {loss} more than cutting {elsewhere}", True
-    if interval and interval[0] > 0:
+    loss = f"{written(_negative(change), 'nats')}, n = {change['n']:,}"
+    if too_few(change):
+        return f"cannot be held against cutting {elsewhere} ({loss}: too few to say)", None
+    if side(change) == -1:
+        return f"costs {loss}, more than cutting {elsewhere}", True
+    if side(change) == 1:
         return f"costs less than cutting {elsewhere} (a difference of {loss})", False
     return f"is not established to cost more than cutting {elsewhere} ({loss})", False
 
@@ -95,4 +98,4 @@ def _because(more_than_number: bool | None, more_than_mass: bool | None) -> str:
 def _negative(metric: Mapping[str, Any]) -> dict[str, Any]:
     """The same estimate as a loss."""
     ci = metric["ci"] and [-metric["ci"][1], -metric["ci"][0]]
-    return {"mean": -metric["mean"], "ci": ci, "n": metric["n"]}
+    return dict(metric) | {"mean": -metric["mean"], "ci": ci}

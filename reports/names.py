@@ -1,9 +1,10 @@
-"""What figures, tables and pages call a model: short, and each once."""
+"""What figures, tables and pages call a model, short and each once, and the frame on which maps met."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from perception_gap.store import Run
 
@@ -28,3 +29,19 @@ def short_name(model: str, latents: str = "force") -> str:
     """`tiny:lavit (latents mask)`: the last part of a hub id or folder that says something, and its latents."""
     parts = [part for part in Path(model).parts if part not in ("model", "/", ".")]
     return (parts[-1] if parts else model) + ("" if latents == "force" else f" (latents {latents})")
+
+
+def frame(info: Mapping[str, Any]) -> str:
+    """`token grid` or `16 × 16 raster`: where the maps of two models met, on which KL and JS depend.
+
+    info: run.json or compare.json; "" for a run that was compared with no other.
+    """
+    raster = info.get("raster")
+    if raster is None:
+        return ""
+    return "token grid" if raster == "native" else f"{raster[0]} × {raster[1]} raster"
+
+
+def frames(runs: Sequence[Run]) -> str:
+    """The frame of these runs, or of several `token grid and 16 × 16 raster`."""
+    return " and ".join(dict.fromkeys(filter(None, (frame(run.info) for run in runs))))

@@ -10,7 +10,8 @@ import pandas as pd
 
 # Metrics that are a whole number of samples over n; with an ending for how the latents were hidden, `cost_mask`.
 COUNTED = ("accuracy", "changed", "cost")
-CERTAIN = "no interval: the bootstrap of the matrix has no resample that differs, of one seed at least"
+# Too few samples, or all values alike; results.csv of before had intervals without width there.
+NO_INTERVAL = "no interval: undefined of one seed at least"
 
 
 def restored(value: float, n: int) -> float:
@@ -35,7 +36,7 @@ def over_seeds(rows: pd.DataFrame, seeds: Iterable[int]) -> dict[str, Any]:
 
     All seeds answer the same samples, so the mean's interval is at most as wide as the mean of theirs: the deviation
     of a mean is at most the mean of the deviations. That holds of intervals alone: where one seed has none, or one
-    without width (no resample differed), the mean has none. seeds: all that were measured; one that has no row or no
+    without width, the mean has none. seeds: all that were measured; one that has no row or no
     value leaves the mean undefined, for the mean of the others is of another set of trainings.
     """
     values = [value_of(row) for row in rows.to_dict("records")]

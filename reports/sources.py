@@ -30,7 +30,7 @@ from reports.compared import CompareRun, open_comparison
 from reports.names import labels as labels
 from reports.names import short_name
 
-BENCH_SCHEMA = 1
+BENCH_SCHEMA = 2
 RESULTS = tuple(shapes.RESULTS)
 ANEW = "the command that made it writes it anew"
 AGAIN = "train again with --fresh"
@@ -212,7 +212,12 @@ def _bench(folder: Path, named: Sequence[Path]) -> BenchRun:
         intact.require(summary, shapes.BENCH_SUMMARY, made / "summary.json")
         models.append(BenchModel(name, made, about, summary))
         _ = models[-1].samples  # read now, so that nothing behind this meets a damaged file
+        intact.same(made, {"samples.parquet": summary["files"]["samples.parquet"]})
     comparisons = _csv(folder / "comparisons.csv", shapes.BENCH_COMPARISONS)
+    if (folder / "summary.json").exists():  # it comes when all models are there
+        total = intact.read_json(folder / "summary.json")
+        intact.require(total, shapes.BENCH_TOTAL, folder / "summary.json")
+        intact.same(folder, {name: checksum for name, checksum in total["files"].items() if (folder / name).exists()})
     return BenchRun(folder, info, tuple(models), comparisons, tuple(missing), tuple(named))
 
 
@@ -220,7 +225,12 @@ def _matrix(folder: Path, named: Sequence[Path]) -> Matrix:
     results = _csv(folder / "results.csv", shapes.RESULTS)
     if results.empty:
         raise UsageError(f"{folder / 'results.csv'}: no result in it; the same ablate command writes it anew")
-    return Matrix(folder, results, _csv(folder / "comparisons.csv", shapes.COMPARISONS))
+    comparisons = _csv(folder / "comparisons.csv", shapes.COMPARISONS)
+    if (folder / intact.FILES).exists():  # not in a matrix that is growing, nor where only its tables were kept
+        listed = intact.read_json(folder / intact.FILES)
+        intact.require(listed, shapes.FILES, folder / intact.FILES)
+        intact.same(folder, {name: checksum for name, checksum in listed["files"].items() if (folder / name).exists()})
+    return Matrix(folder, results, comparisons)
 
 
 def _training(folder: Path, named: Sequence[Path]) -> Training:

@@ -8,6 +8,8 @@ from typing import Any, TypeGuard
 
 from tabulate import tabulate
 
+from perception_gap.estimates import LEVEL
+from perception_gap.permutation import TOO_FEW
 from perception_gap.store import Run
 
 Metric = Mapping[str, Any]
@@ -17,8 +19,9 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("focus score", "focus_score", "%"),
     ("  right answers", "focus_score.correct_mean", "%"),
     ("  wrong answers", "focus_score.incorrect_mean", "%"),
-    ("  right − wrong", "focus_score.difference", "points"),
-    ("  AUROC (right over wrong)", "focus_score.auroc", ""),
+    ("  right − wrong, tasks mixed", "focus_score.raw_difference", "points"),
+    ("  right − wrong, within task", "focus_score.difference", "points"),
+    ("  AUROC (right over wrong), within task", "focus_score.auroc", ""),
     ("  chance (uniform map)", "focus_score.chance", "%"),
     ("  lift (focus / chance)", "focus_score.lift", "×"),
     ("pointing game", "pointing_game", "%"),
@@ -124,9 +127,28 @@ def defined(metric: Metric | None) -> TypeGuard[Metric]:
 
 
 def interval_of(metric: Metric) -> tuple[float, float] | None:
-    """The 95 % interval, None where no resample differed: an interval without width would claim certainty."""
+    """The 95 % interval, None where it is undefined."""
     ci = metric["ci"]
-    return (ci[0], ci[1]) if ci and ci[0] < ci[1] else None
+    return (ci[0], ci[1]) if ci else None
+
+
+def side(metric: Metric | None, null: float = 0.0) -> int:
+    """+1 or −1 where a metric is established above or below `null`, else 0: what every claim in words rests on.
+
+    Its interval excludes `null`, and its test, corrected where the same was asked of several (p_holm), rejects at 5 %.
+    """
+    if not defined(metric) or not metric["ci"]:
+        return 0
+    p = metric["p_holm"] if "p_holm" in metric else metric.get("p", 0.0)
+    if p is None or p > LEVEL:
+        return 0
+    low, high = metric["ci"]
+    return 1 if low > null else -1 if high < null else 0
+
+
+def too_few(metric: Metric | None) -> bool:
+    """Whether no data of this size could have established anything."""
+    return metric is not None and metric.get("reason") == TOO_FEW
 
 
 def written(metric: Metric | None, unit: str = "") -> str:
@@ -142,7 +164,7 @@ def written(metric: Metric | None, unit: str = "") -> str:
 
 
 def finding(summary: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> str:
-    """One sentence with its uncertainty; a difference is claimed only when its 95 % interval excludes none."""
+    """One sentence with its uncertainty; what `side` does not establish is not claimed."""
     who = "model" if teacher is None else "student"
     if summary["n_failed"] == summary["n_samples"]:
         return f"None of the {who}'s {summary['n_samples']:,} samples is valid: every one failed."
@@ -154,46 +176,42 @@ def finding(summary: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> st
     else:
         said[0] += " of the questions"
     if teacher is not None:
-        said.append(_gap(*(lookup(summary, f"kl.{name}") for name in ("sample", "sample_floor", "floor_minus_sample"))))
+        said.append(_gap(lookup(summary, "kl.sample"), summary["kl"]["against_floor"]))
     said.append(_focus(summary))
     return "; ".join(said) + "."
 
 
-def _gap(kl: Metric | None, floor: Metric | None, paired: Metric | None) -> str:
-    """`paired` is floor minus value of the same samples: its interval decides, not the overlap of the two."""
+def why_no_focus(summary: Mapping[str, Any]) -> str:
+    """Why no sample has a focus score: chance is defined for every valid sample with boxes, whatever the answer is."""
+    return "no answer with a word in it" if defined(lookup(summary, "focus_score.chance")) else "no boxes"
+
+
+def _gap(kl: Metric | None, pair: Mapping[str, Metric]) -> str:
+    """pair: value, floor and floor − value, all of the same samples; the paired difference decides."""
     if not defined(kl):
         return "the divergence of its maps from the teacher's is undefined"
-    text = f"its maps differ from the teacher's by KL {written(kl, 'nats')}"
-    if not defined(floor):
-        return text + " (no floor: no other sample of the same task)"
-    other = f"the {written(floor, 'nats')} to the teacher's map of another picture"
-    interval = interval_of(paired) if defined(paired) else None
-    if interval is None:
-        return f"{text}, beside {other}"
-    if interval[0] > 0:
-        return f"{text}, less than {other}"
-    if interval[1] < 0:
-        return f"{text}, more than {other}"
-    return f"{text}, not distinguishable from {other}"
+    if not pair["value"]["n"]:
+        alone = " (no floor: no other sample of the same task)"
+        return f"its maps differ from the teacher's by KL {written(kl, 'nats')}{alone}"
+    difference = pair["difference"]
+    text = f"its maps differ from the teacher's by KL {written(pair['value'], 'nats')}"
+    other = f"the {written(pair['floor'], 'nats')} to the teacher's map of another picture (n = {difference['n']:,}"
+    if too_few(difference):
+        return f"{text}, beside {other}: too few to say more)"
+    words = {1: "less than", -1: "more than", 0: "not distinguishable from"}
+    return f"{text}, {words[side(difference)]} {other})"
 
 
 def _focus(summary: Mapping[str, Any]) -> str:
-    """What focus says about being right; `difference` and `auroc` are within task, the two means are not."""
-    right, wrong, difference, auroc = (
-        lookup(summary, f"focus_score.{name}") for name in ("correct_mean", "incorrect_mean", "difference", "auroc")
-    )
-    if not defined(difference):
-        if not defined(lookup(summary, "focus_score")):
-            return "focus is undefined (no boxes)"
+    """What focus says about being right, task by task, beside the two means that mix them."""
+    from reports.decides import FOCUS, clause  # which writes its numbers as this module does
+
+    focus = summary["focus_score"]
+    if not defined(focus):
+        return f"focus is undefined ({why_no_focus(summary)})"
+    right, wrong = focus["correct_mean"], focus["incorrect_mean"]
+    if not defined(right) or not defined(wrong):
         only = "right" if defined(right) else "wrong"
         alone = defined(right) != defined(wrong)
         return "focus of right and wrong answers cannot be compared" + (f" (all answers are {only})" if alone else "")
-    beside = f"within task {written(difference, 'points')}"
-    beside += f", AUROC {written(auroc)}" if defined(auroc) else ""
-    means = f"({written(right, '%')} and {written(wrong, '%')}; {beside})"
-    interval = interval_of(difference)
-    if interval and interval[0] > 0:
-        return f"right answers have more focus than wrong ones {means}"
-    if interval and interval[1] < 0:
-        return f"right answers have less focus than wrong ones {means}"
-    return f"no difference in focus between right and wrong answers is established {means}"
+    return clause(focus["decides"], FOCUS)

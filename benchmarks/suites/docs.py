@@ -11,19 +11,23 @@ from benchmarks.suites.sources import table_of
 from perception_gap.datasets import decode_image, open_image
 from perception_gap.errors import GapcheckError, UsageError, one_line
 
-_KEPT = 16  # decoded documents; a batch is asked for twice, for its prompts and by the model
+_KEPT = 16  # decoded documents
 
 
 class Docs:
     """A task's documents with strictly decoded pictures; `table` has the same rows with the pictures encoded.
 
     A document whose picture is missing, truncated or no image raises GapcheckError when it is asked for.
+
+    keep: decoded documents that are remembered. A batch is asked for twice, for its prompts, whose pictures are hashed,
+    and by the model: as long as it is no larger, the second time they are the same ones, whatever became of the files.
     """
 
     def __init__(self, table: Dataset) -> None:
         self.table = table
         self._pictures = [name for name, kind in table.features.items() if _holds_pictures(kind)]
         self.text_alone = False  # whether a row without any picture is a question of text alone, not a damaged one
+        self.keep = _KEPT
         self._last: dict[int, dict] = {}
 
     def __len__(self) -> int:
@@ -31,7 +35,7 @@ class Docs:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if index not in self._last:
-            if len(self._last) >= _KEPT:
+            if len(self._last) >= self.keep:
                 self.forget()
             self._last[index] = self._decoded(index)
         return self._last[index]

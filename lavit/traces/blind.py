@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from perception_gap import forward, loading
+from perception_gap.context import check_fits
+from perception_gap.endings import end_ids
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
+from perception_gap.families.base import refuse_control_tokens
 from perception_gap.loading import LoadedModel
+from perception_gap.model_files import locate
 from perception_gap.placement import choose_device, choose_dtype, on_cpu, quantized
+from perception_gap.weights import shapes
 
 Ask = Callable[[list[str]], list[str]]
 
@@ -52,7 +59,7 @@ def check_text_model(name: str, load: dict[str, Any]) -> None:
     try:
         loading.check(name, trust_remote_code=trust)
     except UnsupportedModelError:
-        _tokenizer(name, loading._locate(name, None), trust)
+        _tokenizer(name, locate(name, None), trust)
 
 
 def _tokenizer(name: str, found: Any, trust_remote_code: bool) -> Any:
@@ -81,7 +88,7 @@ def _language_model(
     trust_remote_code: bool = False,
 ) -> tuple[Ask, str]:
     wanted = choose_device(device)
-    found = loading._locate(name, None)
+    found = locate(name, None)
     tokenizer = _tokenizer(name, found, trust_remote_code)
     options: dict[str, Any] = {
         "dtype": choose_dtype(dtype, on_cpu(wanted, device_map)),
@@ -92,14 +99,19 @@ def _language_model(
     }
     if quantization is not None:
         options["quantization_config"] = quantized(quantization)
+    if os.path.isdir(found.source):
+        shapes(Path(found.source))
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(found.source, **options).eval()
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        model: Any = AutoModelForCausalLM.from_pretrained(found.source, use_safetensors=True, **options).eval()
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"--text-model {name!r} does not load: {one_line(error)}") from error
+    model.generation_config.eos_token_id = end_ids(model, tokenizer) or None
     before = [{"role": "system", "content": system}] if system is not None else []
 
     @torch.inference_mode()
     def ask(prompts: list[str]) -> list[str]:
+        for text in (*prompts, *([system] if system is not None else [])):
+            refuse_control_tokens(tokenizer, "prompt", text, name)
         texts = [
             tokenizer.apply_chat_template(
                 [*before, {"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
@@ -111,6 +123,7 @@ def _language_model(
             texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False,
             return_token_type_ids=False,
         ).to(model.device)  # fmt: skip
+        check_fits(model.config, inputs["attention_mask"], "the prompt is too long")
         produced = model.generate(
             **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, temperature=None, top_p=None,
             top_k=None, pad_token_id=tokenizer.pad_token_id,
@@ -118,5 +131,4 @@ def _language_model(
         new = produced[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
-    commit = getattr(model.config, "_commit_hash", None)
-    return ask, commit or found.commit or loading._folder_hash(Path(found.source))
+    return ask, loading.revision_of(name) or str(getattr(model.config, "_commit_hash", None))

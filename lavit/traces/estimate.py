@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from lavit.traces import blind
-from lavit.traces.extract import keyed
+from lavit.traces.keys import keyed
 from lavit.traces.measure import blindly, measure
 from lavit.traces.settings import Job
 from perception_gap.capture import choose_layers, find_decoder

@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from lavit.traces import blind
-from lavit.traces.filters import judge_hash
-from lavit.traces.measure import Work, blindly, measure, stored_paths
+from lavit.traces.keys import Work, hash_of, keyed, versions
+from lavit.traces.measure import blindly, measure
 from lavit.traces.merge import merge
 from lavit.traces.schema import BLIND_SCHEMA, PART_SCHEMA, SCHEMA_VERSION
 from lavit.traces.settings import Job
-from perception_gap import job
 from perception_gap.capture import choose_layers, find_decoder
 from perception_gap.files import write_json
-from perception_gap.job import image_hash, model_facts
+from perception_gap.job import model_facts
 from perception_gap.loading import LoadedModel, load
-from perception_gap.redaction import public_text
-from perception_gap.sample import Sample
-from perception_gap.store import Parts
+from perception_gap.locks import locked
+from perception_gap.store import Parts, claim_run
 
 
 def extract(job: Job, *, progress: bool = True) -> dict[str, Any]:
     """The teacher's pass, then the text model's if there is one, then the merged files; returns trace.json.
 
-    The same job finishes what a killed one left. UsageError before the folder is touched for what can be known then.
+    The same job finishes what a killed one left. UsageError before the folder is touched for what can be known then,
+    GapcheckError where another command writes into it.
     """
+    claim_run(job.out, "trace.json")
+    with locked(job.out):
+        return _extract(job, progress)
+
+
+def _extract(job: Job, progress: bool) -> dict[str, Any]:
     parts = Parts(job.out, fresh=job.fresh, schema=PART_SCHEMA, made="trace.json")
     work, info = _teacher_pass(job, parts, progress)
     _free()
@@ -67,37 +69,19 @@ def _teacher_pass(job: Job, parts: Parts, progress: bool) -> tuple[list[Work], d
     return work, info
 
 
-def keyed(job: Job, loaded: LoadedModel, samples: Sequence[Sample]) -> list[Work]:
-    """Each sample with the hash of its images and that of everything that decides its row."""
-    machine = [str(loaded.model.dtype), loaded.device.type, versions()]
-    decided = [SCHEMA_VERSION, loaded.revision, machine, asdict(job.settings), judge_hash(job.settings.judge)]
-    hashes: dict[tuple[Path, ...], str] = {}
-    work = []
-    for sample in samples:
-        if sample.images not in hashes:
-            hashes[sample.images] = image_hash(sample)
-        images = hashes[sample.images]
-        content = asdict(sample) | {"images": [*stored_paths(job.out, sample), images]}
-        work.append((sample, images, _hash([decided, content])))
-    return work
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def versions() -> dict[str, str]:
-    return job.versions() | {"datasets": datasets.__version__}
-
-
 def _in_batches(
-    work: Sequence[Work],
+    work: list[Work],
     size: int,
     parts: Parts,
     do: Callable[[Sequence[Work]], tuple[list[dict], dict[str, np.ndarray]]],
     name: str | None,
 ) -> None:
-    """Whatever is not stored yet, batch by batch, each an atomic part; the batches are the same after a kill."""
+    """Whatever is not stored yet, batch by batch, each an atomic part; the batches are the same after a kill.
+
+    A sample whose pictures changed meanwhile has another hash and key in `work` then.
+    """
+    if line := parts.mend():
+        tqdm.write(line, file=sys.stderr)
     done = set(parts.done())
     stored = sum(key in done for _, _, key in work)
     if stored and name:
@@ -106,7 +90,11 @@ def _in_batches(
         for start in range(0, len(work), size):
             todo = [item for item in work[start : start + size] if item[2] not in done]
             if todo:
-                parts.write(*do(todo))
+                rows, arrays = do(todo)
+                parts.write(rows, arrays)
+                now = {item[2]: (item[0], row.get("image_hash", item[1]), row["key"])
+                       for item, row in zip(todo, rows, strict=True)}  # fmt: skip
+                work[start : start + size] = [now.get(item[2], item) for item in work[start : start + size]]
             bar.update(len(todo))
 
 
@@ -119,7 +107,7 @@ def describe(job: Job, loaded: LoadedModel) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "teacher": model_facts(loaded) | {"width": config.get_text_config().hidden_size},
         "settings": asdict(job.settings) | {"batch_size": job.batch_size, "seed": job.seed},
-        "data": {"spec": public_text(job.dataset.spec), "hash": job.dataset.hash, "n": len(job.dataset.samples)},
+        "data": job.dataset.description(),
         "versions": versions(),
     }
 
@@ -134,7 +122,7 @@ def _blind_pass(
     survivors = [item for item in work if stored[item[2]]["dropped_by"] in (None, "alignment")]
     own = Parts(job.out / "blind", fresh=job.fresh, schema=BLIND_SCHEMA, made="parts")
     ask, revision = blind.open_text_model(settings.text_model, settings.system, settings.max_new_tokens, settings.load)
-    asking = [(sample, images, _hash([key, revision])) for sample, images, key in survivors]
+    asking = [(sample, images, hash_of([key, revision])) for sample, images, key in survivors]
 
     def do(todo: Sequence[Work]) -> tuple[list[dict], dict[str, np.ndarray]]:
         found = blindly(ask, [(sample, key) for sample, _, key in todo], settings, job.batch_size)

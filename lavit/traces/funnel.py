@@ -9,34 +9,32 @@ from typing import Any
 from perception_gap.scoring import normalize
 
 TOP_ANSWERS = 8
-# Stage → the drops that lie before its end.
-_STAGES = {
-    "correct": ("failed", "correctness"),
-    "difficult": ("failed", "correctness", "difficulty"),
-    "kept": ("failed", "correctness", "difficulty", "alignment"),
+# Count → the filter that it is of, and what a row that passed it says.
+_PASSED = {
+    "correct": ("correctness", "correct", True),
+    "difficult": ("difficulty", "blind_correct", False),
+    "aligned": ("alignment", "aligned", True),
 }
 
 
-def funnel(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """{"all": counts, "tasks": {task: counts}} of rows with `dropped_by`, `answer`, `gaze_index`, `boxes`, `task`.
+def funnel(rows: Sequence[dict[str, Any]], filters: Sequence[str]) -> dict[str, Any]:
+    """{"all": counts, "tasks": {task: counts}} of rows: `task`, `boxes`, `answer`, `gaze_index`, what `decide` gives.
 
-    counts: samples, failed, correct (answered right), difficult (and not right without the image), kept (and aligned),
-    kept_without_boxes, kept_without_gaze (constant map), answers_before and answers_after: the most frequent answers
-    of the teacher, normalised, as [text, count], over all that it answered and over the kept. A filter that is off
-    passes everything.
+    counts: samples, failed, correct (answered right), difficult (and not right without the image), aligned (and looking
+    at the boxes), each None where its filter is off: nobody checked. kept, kept_without_boxes, kept_without_gaze
+    (constant map), answers_before and answers_after: the most frequent answers of the teacher, normalised, as
+    [text, count], over all that it answered and over the kept.
     """
-    tasks = list(dict.fromkeys(row["task"] for row in rows))
-    return {"all": _counts(rows), "tasks": {task: _counts([r for r in rows if r["task"] == task]) for task in tasks}}
+    tasks = {task: [row for row in rows if row["task"] == task] for task in dict.fromkeys(row["task"] for row in rows)}
+    return {"all": _counts(rows, filters), "tasks": {task: _counts(some, filters) for task, some in tasks.items()}}
 
 
-def _counts(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    kept = [row for row in rows if row["dropped_by"] is None]
-    counts: dict[str, Any] = {
-        "samples": len(rows),
-        "failed": sum(row["dropped_by"] == "failed" for row in rows),
-    }
-    for stage, drops in _STAGES.items():
-        counts[stage] = sum(row["dropped_by"] not in drops for row in rows)
+def _counts(rows: Sequence[dict[str, Any]], filters: Sequence[str]) -> dict[str, Any]:
+    kept = [row for row in rows if row["kept"]]
+    counts: dict[str, Any] = {"samples": len(rows), "failed": sum(row["dropped_by"] == "failed" for row in rows)}
+    for stage, (name, field, passed) in _PASSED.items():
+        counts[stage] = sum(row[field] is passed for row in rows) if name in filters else None
+    counts["kept"] = len(kept)
     counts["kept_without_boxes"] = sum(not row["boxes"] for row in kept)
     counts["kept_without_gaze"] = sum(row["gaze_index"] is None for row in kept)
     counts["answers_before"] = _answers(row for row in rows if row["dropped_by"] != "failed")
@@ -54,12 +52,13 @@ def funnel_table(found: dict[str, Any]) -> str:
     from tabulate import tabulate
 
     named = {**found["tasks"], "all": found["all"]} if len(found["tasks"]) > 1 else {"all": found["all"]}
-    head = ["task", "samples", "failed", "right", "not right blind", "aligned = kept", "of samples"]
+    head = ["task", "samples", "failed", "right", "not right blind", "aligned", "kept", "of samples"]
     body = [
-        [name, c["samples"], c["failed"], c["correct"], c["difficult"], c["kept"], f"{c['kept'] / c['samples']:.1%}"]
+        [name, c["samples"], c["failed"], *("off" if c[stage] is None else c[stage] for stage in _PASSED), c["kept"],
+         f"{c['kept'] / c['samples']:.1%}"]
         for name, c in named.items()
-    ]
-    lines = [tabulate(body, head)]
+    ]  # fmt: skip
+    lines = [tabulate(body, head, colalign=["left", *["right"] * 7])]
     for key, text in (("kept_without_boxes", "have no boxes"), ("kept_without_gaze", "have no gaze")):
         if found["all"][key]:
             lines.append(f"{found['all'][key]} of the kept {text}")

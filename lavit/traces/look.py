@@ -15,6 +15,7 @@ from torch import Tensor
 
 from perception_gap import forward
 from perception_gap.capture import AttentionCapture
+from perception_gap.context import check_fits
 from perception_gap.errors import GapcheckError
 from perception_gap.families.encoded import predicting
 from perception_gap.geometry import TokenGeometry
@@ -55,12 +56,13 @@ def look(
 ) -> list[Look]:
     """pooling: "mean" over the image tokens, or "gaze", weighted by the normalised map.
 
-    GapcheckError when the model gives NaN or the processor refuses an image.
+    GapcheckError when the model gives NaN, the processor refuses an image, or the text exceeds the model's context.
     """
     prompts = [prompt_text(s.question, s.options, instruction) for s in samples]
     encoded = forward.encode(loaded, pictures, prompts, system)
     ids = forward.generate(loaded, encoded, max_new_tokens)
     whole, answer = encoded.with_answers(ids, forward.pad_id(loaded))
+    check_fits(loaded.model.config, whole.inputs["attention_mask"], "prompt and answer are too long together")
     capture = AttentionCapture(loaded.model, predicting(answer), whole.image, layers)
     with loaded.reading(encoded), capture:
         output = loaded.model.base_model(**whole.inputs, use_cache=False)

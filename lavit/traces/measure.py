@@ -11,12 +11,13 @@ import numpy as np
 
 from lavit.traces import blind
 from lavit.traces.filters import ask_blind, asked, decide, verdicts
+from lavit.traces.keys import Work, row_key
 from lavit.traces.look import Look, look
 from lavit.traces.schema import V_SEM
 from lavit.traces.settings import Job, Settings
 from lavit.traces.target import target
 from perception_gap import analysis
-from perception_gap.datasets import check_boxes, open_image
+from perception_gap.datasets import Contents, check_boxes, open_pictures
 from perception_gap.errors import GapcheckError
 from perception_gap.job import stored_paths
 from perception_gap.loading import LoadedModel
@@ -24,20 +25,23 @@ from perception_gap.metrics import focus_score
 from perception_gap.sample import Sample
 from perception_gap.scoring import score
 
-Work = tuple[Sample, str, str]  # sample, hash of its images, key
-
 
 def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[dict], dict[str, np.ndarray]]:
     """Rows and arrays of one batch; a sample that cannot be traced is a row with the reason."""
     settings = job.settings
     rows: dict[str, dict] = {}
     ready = []
-    for sample, images, key in work:
+    for sample, listed, key in work:
+        contents = Contents.of(sample.images)
+        images = contents.hash
+        if images != listed:  # another picture by now is traced as it is, under the key of that
+            key = row_key(job, loaded, sample, images)
         row = rows[key] = base_row(job.out, sample, images, key)
         try:
-            pictures = [open_image(path) for path in sample.images]
+            pictures = open_pictures(sample, contents)
             sizes = [(p.height, p.width) for p in pictures]
-            row |= {"heights": [h for h, _ in sizes], "widths": [w for _, w in sizes]}
+            sample = sample.in_pixels(sizes)
+            row |= {"heights": [h for h, _ in sizes], "widths": [w for _, w in sizes]} | sample.box_fields()
             check_boxes(sample, sizes)
             if settings.judge is None and {"correctness", "difficulty"} & set(settings.filters):
                 score(sample.answer, sample.answer, sample.options)  # a reference that names no option is said here
@@ -93,7 +97,7 @@ def base_row(out: Path, sample: Sample, images: str, key: str) -> dict[str, Any]
         "key": key, "sample_id": sample.id, "task": sample.task, "pair": sample.pair,
         "images": stored_paths(out, sample), "image_hash": images, "heights": [], "widths": [],
         "question": sample.question, "options": list(sample.options), "reference": sample.answer,
-        "boxes": [float(v) for box in sample.boxes for v in box], "box_images": list(sample.box_images),
+        **sample.box_fields(),
         "status": "failed", "error": None, "correct": None, "blind_answers": [], "blind_correct": None, "focus": None,
     }  # fmt: skip
 

@@ -14,6 +14,7 @@ from datasets.utils import disable_progress_bars, enable_progress_bars, is_progr
 from lavit.traces.filters import decide
 from lavit.traces.funnel import funnel
 from lavit.traces.schema import FEATURES, ROW_SCHEMA, SIGNAL, V_SEM
+from perception_gap import checksums
 from perception_gap.files import ArrayFile, aside, write_json
 from perception_gap.store import Parts
 
@@ -36,10 +37,10 @@ def merge(
         row["pooling"] = settings["v_sem"] if vector is not None else None
         rows.append(row)
         vectors.append(vector)
-    write_parquet(out / "traces.parquet", table_of(rows, vectors))
+    files = {"traces.parquet": write_parquet(out / "traces.parquet", table_of(rows, vectors))}
     if settings["keep_full"]:
-        _write_full(out / "full.safetensors", parts, rows)
-    info["funnel"] = funnel(rows)
+        files["full.safetensors"] = _write_full(out / "full.safetensors", parts, rows)
+    info |= {"funnel": funnel(rows, settings["filters"]), "files": files}
     write_json(out / "trace.json", info)
     return info
 
@@ -57,22 +58,23 @@ def table_of(rows: Sequence[dict[str, Any]], vectors: Sequence[np.ndarray | None
     return pa.Table.from_arrays(columns, schema=ROW_SCHEMA)
 
 
-def write_parquet(path: Path, table: pa.Table) -> None:
-    """Through `datasets`, so that `load_dataset` finds the types."""
+def write_parquet(path: Path, table: pa.Table) -> str:
+    """Through `datasets`, so that `load_dataset` finds the types. Returns the checksum of the file."""
     shown = is_progress_bar_enabled()
     disable_progress_bars()
     try:
         with aside(path) as partial:
             Dataset(table.cast(FEATURES.arrow_schema)).to_parquet(str(partial))
+            return checksums.of_file(partial)
     finally:
         if shown:
             enable_progress_bars()
 
 
-def _write_full(path: Path, parts: Parts, rows: Sequence[dict[str, Any]]) -> None:
+def _write_full(path: Path, parts: Parts, rows: Sequence[dict[str, Any]]) -> str:
     kept = {row["key"]: row["sample_id"] for row in rows if row["kept"]}
     file = ArrayFile(path)
     for row, arrays in parts.read(list(kept), ("map", "features", "boxes", "images")):
         for kind, array in arrays.items():
             file.add(f"{kept[row['key']]}/{kind}", array)
-    file.close()
+    return file.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from lavit.traces.schema import ROW_SCHEMA, SCHEMA_VERSION, V_SEM
 from lavit.traces.target import Target
+from perception_gap import intact, shapes
 from perception_gap.errors import UsageError, one_line
 from perception_gap.sample import Sample
 
@@ -54,12 +54,8 @@ class Traces:
         if not (folder / "trace.json").is_file():
             what = "no trace directory (trace.json is missing)" if folder.is_dir() else "no such folder"
             raise UsageError(f"traces {folder}: {what}; give the --out folder of `gapcheck trace`")
-        again = "`gapcheck trace` with --fresh rewrites it"
-        try:
-            info = json.loads((folder / "trace.json").read_text(encoding="utf-8"))
-            version, finished = info["schema_version"], "funnel" in info
-        except (ValueError, KeyError, TypeError):
-            raise UsageError(f"traces {folder}: damaged (trace.json cannot be read); {again}") from None
+        info = intact.read_json(folder / "trace.json")
+        version, finished = info.get("schema_version"), "funnel" in info
         if version != SCHEMA_VERSION:
             raise UsageError(
                 f"traces {folder}: written in trace schema {version}, this gapcheck reads {SCHEMA_VERSION}; "
@@ -67,13 +63,16 @@ class Traces:
             )
         if not finished or not (folder / "traces.parquet").is_file():
             raise UsageError(f"traces {folder}: unfinished; the same trace command finishes it")
+        intact.require(info, shapes.TRACE, folder / "trace.json")
+        # What --keep-full adds is not read here, and has checksums of its own.
+        intact.same(folder, {"traces.parquet": info["files"]["traces.parquet"]})
         try:
             table = pq.read_table(folder / "traces.parquet", columns=ROW_SCHEMA.names)
             table = table.filter(pc.equal(table["kept"], True))
             traces = cls(folder, info, table.combine_chunks())
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-            reason = one_line(error)
-            raise UsageError(f"traces {folder}: damaged (traces.parquet: {reason}); {again}") from None
+            reason = one_line(error, 80)
+            raise intact.damaged(folder / "traces.parquet", reason) from None
         if not len(traces):
             raise UsageError(f"traces {folder}: none of {info['data']['n']} samples was kept; loosen the filters")
         return traces

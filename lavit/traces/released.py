@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lavit.traces.extract import versions
+from lavit.traces.keys import versions
 from lavit.traces.merge import merge
 from lavit.traces.released_files import Tree, read_features
 from lavit.traces.released_rows import Conversion, sample_of, trace_row
@@ -32,7 +33,8 @@ from perception_gap.datasets.stream import Entry, stream_entries
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json
 from perception_gap.job import image_hash
-from perception_gap.store import Parts
+from perception_gap.locks import locked
+from perception_gap.store import Parts, claim_run
 
 TEACHER = "Qwen/Qwen2.5-VL-32B-Instruct (released LaViT-15k)"
 WIDTH = 5120  # that teacher's; used where no file says it
@@ -64,6 +66,13 @@ def convert(
         raise UsageError(f"{source}: {'a folder' if source.is_dir() else 'no such file'}; expected the release's JSON")
     tree, settings = Tree(source, image_root), Settings(filters=(), v_sem=pooling, top_k=top_k)
     width = _width(tree, limit)
+    claim_run(out, "trace.json")
+    with locked(out):
+        return _convert(Conversion(tree, out, settings, width, limit), teacher, fresh, progress, command)
+
+
+def _convert(job: Conversion, teacher: str, fresh: bool, progress: bool, command: str) -> dict[str, Any]:
+    out, source = job.out, job.tree.source
     parts = Parts(out, fresh=fresh, schema=PART_SCHEMA, made="trace.json")
     (out / "traces.parquet").unlink(missing_ok=True)  # an unfinished conversion must not show older traces
     with source.open("rb") as file:
@@ -72,17 +81,17 @@ def convert(
         "schema_version": SCHEMA_VERSION,
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "teacher": {"name": teacher, "revision": None, "width": width, "v_sem": "taken before the final norm"},
-        "settings": asdict(settings),
+        "teacher": {"name": teacher, "revision": None, "width": job.width, "v_sem": "taken before the final norm"},
+        "settings": asdict(job.settings),
         "data": {"spec": f"lavit15k:{source}", "hash": digest},
         "versions": versions(),
     }
     write_json(out / "trace.json", info)
-    keys = _store(Conversion(tree, out, settings, width, limit), parts, progress)
+    keys = _store(job, parts, progress)
     if not keys:
         raise UsageError(f"{source}: holds no samples: expected at least one")
     info["data"]["n"] = len(keys)
-    return _finish(tree, out, keys, parts, info)
+    return _finish(job.tree, out, keys, parts, info)
 
 
 def _finish(tree: Tree, out: Path, keys: list[str], parts: Parts, info: dict[str, Any]) -> dict[str, Any]:
@@ -128,6 +137,8 @@ def _store(job: Conversion, parts: Parts, progress: bool) -> list[str]:
     """Every row that is not stored yet, batch by batch; the keys of all, in order."""
     keys: list[str] = []
     ids: set[str] = set()
+    if line := parts.mend():
+        tqdm.write(line, file=sys.stderr)
     done = set(parts.done())
     entries = _entries(job.tree, job.limit)
     with tqdm(unit="sample", desc=job.tree.source.name, disable=not progress) as bar:

@@ -110,10 +110,10 @@ def _fields(job: Conversion, entry: Entry, sample: Sample, key: str) -> tuple[di
 
 def _boxes(record: dict[str, Any], sample: Sample, size: tuple[int, int], where: str) -> dict[str, Any]:
     """`bboxes`, fractions of the picture, in pixels; the released JSON has none. size: (height, width)."""
-    boxes, _ = parse_boxes(record.get("bboxes") or [], where=where, n_images=1)
+    boxes, _ = parse_boxes(record.get("bboxes"), where=where, n_images=1, unit="fractions")
     height, width = size
     pixels = tuple((x0 * width, y0 * height, x1 * width, y1 * height) for x0, y0, x1, y1 in boxes)
-    check_boxes(replace(sample, boxes=pixels, box_images=(0,) * len(pixels)), [size])
+    check_boxes(replace(sample, boxes=pixels, box_images=(0,) * len(pixels)), [size], remedy="")
     return {"boxes": [v for box in pixels for v in box], "box_images": [0] * len(pixels)}
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import pyarrow as pa
 from datasets import Features
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _TEXT, _TEXTS, _BOOL = pa.string(), pa.list_(pa.string()), pa.bool_()
 _WHOLE, _WHOLES, _HALVES = pa.int64(), pa.list_(pa.int64()), pa.list_(pa.float16())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -42,7 +44,8 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """Imports a command's module when it is called, and reports errors in one line with an exit status.
 
-    0 success, 1 something went wrong, 2 wrong input or options, 130 interrupted.
+    0 success, 1 something went wrong, 2 wrong input or options, 130 interrupted, 143 asked to end (SIGTERM), 129 left
+    alone (SIGHUP).
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -68,14 +71,15 @@ class LazyGroup(click.Group):
         extra["standalone_mode"] = False
         _open_streams()
         try:
-            result = super().main(args, prog_name, **extra)
+            with _ends_as_interrupted():
+                result = super().main(args, prog_name, **extra)
             sys.stdout.flush()
         except UsageError as error:
             fail(str(error), 2)
         except GapcheckError as error:
             fail(str(error), 1)
-        except click.Abort:
-            fail("interrupted", 130)
+        except click.Abort as error:
+            fail(*_stopped(error.__cause__))
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message())
             sys.exit(2)
@@ -89,6 +93,43 @@ class LazyGroup(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         sys.exit(result if isinstance(result, int) else 0)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that asks the process to end: work is left as on Ctrl-C. args: the signal."""
+
+
+@contextmanager
+def _ends_as_interrupted() -> Iterator[None]:
+    """While open, SIGTERM and SIGHUP raise Stopped, unless somebody else (nohup, a launcher) said what they do."""
+    process, before = os.getpid(), {}
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+        if os.getpid() != process:  # a worker that was forked: its parent says what there is to say
+            os.kill(os.getpid(), number)
+        raise Stopped(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        try:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, stop)
+        except ValueError:  # not the main thread
+            continue
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stopped(cause: BaseException | None) -> tuple[str, int]:
+    """(what to say, exit status) of a command that was interrupted; a lock noted what is kept (`locks`)."""
+    kept = getattr(cause, "__notes__", ["repeat the command"])[-1]
+    if isinstance(cause, Stopped):
+        number = signal.Signals(cause.args[0])
+        return f"stopped by {number.name}; {kept}", 128 + number
+    return f"interrupted; {kept}", 130
 
 
 def _open_streams() -> None:

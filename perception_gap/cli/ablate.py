@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.output import command_line
 
 
@@ -21,8 +22,7 @@ from perception_gap.cli.output import command_line
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the matrix.")
 @click.option("--scale", default="full", show_default=True, help="full, or tiny: optimiser and steps for tiny models.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting of every preset.")
-@click.option("--data", default="scenes", show_default=True, help="Samples to measure on, held out.")
-@click.option("--limit", type=click.IntRange(min=1), help="How many of them.")
+@data_options(help="Samples to measure on, held out.")
 @click.option("--hidden-limit", type=click.IntRange(min=1), help="How many of them also with the latents hidden.")
 @click.option("--instruction", help="A line after every question [default: that of the traces].")
 @click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
@@ -38,6 +38,7 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
     from lavit.ablation import AblationRequest, ablate, parse_runs
     from lavit.evaluation import Evaluation
     from lavit.settings import parse_changes
+    from perception_gap.locks import locked
 
     try:
         listed = [int(seed) for seed in seeds.split(",")]
@@ -47,14 +48,14 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
         from lavit.traces import Traces
 
         options["instruction"] = Traces.open(options["traces"]).info["settings"].get("instruction") or ""
-    asked = {
-        n: options.pop(n) for n in ("data", "limit", "hidden_limit", "instruction", "max_new_tokens", "batch_size")
-    }
+    names = ("data", "image_root", "limit", "hidden_limit", "instruction", "max_new_tokens", "batch_size")
+    asked = {"reading": pop_reading(options)} | {name: options.pop(name) for name in names}
     request = AblationRequest(
         runs=parse_runs(presets.split(","), listed), changes=parse_changes(changes), cache=cache_vision,
         evaluation=Evaluation(command=command_line(), **asked), **options,
     )  # fmt: skip
-    found = ablate(request, say=click.echo)
+    with locked(request.out):
+        found = ablate(request, say=click.echo)
     show(found)
     click.echo(f"{request.out / 'results.csv'}, {request.out / 'comparisons.csv'}")
 

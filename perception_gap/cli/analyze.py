@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.deeper_options import deeper_options, pop_deeper
 from perception_gap.cli.model_options import model_options, pop_load
 from perception_gap.cli.output import command_line
@@ -17,12 +18,7 @@ from perception_gap.cli.output import command_line
 )
 @click.argument("model")
 @click.option("--teacher", metavar="MODEL|RUN", help="Teacher model, or the directory of its finished run.")
-@click.option(
-    "--data", default="scenes", show_default=True, metavar="scenes[:TASK,..]|FILE.jsonl|viscot:FILE.json",
-    help="Questions with boxes.",
-)  # fmt: skip
-@click.option("--image-root", type=click.Path(path_type=Path), help="Folder that image paths are relative to.")
-@click.option("--limit", type=click.IntRange(min=1), help="Use the first N samples (scenes: 300 by default).")
+@data_options()
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory [default: runs/MODEL-vs-TEACHER-DATA].")
 @click.option("--layers", default="all", show_default=True, help="all, lastN, or comma-separated indices.")
 @click.option(
@@ -45,11 +41,11 @@ from perception_gap.cli.output import command_line
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1))
 @model_options
 @click.option(
-    "--raster", default="16x16", show_default=True, metavar="ROWSxCOLS",
-    help="Common raster for maps whose token grids differ.",
+    "--raster", metavar="ROWSxCOLS",
+    help="Frame of everything that is compared.  [default: the token grid where all are equal, else 16x16]",
 )  # fmt: skip
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes, floors and bootstrap."
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes, floors and tests."
 )
 @deeper_options
 @click.option("--fresh", is_flag=True, help="Forget what the run directory holds.")
@@ -67,14 +63,22 @@ def command(model: str, teacher: str | None, dry_run: bool, strict: bool, figure
     request = build_request(model, teacher, options)
     from lavit.checkpoint import facts_of, has_latents, opener
     from perception_gap import pipeline
+    from perception_gap.locks import locked
+    from perception_gap.store import claim_run
 
     if latents != "force" and not has_latents(facts_of(model, revision)):
         raise click.UsageError(f"--latents {latents}: {model} has no latent tokens; leave it out")
     if dry_run:
         print_estimate(pipeline.estimate(request, opener=opener))
         return
-    run = pipeline.analyze(request, say=click.echo, opener=opener)
-    sys.exit(show(run, strict=strict, figures=figures))
+    claim_run(request.folder())
+    with locked(request.folder()):
+        if (request.folder() / "figures").is_dir():
+            from reports.figures import forget_figures
+
+            forget_figures(request.folder() / "figures")  # an unfinished run must not show older ones
+        run = pipeline.analyze(request, say=click.echo, opener=opener)
+        sys.exit(show(run, strict=strict, figures=figures))
 
 
 def build_request(model: str, teacher: str | None, options: dict):
@@ -85,8 +89,17 @@ def build_request(model: str, teacher: str | None, options: dict):
     names = ("rows", "layers", "text", "max_new_tokens", "instruction", "system", "latents")
     chosen = {name: options.pop(name) for name in names}
     settings = Settings(load=pop_load(options), **pop_deeper(options), **chosen)
-    raster = parse_raster(options.pop("raster"))
-    return Request(model=model, teacher=teacher, settings=settings, raster=raster, command=command_line(), **options)
+    asked = options.pop("raster")
+    raster = None if asked is None else parse_raster(asked)
+    return Request(
+        model=model,
+        teacher=teacher,
+        reading=pop_reading(options),
+        settings=settings,
+        raster=raster,
+        command=command_line(),
+        **options,
+    )
 
 
 def parse_raster(text: str) -> tuple[int, int]:

@@ -34,7 +34,7 @@ SHOWN = 10  # disagreements of the two scorers on the terminal; all are in disag
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1))
 @click.option("--own-resolution", is_flag=True, help="Leave each model its own image size.")
 @model_options
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes and bootstrap.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes.")
 @click.option("--fresh", is_flag=True, help="Forget the answers of these models.")
 @click.option("--strict", is_flag=True, help="Exit 1 if any question failed.")
 def command(models: tuple[str, ...], suites: str, strict: bool, **options) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from perception_gap.cli.analyze import parse_raster, say_failed
+from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.deeper_options import deeper_options, pop_deeper
 from perception_gap.cli.model_options import model_options, pop_load
 from perception_gap.cli.output import command_line
@@ -21,12 +22,7 @@ from perception_gap.cli.output import command_line
     "--teacher", metavar="MODEL|RUN",
     help="Whose answers all are read on, a model or its finished run [default: each sample's reference answer].",
 )  # fmt: skip
-@click.option(
-    "--data", default="scenes", show_default=True, metavar="scenes[:TASK,..]|FILE.jsonl|viscot:FILE.json",
-    help="Questions with boxes.",
-)  # fmt: skip
-@click.option("--image-root", type=click.Path(path_type=Path), help="Folder that image paths are relative to.")
-@click.option("--limit", type=click.IntRange(min=1), help="Use the first N samples (scenes: 300 by default).")
+@data_options()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True)
 @click.option(
     "--pixels", default="same", show_default=True, metavar="same|own|N",
@@ -41,7 +37,7 @@ from perception_gap.cli.output import command_line
 @model_options
 @click.option("--raster", default="16x16", show_default=True, metavar="ROWSxCOLS", help="On which maps are compared.")
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes, floors and bootstrap."
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes, floors and tests."
 )
 @click.option("--fresh", is_flag=True, help="Forget what the models' run directories hold.")
 @click.option("--strict", is_flag=True, help="Exit 1 if any sample failed.")
@@ -68,7 +64,14 @@ def command(models: tuple[str, ...], strict: bool, page: bool, **options) -> Non
         **pop_deeper(options),
         **{k: options.pop(k) for k in ("layers", "instruction", "system", "max_new_tokens")},
     )
-    request = Request(models, settings=settings, raster=raster, command=command_line(), **options)
+    request = Request(
+        models,
+        reading=pop_reading(options),
+        settings=settings,
+        raster=raster,
+        command=command_line(),
+        **options,
+    )
     done = compare(request, say=click.echo, opener=opener)
     sys.exit(show(done, strict=strict, page=page))
 

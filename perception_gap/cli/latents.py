@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
+from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.output import command_line
 
 
 @click.command(epilog="Example: gapcheck latents tiny:lavit --data scenes --limit 120 --out runs/latents")
 @click.argument("model")
-@click.option("--data", default="scenes", show_default=True, metavar="scenes[:TASK,..]|FILE.jsonl|viscot:FILE.json")
-@click.option("--limit", type=click.IntRange(min=1), help="Use the first N samples (scenes: 300 by default).")
+@data_options()
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the five runs.")
 @click.option("--instruction", default="", help="A line after every question.")
 @click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
@@ -35,7 +35,7 @@ def command(model: str, out: Path, **options) -> None:
         raise click.UsageError(f"{model}: has no latent tokens; give a model that gapcheck train made with latents")
     device = options.pop("device")
     load = {} if device == "auto" else {"device": device}
-    evaluation = Evaluation(load=load, command=command_line(), **options)
+    evaluation = Evaluation(reading=pop_reading(options), load=load, command=command_line(), **options)
     shown = by_id(evaluation.run(model, out / "eval"))
     lines = hiding_table(shown, evaluation.hidden(model, out, shown))
     click.echo(tabulate(lines, ["latents", "accuracy", "answers changed", "change of accuracy", "n"], "simple"))

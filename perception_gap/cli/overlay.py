@@ -110,7 +110,7 @@ def read_sample(options: dict[str, Any]) -> Sample:
     sample = Sample(SAMPLE, images, question, answer, boxes, box_images, choices)
     try:
         sizes = [(picture.height, picture.width) for picture in map(open_image, images)]
-        check_boxes(sample, sizes)
+        check_boxes(sample, sizes, remedy="")
     except GapcheckError as error:  # of a run's sample a failure, here what the user typed
         raise UsageError(str(error).removeprefix(f"sample {SAMPLE}: ")) from None
     if answer:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from perception_gap.cli.data_options import SPECS, data_options, pop_reading
 from perception_gap.cli.model_options import model_options, pop_load
 from perception_gap.cli.output import command_line
 from perception_gap.errors import UsageError
@@ -23,15 +24,12 @@ _REASONS = 10  # printed; a data set whose images are gone has one for each
 
 @click.command(epilog="Example: gapcheck trace tiny:teacher --data scenes --limit 240 --out runs/traces")
 @click.argument("teacher")
-@click.option(
-    "--data", default="scenes", show_default=True,
-    metavar="scenes[:TASK,..]|FILE.jsonl|viscot:FILE.json|lavit15k:FILE.json",
-    help="Questions with boxes; or traces as LaViT's authors release them (lavit15k), which are converted: no model "
+@data_options(
+    f"{SPECS}|lavit15k:FILE.json",
+    "Questions with boxes; or traces as LaViT's authors release them (lavit15k), which are converted: no model "
     "runs, and TEACHER is a mere label.",
-)  # fmt: skip
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Trace directory.")
-@click.option("--image-root", type=click.Path(path_type=Path), help="Folder that image paths are relative to.")
-@click.option("--limit", type=click.IntRange(min=1), help="Use the first N samples (scenes: 300 by default).")
 @click.option(
     "--split", default="train", show_default=True, type=click.Choice(["train", "heldout"]), help="Of drawn scenes."
 )
@@ -76,15 +74,19 @@ def command(teacher: str, dry_run: bool, strict: bool, **options) -> None:
     """
     if options["data"].startswith(_RELEASED):
         sys.exit(show(convert(teacher, options), options["out"], strict=strict))
-    job = build_job(teacher, options)
     from lavit.traces.estimate import estimate
     from lavit.traces.extract import extract
     from perception_gap.cli.analyze import print_estimate
+    from perception_gap.locks import locked
+    from perception_gap.store import claim_run
 
-    if dry_run:
-        print_estimate({teacher: estimate(job)})
-        return
-    sys.exit(show(extract(job), job.out, strict=strict))
+    claim_run(options["out"], "trace.json")
+    with locked(options["out"]):
+        job = build_job(teacher, options)
+        if dry_run:
+            print_estimate({teacher: estimate(job)})
+            return
+        sys.exit(show(extract(job), job.out, strict=strict))
 
 
 def convert(teacher: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -108,22 +110,26 @@ def convert(teacher: str, options: dict[str, Any]) -> dict[str, Any]:
 def build_job(teacher: str, options: dict[str, Any]):
     """The Job of these command-line options; draws scenes, but loads no model."""
     from lavit.traces.blind import check_text_model
-    from lavit.traces.schema import PART_SCHEMA
     from lavit.traces.settings import Job, Settings
     from perception_gap.datasets import open_data
     from perception_gap.loading import check
-    from perception_gap.store import Parts
 
     filters = tuple(name for name in ("correctness", "difficulty", "alignment") if options.pop(name))
     settings = Settings(filters=filters, load=pop_load(options), **{name: options.pop(name) for name in _SETTINGS})
+    reading = pop_reading(options)
     out, limit, seed = options["out"], options["limit"], options["seed"]
     # What would stop the work later is said before scenes are drawn and weights are read.
-    Parts(out, schema=PART_SCHEMA, made="trace.json")
     check(teacher, settings.load.get("revision"), settings.load.get("trust_remote_code", False))
     if settings.text_model:
         check_text_model(settings.text_model, settings.load)
     dataset = open_data(
-        options["data"], limit=limit, image_root=options["image_root"], work=out, seed=seed, split=options["split"]
+        options["data"],
+        limit=limit,
+        image_root=options["image_root"],
+        work=out,
+        seed=seed,
+        split=options["split"],
+        reading=reading,
     )
     return Job(
         model=teacher, dataset=dataset, out=out, settings=settings, batch_size=options["batch_size"], seed=seed,

@@ -51,19 +51,21 @@ def command(
         raise click.UsageError("--traces and --out: both are needed to train")
     from lavit.request import TrainRequest
     from lavit.training import train
+    from perception_gap.locks import locked
 
     extra: dict[str, Any] = {"report_to": report_to, "dataloader_num_workers": workers}
     if fsdp is not None:
         extra |= read_json(fsdp)
     if deepspeed is not None:
         extra["deepspeed"] = str(deepspeed)
-    model = train(
-        TrainRequest(
-            student=student, traces=traces, out=out, preset=preset, settings=settings, scale=scale, device=device,
-            cache=cache_vision, save_steps=save_steps, fresh=fresh, command=command_line(),
-            arguments=extra,
-        )
-    )  # fmt: skip
+    with locked(out):
+        model = train(
+            TrainRequest(
+                student=student, traces=traces, out=out, preset=preset, settings=settings, scale=scale, device=device,
+                cache=cache_vision, save_steps=save_steps, fresh=fresh, command=command_line(),
+                arguments=extra,
+            )
+        )  # fmt: skip
     click.echo(f"model {model}")
 
 

@@ -14,8 +14,6 @@ from perception_gap import metrics
 from perception_gap.divergence import Comparison
 from perception_gap.store import Run
 
-WORD_MEASURES = ("js", "kl", "top_k_overlap", "js_floor", "kl_floor", "top_k_floor")
-
 
 @dataclass(frozen=True)
 class Member:
@@ -49,7 +47,6 @@ def compared(members: Sequence[Member], raster: tuple[int, int], seed: int) -> I
     rows = {member.name: member.rows() for member in members}
     for first, second in itertools.combinations(members, 2):
         comparison = Comparison(rows[second.name], first.run, first.kind, seed, raster)
-        comparison.native = False
         yield _samples(comparison, first, second), _words(comparison, first, second)
 
 
@@ -87,8 +84,7 @@ def _words(comparison: Comparison, first: Member, second: Member) -> list[dict]:
         for i, (word, category, measured) in enumerate(words):
             found.append({
                 "first": first.name, "second": second.name, "sample_id": sample_id, "cluster": row["cluster"],
-                "word_index": i, "word": word, "category": category,
-                **{name: measured.get(name, np.nan) for name in WORD_MEASURES},
+                "word_index": i, "word": word, "category": category, **measured,
             })  # fmt: skip
     return found
 

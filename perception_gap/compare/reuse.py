@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from perception_gap.errors import UsageError
 from perception_gap.job import Job, image_hash, row_key, shared_text
 from perception_gap.loading import revision_of
 from perception_gap.placement import choose_device
-from perception_gap.store import KEYS, Run
+from perception_gap.store import Run, read_keys
 
 
 def finished(job: Job) -> Run | None:
@@ -22,8 +21,8 @@ def finished(job: Job) -> Run | None:
         return None
     try:
         run = Run.open(job.out)
-        keys = json.loads((job.out / "parts" / KEYS).read_text(encoding="utf-8"))
-    except (UsageError, OSError, ValueError):
+        keys = read_keys(job.out / "parts")
+    except (UsageError, OSError):
         return None
     facts, kept = run.info["model"], run.info["settings"]
     if (facts["name"], facts["revision"]) != (job.model, revision_of(job.model, job.settings.load.get("revision"))):
@@ -31,7 +30,7 @@ def finished(job: Job) -> Run | None:
     device = facts["device"].split(":")[0]
     if "device_map" not in job.settings.load and choose_device(job.settings.load.get("device", "auto")).type != device:
         return None
-    if kept["seed"] != job.seed or run.info.get("raster") not in (None, "native", list(job.raster)):
+    if kept["seed"] != job.seed or run.info.get("raster") not in (None, list(job.raster) if job.raster else "native"):
         return None
     if not _same_teacher(run, job):
         return None

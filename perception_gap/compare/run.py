@@ -15,16 +15,16 @@ from perception_gap.compare import pairs, summary
 from perception_gap.compare.budget import common_budget
 from perception_gap.compare.pairs import Member
 from perception_gap.compare.reuse import finished
-from perception_gap.datasets import Dataset, open_data
+from perception_gap.datasets import Dataset, Reading, open_data
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.files import write_json, write_table
 from perception_gap.folders import claim, named
 from perception_gap.job import Job, Settings, check_teacher, image_hash, versions
-from perception_gap.redaction import public_text
+from perception_gap.locks import locked
 from perception_gap.run_paths import signed
 from perception_gap.store import Run, run_info
 
-COMPARE_SCHEMA = 1
+COMPARE_SCHEMA = 2
 MADE = "compare.json"
 _OURS = {"data", "teacher", "figures", MADE, "summary.json", "pairs.parquet", "words.parquet", "overlays.png",
          "report.html", "tables.md"}  # fmt: skip
@@ -44,6 +44,7 @@ class Request:
     out: Path = Path("runs/compare")
     limit: int | None = None
     image_root: Path | None = None
+    reading: Reading = field(default_factory=Reading)
     settings: Settings = field(default_factory=Settings)
     pixels: str = "same"
     batch_size: int = 8
@@ -74,9 +75,22 @@ def compare(
     """
     budgets, line = _budgets(request)
     claim(request.out, MADE, lambda name: name in ("data", "teacher") or name.endswith(".tmp"))
-    say(line)
+    with locked(request.out):
+        say(line)
+        return _compare(request, budgets, line, progress, say, opener)
+
+
+def _compare(
+    request: Request, budgets: dict[str, int | None], line: str, progress: bool, say: Callable[[str], None],
+    opener: pipeline.Opener,
+) -> Compared:  # fmt: skip
     dataset = open_data(
-        request.data, limit=request.limit, image_root=request.image_root, work=request.out, seed=request.seed
+        request.data,
+        limit=request.limit,
+        image_root=request.image_root,
+        work=request.out,
+        seed=request.seed,
+        reading=request.reading,
     )
     folders = dict(zip(request.models, named(request.models, _OURS), strict=True))
     teacher = _teacher(request, dataset, budgets, say, progress, opener)
@@ -146,6 +160,11 @@ def check_whole(run: Run, dataset: Dataset, budgets: dict[str, int | None], requ
         raise UsageError(
             f"teacher run {run.path}: has {len(run.samples)} samples, {here} of these {len(dataset.samples)}; analyze "
             "the teacher on the same --data and --limit, or name its model instead"
+        )
+    if run.info["data"]["hash"] != dataset.hash:
+        raise UsageError(
+            f"teacher run {run.path}: has other answers, options or boxes to these questions; analyze the "
+            "teacher on the same --data and --boxes, or name its model instead"
         )
     kept = run.info["settings"]
     name = run.info["model"]["name"]
@@ -218,7 +237,7 @@ def describe(
         "text": "teacher" if request.teacher else "reference", "pixels": request.pixels, "budget": line,
         "most_pixels": budgets, "raster": list(request.raster), "seed": request.seed,
         "settings": asdict(request.settings),
-        "data": {"spec": public_text(dataset.spec), "hash": dataset.hash, "n": len(dataset.samples)},
+        "data": dataset.description(),
         "versions": versions(),
     }  # fmt: skip
     write_json(request.out / MADE, signed(info))
@@ -230,8 +249,8 @@ def finish(
 ) -> Compared:  # fmt: skip
     """pairs.parquet, words.parquet and, last, summary.json."""
     samples, words = pairs.frames(members, request.raster, request.seed)
-    write_table(request.out / "pairs.parquet", samples)
-    write_table(request.out / "words.parquet", words)
+    files = {name: write_table(request.out / name, table)
+             for name, table in (("pairs.parquet", samples), ("words.parquet", words))}  # fmt: skip
     facts = {
         member.name: {
             "folder": os.path.relpath(member.run.path, request.out),
@@ -239,11 +258,14 @@ def finish(
         }
         for member in members
     }  # fmt: skip
+    of_pairs = summary.of_pairs(samples, words, request.seed) if len(samples) else []
     told = {
         "baseline": members[0].name,
         "models": summary.of_models(members, facts, request.seed),
-        "pairs": summary.of_pairs(samples, words, request.seed) if len(samples) else [],
+        "pairs": of_pairs,
+        "most_alike": summary.most_alike(of_pairs, samples, request.seed),
         "failed": failed,
+        "files": files,
     }
     write_json(request.out / "summary.json", told)
     return Compared(request.out, members, told, failed)

@@ -1,20 +1,22 @@
 """A comparison in numbers: models side by side, pairs of gazes, and whether gazes agree where answers do.
 
-Everything is {mean, ci, n}; intervals are 95 % bootstrap intervals clustered by image or pair, differences are paired
-on the samples that both models have.
+Everything is {mean, ci, n}; intervals are 95 %, clustered by image or pair; differences are paired on the samples that
+both models have, and have a p. Where one question is asked of several models or pairs, `p_holm` beside it is Holm's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from perception_gap import statistics
 from perception_gap.compare.pairs import Member
+from perception_gap.measures import against_floor, mean_of, verdicts
+from perception_gap.permutation import ARRANGEMENTS, holm
 from perception_gap.proportions import paired_ci
+from perception_gap.statistics import difference_ci, mean_ci
 from perception_gap.summary import CATEGORIES
 
 # Of one map; what of them a run lacks (no teacher, an older measure) is left out.
@@ -31,13 +33,6 @@ _KEYS = ("first", "second", "sample_id", "task", "cluster", "first_correct", "se
 AGREEMENT = ("js", "kl", "top_k_overlap", "emd", "cc", "similarity")
 
 
-def verdicts(samples: pd.DataFrame) -> pd.Series:
-    """1 right, 0 wrong or failed, NaN without a reference; by sample id."""
-    known = samples["correct"].notna() | (samples["status"] != "ok")
-    values = samples["correct"].eq(True).astype(float).where(known)
-    return values.set_axis(pd.Index(samples["sample_id"]))
-
-
 def of_models(members: Sequence[Member], facts: Mapping[str, Mapping[str, Any]], seed: int) -> list[dict[str, Any]]:
     """A row a model, the most accurate first; `*_difference` is the model minus the first member, paired by sample.
 
@@ -52,15 +47,22 @@ def of_models(members: Sequence[Member], facts: Mapping[str, Mapping[str, Any]],
                "family": about["family"], "parameters": about["parameters"],
                "image_tokens": _median(samples["n_image_tokens"]), "n_samples": told["n_samples"],
                "n_failed": told["n_failed"], "accuracy": told["accuracy"],
-               "auroc": told["focus_score"]["auroc"], "focus_chance": told["focus_score"]["chance"]}  # fmt: skip
+               "auroc": told["focus_score"]["auroc"], "focus_chance": told["focus_score"]["chance"],
+               "decides": dict(told["focus_score"]["decides"]["overall"])}  # fmt: skip
+        if "knockout" in told:
+            row["rests"] = dict(told["knockout"]["contrasts"]["text"]["inside_minus_outside_number"]["change"])
         for name in OF_MODELS:
             if name in samples and samples[name].notna().any():
-                row[name] = _mean(samples[name], samples["cluster"], seed)
+                row[name] = mean_of(samples, name)
         if member is not members[0]:
-            row["accuracy_difference"] = _paired_accuracy(base, samples, seed)
+            row["accuracy_difference"] = _paired_accuracy(base, samples)
             for name in ("focus_score", "focus_lift", "relative_entropy", "text_image_mass"):
-                row[f"{name}_difference"] = _paired(base, samples, name, seed)
+                row[f"{name}_difference"] = _difference(
+                    base.set_index("sample_id"), samples.set_index("sample_id"), name, seed
+                )
         rows.append(row)
+    _adjust([row["decides"]["auroc"] for row in rows])
+    _adjust([row["rests"] for row in rows if "rests" in row])
     return sorted(rows, key=lambda row: -(row["accuracy"]["mean"] if row["accuracy"]["mean"] is not None else -1.0))
 
 
@@ -70,20 +72,55 @@ def of_pairs(samples: pd.DataFrame, words: pd.DataFrame, seed: int) -> list[dict
     for (first, second), group in samples.groupby(["first", "second"], sort=False):
         measures = [name for name in group.columns if name not in _KEYS]
         row: dict[str, Any] = {"first": first, "second": second, "n_samples": len(group)}
-        row |= {name: _mean(group[name], group["cluster"], seed) for name in measures}
-        row["floor_minus_js"] = _mean(group["js_floor"] - group["js"], group["cluster"], seed)
-        row["by_category"] = _by_category(words, str(first), str(second), seed)
+        row |= {name: mean_of(group, name) for name in measures}
+        row["against_floor"] = against_floor(group, "js", "js_floor", seed)
+        row["by_category"] = _by_category(words, str(first), str(second))
         row["agreement"] = agreement(group, seed)
         rows.append(row)
+    _adjust([row["against_floor"]["difference"] for row in rows])
+    _adjust([row["agreement"]["js"]["right_minus_wrong"] for row in rows])
     return rows
 
 
-def agreement(group: pd.DataFrame, seed: int) -> dict[str, Any]:
+def most_alike(pairs: Sequence[Mapping[str, Any]], samples: pd.DataFrame, seed: int) -> dict[str, Any] | None:
+    """{first, second, others: [{first, second, farther}]}: the pair of the smallest mean JS, and the rest by their JS.
+
+    farther: JS of the other pair minus that of this one, on the samples of both. That the pair is the most alike is
+    established where every one of them is: a claim that needs all tests needs no correction. None without a JS.
+    """
+    ranked = sorted((row for row in pairs if row["js"]["mean"] is not None), key=lambda row: row["js"]["mean"])
+    if not ranked:
+        return None
+    by_pair = {key: group.set_index("sample_id") for key, group in samples.groupby(["first", "second"], sort=False)}
+    nearest, *others = ranked
+    base = by_pair[nearest["first"], nearest["second"]]
+    return {
+        "first": nearest["first"],
+        "second": nearest["second"],
+        "others": [
+            {
+                "first": row["first"],
+                "second": row["second"],
+                "farther": _difference(base, by_pair[row["first"], row["second"]], "js", seed),
+            }
+            for row in others
+        ],
+    }
+
+
+def _adjust(estimates: Sequence[dict[str, Any]]) -> None:
+    """p_holm beside every p: the same question, asked of each."""
+    adjusted = holm([estimate.get("p", math.nan) for estimate in estimates])
+    for estimate, p in zip(estimates, adjusted, strict=True):
+        estimate["p_holm"] = None if math.isnan(p) else float(p)
+
+
+def agreement(group: pd.DataFrame, seed: int, resamples: int = ARRANGEMENTS) -> dict[str, Any]:
     """How far apart the gazes of one pair are where both are right, both wrong, or one is; each a measure's estimate.
 
-    `right_minus_wrong` is the mean where both are right minus that where both are wrong, within tasks, since both the
-    tasks' difficulty and their gaze differ; `alike_minus_split` the mean where both verdicts are equal minus that where
-    they differ.
+    `raw_difference` is the mean where both are right minus that where both are wrong; `right_minus_wrong` the same
+    within tasks, since both the tasks' difficulty and their gaze differ; `alike_minus_split`, within tasks, the
+    mean where both verdicts are equal minus that where they differ.
     """
     known = group[group["first_correct"].notna() & group["second_correct"].notna()]
     first, second = known["first_correct"].to_numpy(bool), known["second_correct"].to_numpy(bool)
@@ -93,32 +130,28 @@ def agreement(group: pd.DataFrame, seed: int) -> dict[str, Any]:
         tasks = known["task"].to_numpy()
         alike = first == second
         found[name] = {
-            verdict: _mean(known[name][(first == a) & (second == b)], clusters[(first == a) & (second == b)], seed)
-            for verdict, (a, b) in VERDICTS.items()
+            verdict: mean_of(known[(first == a) & (second == b)], name) for verdict, (a, b) in VERDICTS.items()
         } | {
-            "right_minus_wrong": statistics.difference_ci(
-                values[alike], first[alike], clusters[alike], strata=tasks[alike], seed=seed
+            "raw_difference": difference_ci(values[alike], first[alike], clusters[alike], seed=seed).as_dict(),
+            "right_minus_wrong": difference_ci(
+                values[alike], first[alike], clusters[alike], strata=tasks[alike], resamples=resamples, seed=seed
             ).as_dict(),
-            "alike_minus_split": statistics.difference_ci(
-                values, alike, clusters, strata=tasks, seed=seed
+            "alike_minus_split": difference_ci(
+                values, alike, clusters, strata=tasks, resamples=resamples, seed=seed
             ).as_dict(),
         }  # fmt: skip
     return found
 
 
-def _by_category(words: pd.DataFrame, first: str, second: str, seed: int) -> dict[str, Any]:
+def _by_category(words: pd.DataFrame, first: str, second: str) -> dict[str, Any]:
     if words.empty:
         return {}
     mine = words[(words["first"] == first) & (words["second"] == second)]
     found = {}
     for category in CATEGORIES:
-        some = mine[mine["category"] == category]
-        found[category] = {name: _mean(some[name], some["cluster"], seed) for name in ("js", "js_floor")}
+        of_category = mine[mine["category"] == category]
+        found[category] = {name: mean_of(of_category, name) for name in ("js", "js_floor")}
     return found
-
-
-def _mean(values: Any, clusters: Any, seed: int) -> dict[str, Any]:
-    return statistics.mean_ci(np.asarray(values, dtype=float), np.asarray(clusters), seed=seed).as_dict()
 
 
 def _median(values: pd.Series) -> float | None:
@@ -126,18 +159,14 @@ def _median(values: pd.Series) -> float | None:
     return float(known.median()) if len(known) else None
 
 
-def _joined(base: pd.DataFrame, other: pd.DataFrame, name: str) -> pd.DataFrame:
-    """cluster, a, b: the values of both models on the samples that both have."""
-    first = base.set_index("sample_id")[["cluster", name]].rename(columns={name: "a"})
-    return first.join(other.set_index("sample_id")[name].rename("b"), how="inner")
+def _difference(base: pd.DataFrame, other: pd.DataFrame, name: str, seed: int) -> dict[str, Any]:
+    """Mean of other − base over the samples that both have; both indexed by sample."""
+    both = base[["cluster", name]].join(other[name].rename("other"), how="inner")
+    difference = (both["other"].astype(float) - both[name].astype(float)).to_numpy()
+    return mean_ci(difference, both["cluster"].to_numpy(), seed=seed, null=0).as_dict()
 
 
-def _paired(base: pd.DataFrame, other: pd.DataFrame, name: str, seed: int) -> dict[str, Any]:
-    both = _joined(base, other, name)
-    return _mean(both["b"].astype(float) - both["a"].astype(float), both["cluster"], seed)
-
-
-def _paired_accuracy(base: pd.DataFrame, other: pd.DataFrame, seed: int) -> dict[str, Any]:
-    clusters = base.set_index("sample_id")["cluster"]
-    both = pd.DataFrame({"cluster": clusters, "a": verdicts(base)}).join(verdicts(other).rename("b"), how="inner")
-    return paired_ci(both["b"] - both["a"], both["cluster"], seed=seed).as_dict()
+def _paired_accuracy(base: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
+    answers = [frame.set_index("sample_id").assign(verdict=verdicts(frame).to_numpy()) for frame in (base, other)]
+    both = answers[0][["cluster", "verdict"]].join(answers[1]["verdict"].rename("other"), how="inner")
+    return paired_ci(both["other"] - both["verdict"], both["cluster"]).as_dict()

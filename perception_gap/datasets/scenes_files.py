@@ -11,6 +11,7 @@ from typing import IO
 
 from PIL import Image
 
+from perception_gap import checksums
 from perception_gap.datasets import drawing
 from perception_gap.datasets import scenes as scenes_module
 from perception_gap.datasets.scenes import SPLITS, TASKS, scenes
@@ -53,7 +54,8 @@ def write_scenes(folder: Path, tasks: Sequence[str], n: int, split: str = "heldo
             _write_image(folder / name, Image.fromarray(scene.image))
             lines.append(json.dumps(scene.record(name), ensure_ascii=False) + "\n")
         _replace(rows, lambda file: file.write("".join(lines).encode()))
-        _replace(made, lambda file: file.write(json.dumps(wanted, indent=1).encode()))
+        whole = wanted | {"checksum": _checksum(folder)}
+        _replace(made, lambda file: file.write(json.dumps(whole, indent=1).encode()))
     except OSError as error:
         raise GapcheckError(f"cannot write {folder} ({error.strerror}): choose another folder") from None
     return rows
@@ -69,13 +71,18 @@ def _drawn_by() -> str:
 
 
 def _holds(folder: Path, wanted: dict) -> bool:
+    """Whether the folder holds just these scenes, each file as it was written."""
     try:
-        if json.loads((folder / "scenes.json").read_text()) != wanted:
-            return False
-        rows = [json.loads(line) for line in (folder / "scenes.jsonl").read_text().splitlines()]
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return json.loads((folder / "scenes.json").read_text()) == wanted | {"checksum": _checksum(folder)}
+    except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, TypeError):
         return False
-    return len(rows) == wanted["n"] and all((folder / row["image"]).is_file() for row in rows)
+
+
+def _checksum(folder: Path) -> str:
+    """Over scenes.jsonl and the pictures that it names."""
+    text = (folder / "scenes.jsonl").read_bytes()
+    pictures = [checksums.of_file(folder / json.loads(line)["image"]) for line in text.splitlines()]
+    return checksums.of_bytes(text + "".join(pictures).encode())
 
 
 def _write_image(path: Path, image: Image.Image) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from perception_gap.errors import UsageError
 
 CHUNK = 1 << 18  # bytes read at a time
-LONGEST = 1 << 22  # characters of one entry; a damaged file must not be read to its end in search of a brace
+# Characters of one entry, which may hold a picture; a damaged file must not be read to its end in search of a brace.
+LONGEST = 1 << 25
 BLANK = re.compile(r"[ \t\r\n]*")
+
+
+class NoListError(UsageError):
+    """The file's one object has no list under the name that was asked for."""
 
 
 class Entry(NamedTuple):
@@ -31,10 +36,12 @@ class _Text:
     def __init__(self, path: Path, file: IO[bytes]):
         self.path, self.file = path, file
         self.decode = codecs.getincrementaldecoder("utf-8")().decode
-        self.text, self.position, self.offset, self.ended = "", 0, 0, False
+        marked = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8  # as editors on Windows write it
+        self.text, self.position, self.offset, self.ended = "", 0, len(codecs.BOM_UTF8) if marked else 0, False
+        file.seek(self.offset)
 
     def grow(self) -> None:
-        data = self.file.read(CHUNK)
+        data = self.file.read(max(CHUNK, len(self.text) - self.position))  # a long entry is tried again few times
         self.ended = not data
         try:
             more = self.decode(data, self.ended)
@@ -62,7 +69,7 @@ def stream_entries(path: Path, field: str | None = None) -> Iterator[Entry]:
     """The objects of a JSON array, or of JSON Lines, in the order of the file.
 
     field: the name under which the file's one object holds the array, if the file is an object.
-    Memory is bounded by the longest entry (4 Mi characters), not by the file. UsageError names the number of an
+    Memory is bounded by the longest entry (32 Mi characters), not by the file. UsageError names the number of an
     entry that is malformed, too long or no object, and says so when the file ends before the array does.
     """
     try:
@@ -89,9 +96,24 @@ def _enter(text: _Text, field: str) -> None:
         text.advance(text.position + 1)
         if text.peek() == "[" and name == field:
             return
-        text.advance(_next_value(text, 1)[1])
+        _pass_over(text)
         mark = text.peek()
-    raise UsageError(f"{text.path}: holds no list {field!r}: expected an array of objects, or one under that name")
+    raise NoListError(f"{text.path}: holds no list {field!r}: expected an array of objects, or one under that name")
+
+
+def _pass_over(text: _Text) -> None:
+    """Move behind the value at the text's position, a list value by value: it may be as long as the file."""
+    if text.peek() != "[":
+        text.advance(_next_value(text, 1)[1])
+        return
+    mark = "["
+    while mark in ("[", ","):
+        text.advance(text.position + 1)
+        if text.peek() != "]":
+            text.advance(_next_value(text, 1)[1])
+        mark = text.peek()
+    if mark == "]":
+        text.advance(text.position + 1)
 
 
 def _entries(text: _Text) -> Iterator[Entry]:
@@ -117,17 +139,29 @@ def _entries(text: _Text) -> Iterator[Entry]:
 
 def _next_value(text: _Text, number: int) -> tuple[Any, int]:
     """The JSON value at the text's position and where it ends; reads on for as long as it is incomplete."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=once)
     while True:
         try:
-            return decoder.raw_decode(text.text, text.position)
+            value, end = decoder.raw_decode(text.text, text.position)
+            if end < len(text.text) or text.ended:  # else it may be a number that goes on
+                return value, end
         except json.JSONDecodeError as error:
             # An object cut by the end of the chunk fails like a malformed one, so read on, within bounds.
             if text.ended or len(text.text) - text.position > LONGEST:
-                raise UsageError(f"{text.path}: entry {number} is not valid JSON ({error.msg})") from None
+                long = "" if text.ended else f", or longer than {LONGEST >> 20} Mi characters"
+                raise UsageError(f"{text.path}: entry {number} is not valid JSON ({error.msg}){long}") from None
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{text.path}: entry {number} is not valid JSON ({str(error)[:80]})") from None
         text.grow()
+
+
+def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; ValueError for a field that stands twice in it, of which Python would keep the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)[:60]!r} stands twice in one object")
+    return found
 
 
 def read_entry(path: Path, offset: int, size: int) -> dict[str, Any]:

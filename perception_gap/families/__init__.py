@@ -22,6 +22,7 @@ from perception_gap.families.ovis2 import Ovis2
 from perception_gap.families.paligemma import PaliGemma
 from perception_gap.families.pixtral import Pixtral
 from perception_gap.families.qwen import Qwen
+from perception_gap.families.refusals import reason_against
 
 FAMILIES: dict[str, type[Family]] = {
     "aya_vision": AyaVision,
@@ -55,13 +56,15 @@ __all__ = ["FAMILIES", "Encoded", "Family", "check_supported", "family_for", "lo
 def check_supported(config: Any) -> type[Family]:
     """The family of a configuration; `Generic`, which looks at the processor first, for an unknown model type.
 
-    Raises UnsupportedModelError naming the model type and the known ones for a model without image tokens.
+    Raises UnsupportedModelError naming the model type, the known ones and why, for a model whose image tokens have no
+    place in the picture, or that has none.
     """
     family = FAMILIES.get(config.model_type)
     if family is not None:
         return family.variant(config)
-    if getattr(config, "vision_config", None) is None:
-        raise unsupported(config, "it is text-only: it has no image tokens to look at")
+    reason = reason_against(config)
+    if reason is not None:
+        raise unsupported(config, reason)
     return Generic
 
 

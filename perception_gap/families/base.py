@@ -167,17 +167,16 @@ class Family:
     ) -> Encoded:
         """B prompts, left-padded: `images[b]` before `texts[b]`; a sample without images is a text-only prompt.
 
-        Raises GapcheckError when the processor refuses an image, the text holds the model's image placeholder, or
-        the number of image tokens is not what the geometry says; UsageError without a chat template.
+        Raises GapcheckError when the processor refuses an image, a text holds an image placeholder or a special token
+        of the model (which it would read as control: the end of a turn, a latent token), or the number of image tokens
+        is not what the geometry says; UsageError without a chat template.
         """
         if len(images) != len(texts) or not texts:
             raise ValueError(f"{len(images)} lists of images for {len(texts)} texts: expected one each, at least one")
         for text in texts:
-            placeholder = next((p for p in sorted(self.placeholders()) if p in text), None)
-            if placeholder is not None:
-                raise GapcheckError(
-                    f"the question {text[:60]!r} holds {placeholder}, which {self.name} reads as an image: remove it"
-                )
+            self._refuse_control_tokens("question", text)
+        if system is not None:
+            self._refuse_control_tokens("system prompt", system)
         prompts = [self.render(len(own), text, system) for own, text in zip(images, texts, strict=True)]
         sizes = [[(picture.height, picture.width) for picture in own] for own in images]
         inputs = self._process(images, prompts)
@@ -191,6 +190,15 @@ class Family:
                 )
         question = self._question_tokens(inputs, image, texts, system)
         return Encoded(inputs, image, question, geometry, appended_type=self.appended_type)
+
+    def _refuse_control_tokens(self, what: str, text: str) -> None:
+        """GapcheckError for a text that would not reach the model as text."""
+        placeholder = next((p for p in sorted(self.placeholders()) if p in text), None)
+        if placeholder is not None:
+            raise GapcheckError(
+                f"the {what} {text[:60]!r} holds {placeholder}, which {self.name} reads as an image: remove it"
+            )
+        refuse_control_tokens(self.tokenizer, what, text, self.name)
 
     def _process(self, images: Sequence[Sequence[Image.Image]], prompts: list[str]) -> dict[str, Tensor]:
         bos = self.tokenizer.bos_token
@@ -224,6 +232,21 @@ class Family:
             inside = locate_text(self.tokenizer, inputs["input_ids"][b, start:].tolist(), text, closing)
             question[b, start:] = torch.tensor(inside, dtype=torch.bool)
         return question
+
+
+def refuse_control_tokens(tokenizer: Any, what: str, text: str, name: str) -> None:
+    """GapcheckError for a text that holds a special token of the tokenizer; `what` it is and the model's name: words.
+
+    The unknown token stands for any text, and one of a character or two is a tokenizer's padding by a letter.
+    """
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    special = {token for token in added | {*tokenizer.all_special_tokens} if len(token) > 2} - {tokenizer.unk_token}
+    control = next((token for token in sorted(special, key=len, reverse=True) if token in text), None)
+    if control is not None:
+        raise GapcheckError(
+            f"the {what} {text[:60]!r} holds {control}, a special token of {name}, which reads it as control: remove "
+            "or respell it"
+        )
 
 
 def locate_text(tokenizer: Any, ids: Sequence[int], text: str, closing: int) -> list[bool]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from perception_gap import forward
-from perception_gap.datasets import open_image, shrink
+from perception_gap.datasets import shrink
 from perception_gap.datasets.redrawn import without_boxed
 from perception_gap.families.encoded import Encoded
 from perception_gap.gating import Gate
@@ -64,13 +64,17 @@ class Batch:
 
 
 def measure(
-    loaded: LoadedModel, settings: Settings, samples: Sequence[Sample], encoded: Encoded, answers: list[list[int]],
-    maps: Sequence[np.ndarray], verdict: Callable[[str, Sample], bool | None],
+    loaded: LoadedModel, settings: Settings, samples: Sequence[Sample], pictures: Sequence[Sequence[Image.Image]],
+    encoded: Encoded, answers: list[list[int]], maps: Sequence[np.ndarray],
+    verdict: Callable[[str, Sample], bool | None],
 ) -> list[Cuts]:  # fmt: skip
-    """Every condition of a batch. answers: the model's own, as token ids; maps: raw [N], its own as well."""
+    """Every condition of a batch.
+
+    pictures: of each sample, as they were opened. answers: the model's own, as token ids; maps: raw [N], its own as
+    well.
+    """
     asked = settings.knockout
     assert asked is not None
-    pictures = [[open_image(path) for path in sample.images] for sample in samples]
     batch = Batch.of(loaded, encoded, answers, settings.max_new_tokens)
     sets = [_sets(asked, *each) for each in zip(samples, pictures, encoded.geometry, maps, strict=True)]
     decode = loaded.processor.tokenizer.decode

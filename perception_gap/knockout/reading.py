@@ -14,6 +14,7 @@ from torch import Tensor
 
 from perception_gap import forward
 from perception_gap.capture import find_decoder
+from perception_gap.endings import as_ids
 from perception_gap.errors import GapcheckError, UnsupportedModelError
 from perception_gap.families.encoded import Encoded
 from perception_gap.loading import LoadedModel
@@ -57,8 +58,7 @@ def read(loaded: LoadedModel, encoded: Encoded, answers: Sequence[Sequence[int]]
     keep = torch.arange(start - 1, stop, device=whole.image.device)
     with loaded.reading(encoded):
         logits = model(**whole.inputs, use_cache=False, logits_to_keep=keep).logits
-    config = model.generation_config
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    ends = as_ids(model.generation_config.eos_token_id)
     found = [
         _one(logits[b, : len(ids) + 1], list(ids), [] if len(ids) >= max_new_tokens else ends)
         for b, ids in enumerate(answers)

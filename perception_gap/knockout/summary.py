@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perception_gap import statistics
 from perception_gap.knockout.conditions import CONDITIONS, ROWS
+from perception_gap.measures import mean_of
 from perception_gap.proportions import paired_ci, proportion_ci
+from perception_gap.statistics import mean_ci
 
 # Tokens in the boxes against tokens elsewhere, cut from the same rows: as many of them, or of the same mass.
 CONTRASTS = {"inside_minus_outside_number": "outside_number", "inside_minus_outside_mass": "outside_mass"}
@@ -20,10 +21,10 @@ def summarise(table: pd.DataFrame, samples: pd.DataFrame, asked: Mapping[str, An
     """table: as `condition_rows`; samples: as samples.parquet, failed ones too; asked: the settings of the knockout.
 
     {layers, k, rows: {tokens: condition}, contrasts: {rows: {name: change}}}. Estimates are {mean, ci, n} with 95 %
-    intervals, clustered by image or pair. change: log-probability of the own answer under the condition minus uncut,
-    nats, of all samples and (`right`, `wrong`) of those whose uncut answer is so. A contrast is the mean of the paired
-    differences of two changes, of the samples in which both are defined. n_undefined counts the rest, failed samples
-    among them.
+    intervals, clustered by image or pair, changes and differences also with p (flipped signs). change: log-probability
+    of the own answer under the condition minus uncut, nats, of all samples and (`right`, `wrong`) of those whose uncut
+    answer is so. A contrast is the mean of the paired differences of two changes, of the samples in which both are
+    defined. n_undefined counts the rest, failed samples among them.
     """
     known = samples.set_index("sample_id")[["cluster", "correct"]].rename(columns={"correct": "base_correct"})
     joined = table.join(known, on="sample_id")
@@ -41,20 +42,18 @@ def _condition(group: pd.DataFrame, n_samples: int, seed: int) -> dict[str, Any]
     defined = group["changed"].notna()
     before, after = (group[name].where(defined).astype(float).to_numpy() for name in ("base_correct", "correct"))
 
-    def mean(column: str) -> dict[str, Any]:
-        return statistics.mean_ci(group[column].to_numpy(float), clusters, seed=seed).as_dict()
-
     def share(values: Any) -> dict[str, Any]:
-        return proportion_ci(values, clusters, seed=seed).as_dict()
+        return proportion_ci(values, clusters).as_dict()
 
     return _by_verdict(group["change"], group, seed) | {
-        "change_per_token": mean("change_per_token"),
+        "change_per_token": mean_of(group, "change_per_token"),
         "accuracy": {
             "base": share(before), "cut": share(after),
-            "difference": paired_ci(after - before, clusters, seed=seed).as_dict(),
+            "difference": paired_ci(after - before, clusters).as_dict(),
         },
         "changed": share(group["changed"].astype(float)),
-        "n_cut": mean("n_cut"), "mass_cut": mean("mass_cut"), "n_undefined": n_samples - int(defined.sum()),
+        "n_cut": mean_of(group, "n_cut"), "mass_cut": mean_of(group, "mass_cut"),
+        "n_undefined": n_samples - int(defined.sum()),
     }  # fmt: skip
 
 
@@ -68,8 +67,8 @@ def _by_verdict(values: pd.Series, group: pd.DataFrame, seed: int) -> dict[str, 
     """{change, right, wrong}: the mean of all, of the samples that were right uncut, and of those that were wrong."""
 
     def mean(chosen: pd.Series) -> dict[str, Any]:
-        some = values[chosen].to_numpy(float), group["cluster"][chosen].to_numpy()
-        return statistics.mean_ci(*some, seed=seed).as_dict()
+        clusters = group["cluster"][chosen].to_numpy()
+        return mean_ci(values[chosen].to_numpy(float), clusters, seed=seed, null=0).as_dict()
 
     verdicts = group["base_correct"]
     everything = pd.Series(np.ones(len(group), dtype=bool), index=group.index)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perception_gap.files import write_table
+from perception_gap.files import frame_of, write_table
 from perception_gap.knockout.conditions import CONDITIONS, FIELDS
 from perception_gap.knockout.summary import summarise
 
@@ -33,14 +33,14 @@ class Table:
         if self._asked is not None and values is not None:
             self._rows += condition_rows(row, values)
 
-    def finish(self, folder: Path, samples: pd.DataFrame, seed: int) -> dict[str, Any]:
-        """Write (or remove) the file; what summary.json gets of it, {} without a knockout."""
+    def finish(self, folder: Path, samples: pd.DataFrame, seed: int) -> tuple[dict[str, Any], dict[str, str]]:
+        """Write (or remove) the file; (what summary.json gets of it, file → checksum), empty without a knockout."""
         if self._asked is None:
             (folder / FILE).unlink(missing_ok=True)
-            return {}
-        table = pd.DataFrame(self._rows, columns=list(COLUMNS))
-        write_table(folder / FILE, table)
-        return {"knockout": summarise(table, samples, self._asked, seed)}
+            return {}, {}
+        table = frame_of(self._rows, COLUMNS)
+        checksum = write_table(folder / FILE, table)
+        return {"knockout": summarise(table, samples, self._asked, seed)}, {FILE: checksum}
 
 
 def condition_rows(row: dict, values: np.ndarray) -> list[dict[str, Any]]:

@@ -56,8 +56,8 @@ def earth_movers_distance(p: Values, q: Values, shape: tuple[int, int]) -> float
 def distances(rows: int, cols: int) -> np.ndarray:
     """[rows × cols, rows × cols]: between the centres of the cells of a raster, in fractions of the picture's sides."""
     y, x = np.divmod(np.arange(rows * cols), cols)
-    centres = np.stack([(x + 0.5) / cols, (y + 0.5) / rows], axis=1)
-    found = np.linalg.norm(centres[:, None] - centres, axis=-1)
+    corners = np.stack([x / cols, y / rows], axis=1)  # as far apart as the centres
+    found = np.linalg.norm(corners[:, None] - corners, axis=-1)
     found.setflags(write=False)
     return found
 

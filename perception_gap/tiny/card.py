@@ -35,7 +35,7 @@ runs for real on a laptop; it knows nothing but these scenes.
 ## What it scores
 `{command}`
 
-{n} held-out scenes, greedy, exact option or sentence; 95 % bootstrap intervals, clustered by picture or pair.
+{n} held-out scenes, greedy, exact option or sentence; 95 % intervals, clustered by picture or pair.
 
 | task | accuracy | 95 % interval | n | chance |
 |---|---|---|---|---|

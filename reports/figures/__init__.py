@@ -28,13 +28,14 @@ from reports.overlays import overlay_figure
 from reports.sources import BenchRun, CompareRun, Matrix, Source, Training, with_members
 from reports.style import Look, save
 
-__all__ = ["NAMES", "Made", "figures_of", "kind_of", "write_figures"]
+__all__ = ["NAMES", "Made", "figures_of", "forget_figures", "kind_of", "write_figures"]
 
 NAMES = (
     "leaderboard", "pairs", "agreement",
     "focus_accuracy", "divergence_by_category", "entropy", "salient_regions", "knockout", "layers", "training",
     "ablation", "gap_accuracy",
 )  # fmt: skip
+OVERLAYS = "overlays"
 
 
 def figures_of(sources: Sequence[Source]) -> list[Made]:
@@ -100,6 +101,13 @@ def kind_of(made: Made) -> str:
     return made.name.split("-", 1)[0]
 
 
+def forget_figures(folder: Path) -> None:
+    """Removes what `write_figures` makes there, and nothing else."""
+    for name in (*NAMES, OVERLAYS):
+        for kind in ("png", "pdf"):
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)
+
+
 def write_figures(run: Run) -> list[Path]:
     """Write the run's figures and its overlays into `run.path / "figures"`, PNG and PDF; [] when no row is valid."""
     if not (run.samples["status"] == "ok").any():
@@ -108,5 +116,5 @@ def write_figures(run: Run) -> list[Path]:
         teacher = run.teacher()
     except UsageError:  # its folder is gone; the figures say so
         teacher = None
-    figures = {made.name: made.figure for made in figures_of([run])} | {"overlays": overlay_figure(run, teacher)}
+    figures = {made.name: made.figure for made in figures_of([run])} | {OVERLAYS: overlay_figure(run, teacher)}
     return [path for name, figure in figures.items() for path in save(figure, run.path / "figures", name)]

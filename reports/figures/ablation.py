@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from reports.figures.models import Made
-from reports.seeds import CERTAIN, over_seeds, value_of
+from reports.seeds import NO_INTERVAL, over_seeds, value_of
 from reports.sources import Matrix
 from reports.style import COLUMN, FLOOR, MUTED, RC, SMALL, STUDENT, new_figure, percent_ticks, undefined
-from reports.summary import written
+from reports.summary import side, written
 
 BASELINE = "naive-sft"
 
@@ -94,7 +94,7 @@ def of_matrix(matrix: Matrix) -> list[Made]:
     n = max((found.n for found in (*accuracy.values(), *kl.values())), default=0)
     words = f"n = {n:,} samples; bars: 95 % over them"
     words += "; ○ one of several seeds" if seeds > 1 else "; one seed each"
-    words += "\nwithout a bar: no interval, for no resample differs" if _certain(accuracy, kl) else ""
+    words += "\nwithout a bar: no interval" if _unbound(accuracy, kl) else ""
     figure.supxlabel(words, fontsize=SMALL, color=MUTED, x=0.01, ha="left")
     return [Made("ablation", title, _alt(presets, accuracy, kl, paired, baseline), figure)]
 
@@ -129,7 +129,7 @@ def _panel(ax: Axes, presets: Sequence[str], found: dict[str, Mean], baseline: s
 
 
 def _paired(ax: Axes, presets: Sequence[str], paired: dict[str, pd.Series], baseline: str) -> None:
-    """Differences in percentage points with their intervals; filled where the interval excludes none."""
+    """Differences in percentage points with their intervals; filled where one is established."""
     ax.set_title("difference")
     ax.axvline(0, color=FLOOR, ls="--", lw=0.9)
     for y, preset in enumerate(presets):
@@ -137,7 +137,7 @@ def _paired(ax: Axes, presets: Sequence[str], paired: dict[str, pd.Series], base
             continue
         mean, low, high = (100 * float(paired[preset][name]) for name in ("mean", "low", "high"))
         ax.plot([low, high], [y, y], color=STUDENT, lw=1.3, solid_capstyle="butt", gid=f"interval {preset}")
-        clear = low > 0 or high < 0
+        clear = side(_metric(paired[preset])) != 0
         ax.plot([mean], [y], marker="D", ms=3.2, mfc=STUDENT if clear else "none", mec=STUDENT, ls="",
                 gid=f"difference {preset}")  # fmt: skip
     ax.set_xlabel(f"points − {baseline}")
@@ -156,21 +156,27 @@ def _alt(
         seeds = len(accuracy[preset].seeds) if preset in accuracy else 0
         if preset in paired:
             row = paired[preset]
-            metric = {"mean": row["mean"], "ci": [row["low"], row["high"]]}
-            parts.append(f"{written(metric, 'points')} from {baseline}")
+            parts.append(f"{written(_metric(row), 'points')} from {baseline}")
         said.append(f"{preset}{f' ({seeds} seeds)' if seeds > 1 else ''}: {', '.join(parts)}.")
     if any(len(found.seeds) > 1 for found in accuracy.values()):
         said.append("Intervals of several seeds are the mean of theirs, at least as wide as that of the mean.")
-    if certain := _certain(accuracy, kl):
-        said.append(f"{', '.join(certain)}: {CERTAIN}.")
+    if unbound := _unbound(accuracy, kl):
+        said.append(f"{', '.join(unbound)}: {NO_INTERVAL}.")
     return " ".join(said)
 
 
-def _certain(*found: dict[str, Mean]) -> list[str]:
+def _unbound(*found: dict[str, Mean]) -> list[str]:
     """The presets that have a mean without an interval."""
     return list(dict.fromkeys(name for means_ in found for name, one in means_.items() if not np.isfinite(one.low)))
 
 
 def _words(found: Mean, unit: str) -> str:
-    interval = [found.low, found.high]
-    return written({"mean": found.mean, "ci": interval if np.isfinite(interval).all() else None}, unit)
+    return written(_metric(found._asdict()), unit)
+
+
+def _metric(row: Mapping[Any, Any] | pd.Series) -> dict[str, Any]:
+    """{mean, ci}, and p where the comparisons have it."""
+    ends = [float(row["low"]), float(row["high"])]
+    return {"mean": float(row["mean"]), "ci": ends if ends[0] < ends[1] else None} | (
+        {"p": float(row["p"])} if "p" in row else {}
+    )

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from reports.compared import CompareRun
 from reports.figures.models import Made
+from reports.names import frame
 from reports.style import (
     COLUMN,
     FLOOR,
@@ -71,7 +72,7 @@ def of_comparison(found: CompareRun) -> list[Made]:
         # As many rows in each column, so that rows are equally high.
         point = row_captions(ax, [*texts, *[""] * (most - len(texts))])
         _draw(ax, part, point)
-        ax.set_xlabel("JS of the maps (nats)")
+        ax.set_xlabel(f"JS of the maps (nats, {frame(found.info)})")
     panels[0].set_title(TITLE)
     handles = [Line2D([], [], color=kind.color, marker=kind.marker, ms=3.6, lw=1) for kind in KINDS]
     handles.append(Line2D([], [], color=FLOOR, marker="|", ms=7, ls=""))
@@ -102,8 +103,10 @@ def _difference(row: Mapping[str, Any]) -> str:
 
 
 def _alt(found: CompareRun) -> str:
-    said = ["JS divergence of two models' maps by which of the two is right, with 95 % intervals; Δ is both right "
-            "minus both wrong, within task."]  # fmt: skip
+    said = [
+        f"JS divergence of two models' maps, on the {frame(found.info)}, by which of the two is right, with 95 % "
+        "intervals; Δ is both right minus both wrong, within task."
+    ]
     for row in found.summary["pairs"]:
         parts = []
         for kind in KINDS:
@@ -111,5 +114,8 @@ def _alt(found: CompareRun) -> str:
             cell = estimate(metric, "nats")
             value = f"{cell.figure} {cell.interval}".rstrip() if cell.defined else "undefined"
             parts.append(f"{kind.label} {value} (n = {metric['n']:,})")
-        said.append(f"{pair_label(found, row)}: {', '.join(parts)}; {_difference(row)}.")
+        said.append(
+            f"{pair_label(found, row)}: {', '.join(parts)}; {_difference(row)} "
+            f"(n = {row['agreement']['js']['right_minus_wrong']['n']:,})."
+        )
     return " ".join(said)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from perception_gap.statistics import Estimate, mean_ci
+from perception_gap.measures import mean_of
 from reports.figures.models import Group, Made, Model, without
 from reports.style import (
     COLUMN,
@@ -26,26 +26,27 @@ from reports.style import (
     row_height,
     undefined,
 )
-from reports.summary import written
+from reports.summary import Metric, interval_of, written
 
 OVERLAID = 3  # more models than this hide each other and get a row each
 
 
 class _Spread(NamedTuple):
-    """A model's values, one a valid sample that has one; cv: standard deviation (ddof 0) by mean, NaN undefined."""
+    """A model's values, one a valid sample that has one; cv: standard deviation (ddof 0) by mean, None undefined."""
 
     model: Model
     values: np.ndarray
-    mean: Estimate
-    cv: float
+    mean: Metric
+    cv: float | None
     tokens: str
 
 
 def _spread(model: Model, column: str) -> _Spread:
     rows = model.valid.dropna(subset=[column])
     values = rows[column].to_numpy(dtype=float)
-    mean = mean_ci(values, rows["cluster"].to_numpy())
-    cv = values.std() / mean.mean if len(values) and mean.mean else np.nan
+    stored = model.stored(column)
+    mean = stored or mean_of(rows, column)
+    cv = stored["cv"] if stored else values.std() / mean["mean"] if mean["mean"] else None
     counts = np.unique(rows["n_image_tokens"].to_numpy(dtype=float))
     tokens = "" if not len(counts) else f"{counts[0]:.0f}" + (f"–{counts[-1]:.0f}" if len(counts) > 1 else "")
     return _Spread(model, values, mean, cv, tokens)
@@ -116,7 +117,7 @@ def _overlaid(figure: Figure, ax: Axes, spreads: Sequence[_Spread], edges: np.nd
             ax.plot([], [], color=color, ls=line, label=label)
             continue
         histogram(ax, one.values, edges, color, line, label)
-        ax.axvline(one.mean.mean, color=color, ls=line, lw=1, gid=f"mean {one.model.label}")
+        ax.axvline(one.mean["mean"], color=color, ls=line, lw=1, gid=f"mean {one.model.label}")
     ax.set_ylabel("share of the samples")
     percent_ticks(ax.yaxis, 100)
     legend_below(figure, *ax.get_legend_handles_labels(), title=warning)
@@ -133,7 +134,7 @@ def histogram(ax: Axes, values: np.ndarray, edges: np.ndarray, color: str, line:
 def _caption(one: _Spread, room: float) -> str:
     if not len(one.values):
         return caption(one.model.label, "undefined", room)
-    return caption(one.model.label, f"mean {one.mean.mean:.2f}, n = {len(one.values):,}, {one.tokens} tokens", room)
+    return caption(one.model.label, f"mean {one.mean['mean']:.2f}, n = {len(one.values):,}, {one.tokens} tokens", room)
 
 
 def _violins(ax: Axes, spreads: Sequence[_Spread], captions: Sequence[str]) -> None:
@@ -150,8 +151,9 @@ def _violins(ax: Axes, spreads: Sequence[_Spread], captions: Sequence[str]) -> N
             )  # fmt: skip
         quartiles = np.quantile(one.values, [0.25, 0.75])
         ax.plot(quartiles, [y, y], color=color, lw=3.5, solid_capstyle="butt", gid=f"quartiles {one.model.label}")
-        ax.plot([one.mean.low, one.mean.high], [y, y], color="black", lw=1.2, solid_capstyle="butt")
-        ax.plot([one.mean.mean], [y], marker=marker, ms=4, color="black", ls="", gid=f"mean {one.model.label}")
+        if interval := interval_of(one.mean):
+            ax.plot(interval, [y, y], color="black", lw=1.2, solid_capstyle="butt")
+        ax.plot([one.mean["mean"]], [y], marker=marker, ms=4, color="black", ls="", gid=f"mean {one.model.label}")
     row_captions(ax, captions)  # last: the violins set limits of their own
 
 
@@ -161,9 +163,9 @@ def _alt(spreads: Sequence[_Spread], title: str, unit: str, group: Group) -> str
         if not len(one.values):
             said.append(f"{one.model.label}: undefined, no valid map.")
             continue
-        cv = f", coefficient of variation {one.cv:.2f}" if np.isfinite(one.cv) else ""
+        cv = f", coefficient of variation {one.cv:.2f}" if one.cv is not None else ""
         said.append(
-            f"{one.model.label}: mean {written(one.mean.as_dict(), unit)}{cv}, n = {len(one.values):,}, "
+            f"{one.model.label}: mean {written(one.mean, unit)}{cv}, n = {len(one.values):,}, "
             f"{one.tokens} image tokens."
         )
     return " ".join([*said, *group.notes])

@@ -32,7 +32,7 @@ def of_models(group: Group) -> list[Made]:
     rows = max(0.36, 0.14 * len(students) + 0.12)  # inches of a category
     figure = new_figure(COLUMN, 0.72 + len(CATEGORIES) * rows if known else 0.9)
     left, right = figure.subplots(1, 2)
-    left.set_title("Attention maps")
+    left.set_title(f"Attention maps, {group.frame}" if known and " and " not in group.frame else "Attention maps")
     right.set_title("Hidden states")
     draw = _dots if several else _bars
     if draw(left, students, "kl", reason):
@@ -141,9 +141,10 @@ def _legend(figure: Figure, left: Axes, right: Axes, several: bool, warning: str
 
 
 def _alt(students: Sequence[Model], reason: str, group: Group) -> str:
+    met = f" (on the {group.frame})" if group.frame else ""
     said = [
         "Divergence from the teacher by word category, with 95 % intervals (the paper's figure 3): KL of the attention "
-        "maps in nats, cosine distance of the hidden states; floor: the teacher on another picture."
+        f"maps{met} in nats, cosine distance of the hidden states; floor: the teacher on another picture."
     ]
     if reason:
         return " ".join([*said, f"Undefined: {reason}.", *group.notes])

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from perception_gap.statistics import Estimate, accuracy_by_threshold, auroc_ci, mean_ci
+from perception_gap.measures import mean_of
+from perception_gap.statistics import accuracy_by_threshold, auroc_ci
 from reports.figures.distributions import histogram
 from reports.figures.models import Group, Made, Model, without
 from reports.style import (
@@ -30,7 +31,7 @@ from reports.style import (
     row_height,
     undefined,
 )
-from reports.summary import interval_of, written
+from reports.summary import Metric, defined, interval_of, written
 
 TITLE = "Accuracy of the answers with at least this focus"
 FOCUS = "focus (attention mass inside the boxes)"
@@ -56,24 +57,23 @@ class _Focused:
     def focus_of(self, right: bool) -> pd.DataFrame:
         return self.rows[self.rows["correct"].eq(float(right))]
 
-    def mean(self, right: bool) -> Estimate:
-        mine = self.focus_of(right)
-        return mean_ci(mine["focus_score"].to_numpy(float), mine["cluster"].to_numpy())
+    def mean(self, right: bool) -> Metric:
+        stored = self.model.stored(f"focus_score.{'correct' if right else 'incorrect'}_mean")
+        return stored or mean_of(self.focus_of(right), "focus_score")
 
     @cached_property
-    def auroc(self) -> Estimate:
-        """Within task: the run's own where it has one, so that figure and table say the same."""
-        stored = self.model.summary.get("focus_score", {}).get("auroc")
-        if stored and not self.model.is_teacher:
-            low, high = stored["ci"] or (np.nan, np.nan)
-            return Estimate(np.nan if stored["mean"] is None else stored["mean"], low, high, stored["n"])
+    def auroc(self) -> Metric:
+        """Within task."""
+        if stored := self.model.stored("focus_score.auroc"):
+            return stored
         focus, correct = (self.rows[name].to_numpy(float) for name in ("focus_score", "correct"))
-        return auroc_ci(focus, correct, clusters=self.rows["cluster"].to_numpy(), strata=self.rows["task"].to_numpy())
+        clusters, tasks = (self.rows[name].to_numpy() for name in ("cluster", "task"))
+        return auroc_ci(focus, correct, clusters=clusters, strata=tasks).as_dict()
 
     @property
     def caption(self) -> str:
         n_right, n_wrong = (len(self.focus_of(right)) for right in (True, False))
-        area = f", AUROC {_bare(self.auroc)}" if np.isfinite(self.auroc.mean) else ""
+        area = f", AUROC {written(self.auroc)}" if defined(self.auroc) else ""
         return caption(self.model.label, f"{n_right:,} right, {n_wrong:,} wrong{area}", 190)
 
     @property
@@ -91,7 +91,7 @@ def _focused(model: Model) -> _Focused:
     if rows.empty:
         reason = "no valid row"
     elif rows["focus_score"].isna().all():
-        reason = "no focus score" if rows["boxes"].map(len).any() else "no boxes"
+        reason = "no answer with a word in it" if rows["boxes"].map(len).any() else "no boxes"
     elif rows["correct"].isna().all():
         reason = "no answer was scored"
     else:
@@ -180,8 +180,8 @@ def _histograms(ax: Axes, one: _Focused) -> None:
         ax.axvline(values.mean(), color=color, ls=line, lw=1)
     if np.isfinite(one.chance):
         ax.axvline(one.chance, color=FLOOR, ls=":", lw=1.2, label="chance (uniform map)")
-    if np.isfinite(one.auroc.mean):
-        ax.plot([], [], " ", label=f"AUROC {_bare(one.auroc)}")
+    if defined(one.auroc):
+        ax.plot([], [], " ", label=f"AUROC {written(one.auroc)}, within task")
     ax.set_title("Focus of right and wrong answers" + (f": {one.model.label}" if len(one.model.label) < 16 else ""))
     ax.set_xlim(0, None)
     percent_ticks(ax.xaxis)
@@ -198,11 +198,12 @@ def _dots(ax: Axes, known: Sequence[_Focused], captions: Sequence[str]) -> None:
         size = 7 if marker == "*" else 4.5
         for right, shift, face in ((True, -3 * point, color), (False, 5 * point, "none")):
             mean = one.mean(right)
-            if not mean.n:
+            if not defined(mean):
                 continue
             gid = f"{'right' if right else 'wrong'} {one.model.label}"
-            ax.plot([mean.low, mean.high], [y + shift] * 2, color=color, lw=1.2, solid_capstyle="butt")
-            ax.plot([mean.mean], [y + shift], marker=marker, ms=size, mfc=face, mec=color, mew=1, ls="", gid=gid)
+            if interval := interval_of(mean):
+                ax.plot(interval, [y + shift] * 2, color=color, lw=1.2, solid_capstyle="butt")
+            ax.plot([mean["mean"]], [y + shift], marker=marker, ms=size, mfc=face, mec=color, mew=1, ls="", gid=gid)
         if np.isfinite(one.chance):
             ax.plot(
                 [one.chance] * 2,
@@ -222,12 +223,6 @@ def _dots(ax: Axes, known: Sequence[_Focused], captions: Sequence[str]) -> None:
         ax.plot([], [], color=FLOOR, ls=":", lw=1.2, label="chance (uniform map)")
 
 
-def _bare(estimate: Estimate) -> str:
-    """`0.48 [0.39, 0.56]`, without an interval that has no width."""
-    found = estimate.as_dict()
-    return written(found | {"ci": interval_of(found)})
-
-
 def _alt(every: Sequence[_Focused], group: Group) -> str:
     said = ["Accuracy among the answers whose focus reaches a threshold, with 95 % intervals (the paper's figure 2)."]
     for one in every:
@@ -237,9 +232,10 @@ def _alt(every: Sequence[_Focused], group: Group) -> str:
         first, last = one.curve.iloc[0], one.curve.iloc[-1]
         text = f"{one.model.label}: {_point(first)}, {_point(last)}"
         right, wrong = one.mean(True), one.mean(False)
-        text += f"; mean focus {written(right.as_dict(), '%')} of {right.n:,} right answers"
-        text += f" and {written(wrong.as_dict(), '%')} of {wrong.n:,} wrong ones" if wrong.n else ", none wrong"
-        said.append(text + (f", AUROC within task {_bare(one.auroc)}." if np.isfinite(one.auroc.mean) else "."))
+        text += f"; mean focus {written(right, '%')} of {right['n']:,} right answers"
+        text += f" and {written(wrong, '%')} of {wrong['n']:,} wrong ones" if wrong["n"] else ", none wrong"
+        area = f", AUROC within task {written(one.auroc)}, n = {one.auroc['n']:,}" if defined(one.auroc) else ""
+        said.append(f"{text}{area}.")
     return " ".join([*said, *group.notes])
 
 

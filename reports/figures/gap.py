@@ -75,7 +75,8 @@ def of_models(group: Group) -> list[Made]:
         if defined(kl) and defined(accuracy):
             points.append(Point(model.label, _ends(kl), _ends(accuracy), model.look))
     teacher = group.teacher.summary.get("accuracy") if group.teacher else None
-    return _made(points, _ends(teacher)[0] if defined(teacher) else None, group.notes, group.warning)
+    accuracy = _ends(teacher)[0] if defined(teacher) else None
+    return _made(points, accuracy, group.notes, group.warning, group.frame)
 
 
 def of_matrix(matrix: Matrix) -> list[Made]:
@@ -94,7 +95,9 @@ def _ends(metric) -> tuple[float, float, float]:
 
 
 @matplotlib.rc_context(RC)
-def _made(points: Sequence[Point], teacher: float | None, notes: Sequence[str], warning: str = "") -> list[Made]:
+def _made(
+    points: Sequence[Point], teacher: float | None, notes: Sequence[str], warning: str = "", frame: str = ""
+) -> list[Made]:  # fmt: skip
     if len(points) < 2:
         return []
     found = correlations([p.x[0] for p in points], [p.y[0] for p in points])
@@ -107,7 +110,7 @@ def _made(points: Sequence[Point], teacher: float | None, notes: Sequence[str], 
     if teacher is not None:
         ax.axhline(teacher, color=TEACHER, ls="--", lw=1, gid="teacher")
         ax.text(0.01, teacher, "teacher", va="bottom", transform=ax.get_yaxis_transform())
-    ax.set_xlabel("mean KL(teacher ‖ student) (nats)")
+    ax.set_xlabel(f"mean KL(teacher ‖ student) (nats{f', {frame}' * bool(frame)})")
     ax.set_ylabel("accuracy")
     percent_ticks(ax.yaxis)
     words = "\n".join(c.words for c in found) if found else f"n = {len(points)}: no correlation is computed"
@@ -117,7 +120,7 @@ def _made(points: Sequence[Point], teacher: float | None, notes: Sequence[str], 
     unplaced = place_labels(figure, ax, [_target(point) for point in points])
     if unplaced:
         notes = (*notes, f"Without a label in the figure, for want of room: {', '.join(unplaced)}.")
-    return [Made("gap_accuracy", TITLE, _alt(points, found, teacher, notes), figure)]
+    return [Made("gap_accuracy", TITLE, _alt(points, found, teacher, notes, frame), figure)]
 
 
 def _cross(ax: Axes, point: Point) -> None:
@@ -132,8 +135,13 @@ def _target(point: Point) -> Target:
     return Target(point.label, x, y, [((x_low, y), (x_high, y)), ((x, y_low), (x, y_high))])
 
 
-def _alt(points: Sequence[Point], found: Sequence[Correlation], teacher: float | None, notes: Sequence[str]) -> str:
-    said = [f"A point a model ({len(points)}): mean KL from the teacher against accuracy, both with 95 % intervals."]
+def _alt(
+    points: Sequence[Point], found: Sequence[Correlation], teacher: float | None, notes: Sequence[str], frame: str
+) -> str:  # fmt: skip
+    met = f" (maps on the {frame})" if frame else ""
+    said = [
+        f"A point a model ({len(points)}): mean KL from the teacher{met} against accuracy, both with 95 % intervals."
+    ]
     for point in points:
         x, y = ({"mean": v, "ci": [low, high] if low == low else None} for v, low, high in (point.x, point.y))
         said.append(f"{point.label}: KL {written(x, 'nats')}, accuracy {written(y, '%')}.")

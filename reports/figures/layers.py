@@ -63,10 +63,11 @@ def _range(models: Sequence[Model], name: str) -> tuple[float, float]:
 
 def _row(figure: Figure, row: Sequence[Axes], model: Model, scales: Mapping[str, tuple[float, float]]) -> None:
     focus, gap, lift, mass = row
-    _heads(figure, focus, model, "focus_lift", scales["focus_lift"], FOCUS, "no boxes")
-    _heads(figure, gap, model, "kl", scales["kl"], GAP, "the teacher" if model.is_teacher else "no teacher")
-    _profile(lift, model, "focus_lift", 1.0, "no boxes")
     masses = [metric["mean"] for metric in _measured(model)["by_layer"]["mass"].values() if defined(metric)]
+    no_focus = "no boxes" if masses else "no answer with a word in it"
+    _heads(figure, focus, model, "focus_lift", scales["focus_lift"], FOCUS, no_focus)
+    _heads(figure, gap, model, "kl", scales["kl"], GAP, "the teacher" if model.is_teacher else "no teacher")
+    _profile(lift, model, "focus_lift", 1.0, no_focus)
     _profile(mass, model, "mass", float(np.mean(masses)) if masses else 0.0, "no text")
     if masses:
         percent_ticks(mass.xaxis)
@@ -126,9 +127,10 @@ def _layer_ticks(ax: Axes, model: Model) -> None:
 
 
 def _alt(models: Sequence[Model], group: Group) -> str:
+    met = f", on the {group.frame}," if group.frame else ""
     said = [
         "Layer by layer, with 95 % intervals: focus lift (focus over that of a uniform map) and KL from the teacher's "
-        "final map of every head, focus lift and text–image mass of every layer."
+        f"final map{met} of every head, focus lift and text–image mass of every layer."
     ]
     for model in models:
         by_layer = _measured(model)["by_layer"]

@@ -40,7 +40,7 @@ def of_comparison(found: CompareRun, looks: Mapping[str, Look]) -> list[Made]:
     ax = figure.subplots()
     ax.set_title(TITLE)
     if not known:
-        undefined(ax, "no boxes, or no answer with a verdict")
+        undefined(ax, "no boxes, or no answer with words and a verdict")
         return [Made("leaderboard", TITLE, f"{TITLE}: undefined, no model has both.", figure)]
     targets = []
     for i, row in enumerate(known):

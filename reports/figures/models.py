@@ -11,8 +11,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from perception_gap.store import Run
+from reports.names import frames
 from reports.sources import BenchRun, labels, teacher_or_reason
 from reports.style import TEACHER_LOOK, Look, look
+from reports.summary import Metric, lookup
 
 
 class Made(NamedTuple):
@@ -42,19 +44,28 @@ class Model:
     def valid(self) -> pd.DataFrame:
         return self.samples[self.samples["status"] == "ok"]
 
+    def stored(self, path: str) -> Metric | None:
+        """The summary's metric at a dotted path, so that figure, table and page say the same.
+
+        None where there is none, and of a teacher that is shown on some of its samples only.
+        """
+        return lookup(self.summary, path) if self.summary.get("n_samples") == len(self.samples) else None
+
 
 @dataclass(frozen=True)
 class Group:
     """Models that stand in one figure, the teacher first where there is one.
 
     notes: whole sentences that a reader has to know (other samples, a teacher that is gone); compared: whether the
-    models have a divergence from a teacher; warning: what a figure itself has to say, in a few words.
+    models have a divergence from a teacher; warning: what a figure itself has to say, in a few words; frame: on which
+    their divergences are, as `reports.names.frames`.
     """
 
     models: tuple[Model, ...]
     notes: tuple[str, ...] = ()
     compared: bool = False
     warning: str = ""
+    frame: str = ""
 
     @property
     def teacher(self) -> Model | None:
@@ -85,7 +96,10 @@ def of_runs(runs: Sequence[Run]) -> Group:
     if len({_teacher_name(run) for run in runs} - {None}) > 1:
         notes.append("The runs have different teachers: each divergence is from its own.")
     compared = any(run.info.get("teacher") for run in runs)
-    return Group(tuple(models), tuple(notes), compared, "the runs have different samples" if differ else "")
+    met = frames(runs)
+    if " and " in met:
+        notes.append(f"The maps of these runs met on different frames, {met}: their divergences do not compare.")
+    return Group(tuple(models), tuple(notes), compared, "the runs have different samples" if differ else "", met)
 
 
 def by_teacher(runs: Sequence[Run], group: Group) -> list[tuple[str, Group]]:

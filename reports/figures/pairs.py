@@ -13,9 +13,10 @@ from matplotlib.colors import Normalize
 
 from reports.compared import CompareRun
 from reports.figures.models import Made
+from reports.names import frame
 from reports.style import COLUMN, MUTED, PAGE, RC, SMALL, fitted, new_figure, undefined
 from reports.summary import Metric, defined, interval_of
-from reports.tables.compared import FARTHER, NEARER, OPEN, against_floor, pair_label
+from reports.tables.compared import FARTHER, NEARER, OPEN, against_floor, js_of, pair_label
 from reports.tables.model import estimate
 
 TITLE = "How far apart two models look"
@@ -42,10 +43,11 @@ def of_comparison(found: CompareRun) -> list[Made]:
         _annotate(ax, cells, told, names, norm)
     else:
         undefined(ax, "no maps of one text")
-    n = {row["js"]["n"] for row in told}
+    n = {js_of(row)["n"] for row in told}
     counted = f"n = {min(n):,}" + (f" to {max(n):,}" if len(n) > 1 else "") + " samples"
-    words = f"below the diagonal: JS of the maps, 95 % interval\nabove: its floor, to another picture's map; {counted}"
-    words += "\n▼ nearer than the floor, ▲ farther (95 % interval of the gap)"
+    words = f"below the diagonal: JS of the maps ({frame(found.info)}), 95 % interval"
+    words += f"\nabove: its floor, to another picture's map; {counted}"
+    words += "\n▼ nearer than the floor, ▲ farther (tested, Holm over pairs)"
     figure.supxlabel(words, fontsize=SMALL, color=MUTED, x=0.01, ha="left")
     return [Made("pairs", TITLE, _alt(found), figure)]
 
@@ -67,7 +69,7 @@ def _cells(told: list[Mapping[str, Any]], names: list[str]) -> list[list[Metric 
     cells: list[list[Metric | None]] = [[None] * len(names) for _ in names]
     for row in told:
         low, high = sorted((names.index(row["first"]), names.index(row["second"])))
-        cells[high][low], cells[low][high] = row["js"], row["js_floor"]
+        cells[high][low], cells[low][high] = js_of(row), row["against_floor"]["floor"]
     return cells
 
 
@@ -75,7 +77,9 @@ def _annotate(
     ax: Axes, cells: list[list[Metric | None]], told: list[Mapping[str, Any]], names: list[str], norm: Normalize
 ) -> None:  # fmt: skip
     """Value and interval in each cell, with a sign for the verdict against the floor."""
-    signs = {frozenset((row["first"], row["second"])): against_floor(row["floor_minus_js"]) for row in told}
+    signs = {
+        frozenset((row["first"], row["second"])): against_floor(row["against_floor"]["difference"]) for row in told
+    }
     for y, line in enumerate(cells):
         for x, metric in enumerate(line):
             if metric is None:
@@ -96,12 +100,14 @@ def _annotate(
 
 def _alt(found: CompareRun) -> str:
     words = {NEARER: "nearer than the floor", FARTHER: "farther than the floor", OPEN: OPEN, "": "no floor"}
-    said = ["JS divergence of the maps of every two models, with 95 % intervals, beside the floor: the same against "
-            "the first model's map of another picture of the task."]  # fmt: skip
+    said = [
+        f"JS divergence of the maps of every two models, on the {frame(found.info)}, with 95 % intervals, beside the "
+        "floor: the same against the first model's map of another picture of the task."
+    ]
     for row in found.summary["pairs"]:
-        js, floor = estimate(row["js"], "nats"), estimate(row["js_floor"], "nats")
+        js, floor = estimate(js_of(row), "nats"), estimate(row["against_floor"]["floor"], "nats")
         value = f"{js.figure} nats {js.interval}".strip() if js.defined else "undefined"
         beside = f", floor {floor.figure} {floor.interval}".rstrip() if floor.defined else ""
-        said.append(f"{pair_label(found, row)}: {value}{beside}, n = {row['js']['n']:,}, "
-                    f"{words[against_floor(row['floor_minus_js'])]}.")  # fmt: skip
+        said.append(f"{pair_label(found, row)}: {value}{beside}, n = {js_of(row)['n']:,}, "
+                    f"{words[against_floor(row['against_floor']['difference'])]}.")  # fmt: skip
     return " ".join(said)

@@ -19,8 +19,9 @@ import pandas as pd
 from PIL import Image
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.intact import open_arrays
+from perception_gap.intact import Arrays
 from perception_gap.store import Run, geometry_of
+from reports.names import frame
 from reports.pictures import OUTSIDE, PictureError, open_pictures
 from reports.sources import BenchModel, BenchRun, Source, labels, teacher_or_reason
 from reports.style import TEACHER, look
@@ -155,7 +156,8 @@ def albums(sources: Sequence[Source]) -> list[Album]:
 
 
 def comparable(run: Run, teacher: Run | None) -> tuple[Any, ...]:
-    """Equal for runs that may be compared: the same data, read in the same way, against a teacher asked in one way.
+    """Equal for runs that may be compared: the same data, read in the same way, against a teacher asked in one way, KL
+    of all on one frame.
 
     Two passes of one teacher that lie in two folders are one.
     """
@@ -165,7 +167,7 @@ def comparable(run: Run, teacher: Run | None) -> tuple[Any, ...]:
         return (*read, None)
     model = teacher.info["model"]
     how = {name: value for name, value in teacher.info["settings"].items() if name not in ("batch_size", "seed")}
-    return *read, model["name"], model.get("revision"), json.dumps(how, sort_keys=True, default=str)
+    return *read, frame(run.info), model["name"], model.get("revision"), json.dumps(how, sort_keys=True, default=str)
 
 
 def _of_runs(runs: list[Run], teacher: Run | None, names: Mapping[Path, str], colors: Mapping[str, str]) -> Album:
@@ -207,6 +209,5 @@ def _maps_of(model: BenchModel) -> Callable[[str, str], np.ndarray | None]:
     path = model.folder / "maps.safetensors"
     if not path.exists():
         return lambda sample_id, kind: None
-    file = open_arrays(path)
-    names = set(file.keys())
-    return lambda sample_id, kind: file.get_tensor(name) if (name := f"{sample_id}/{kind}") in names else None
+    file = Arrays(path, model.summary.get("files", {}).get("maps.safetensors"))
+    return lambda sample_id, kind: file.map(f"{sample_id}/{kind}")

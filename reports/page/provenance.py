@@ -8,6 +8,7 @@ from typing import Any
 
 from perception_gap.redaction import public_text
 from perception_gap.store import Run
+from reports.names import frame
 from reports.page.albums import Album
 from reports.sources import BenchRun, CompareRun, Matrix, Source, Training, Unfinished, labels, teacher_or_reason
 
@@ -41,7 +42,8 @@ def notices(sources: Sequence[Source], found: Sequence[Album]) -> list[str]:
     if len(sets) > 1:
         said.append(
             f"These runs are {len(sets)} sets: they have other samples, another teacher, or were read in another way "
-            "(text, layers, rows). Nothing is compared across sets, and the browser below shows one at a time."
+            "(text, layers, rows, frame of KL). Nothing is compared across sets, and the browser below shows one at a "
+            "time."
         )
     return said
 
@@ -56,7 +58,7 @@ def provenance(sources: Sequence[Source]) -> list[dict[str, str]]:
             runs += [run for run in (teacher, source) if run and run.path.resolve() not in map(_resolved, runs)]
         elif isinstance(source, CompareRun):
             data = source.info["data"]
-            about = f"{data['spec']}, {data['n']:,} samples; {source.info['budget']}"
+            about = f"{data['spec']}, {data['n']:,} samples; {source.info['budget']}{_frame(source.info)}"
             rows.append(_row("comparison", source.path, ", ".join(source.labels.values()), about, source.info))
         elif isinstance(source, BenchRun):
             about = ", ".join(f"{task} × {n:,}" for task, n in source.info["tasks"].items())
@@ -71,8 +73,14 @@ def provenance(sources: Sequence[Source]) -> list[dict[str, str]]:
     for run, name in zip(runs, labels(runs), strict=True):
         model, data = run.info["model"], run.info["data"]
         what = f"{name}: {model.get('class')}, {model.get('dtype')}, revision {model.get('revision')}"
-        rows.append(_row("analysis", run.path, what, f"{data['spec']}, {data['n']:,} samples", run.info))
+        rows.append(
+            _row("analysis", run.path, what, f"{data['spec']}, {data['n']:,} samples{_frame(run.info)}", run.info)
+        )
     return rows
+
+
+def _frame(info: Mapping[str, Any]) -> str:
+    return f"; maps of two models meet on the {frame(info)}" if frame(info) else ""
 
 
 def _resolved(run: Run) -> Path:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
-import pandas as pd
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from benchmarks import published
 from perception_gap.errors import UsageError
-from perception_gap.statistics import Estimate, cluster_codes, mean_ci
 from perception_gap.store import Run
-from reports.sources import BenchRun, Matrix, Source, Training, short_name
+from reports.sources import BenchModel, BenchRun, Matrix, Source, Training, short_name
 from reports.tables.match import PAPER, chosen_rows, row_of, title
-from reports.tables.model import Cell, Column, Row, Table, n_in_heads
+from reports.tables.model import Cell, Column, Row, Table, estimate, n_in_heads
 from reports.tables.own import absent, names_of
 from reports.tables.published_cells import disagreements, figure, said
 
@@ -22,17 +20,21 @@ TASKS = ("blink_relative_depth", "scenes_relative_depth", "relative_depth")
 MEASURES = {"salient": "salient_regions", "entropy": "entropy"}  # prefix of the published columns -> ours
 DRAWN = "on drawn scenes: other pictures and grids, so no difference from the published figure"
 UNMATCHED = "no published row"
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Looked:
-    """The rows of one model on relative depth; `drawn`: they are scenes, not the paper's questions."""
+    """One model on one task of relative depth, as its summary has it; `drawn`: scenes, not the paper's questions.
+
+    spreads: MEASURES' values → {mean, std, cv, min, max}, each {mean, ci, n}; of n questions n_failed have no map.
+    """
 
     label: str
     name: str
     latents: str
-    rows: pd.DataFrame
+    spreads: Mapping[str, Mapping[str, Any]]
+    n: int
+    n_failed: int
     drawn: bool
     names: frozenset[str]
 
@@ -78,34 +80,62 @@ def _gathered(sources: Sequence[Source]) -> tuple[list[Looked], list[str]]:
             missing.append(f"{source.path}: {kind}; it has no samples of its own")
         elif isinstance(source, BenchRun):
             for model in source.models:
-                one = _looked(model.label, model.name, model.info["asked"]["latents"], model.samples)
-                missing += [] if one else [f"{source.path}, {model.label}: no maps of relative depth"]
-                found += [one] if one else []
+                looked = list(_of_bench(model))
+                missing += [] if looked else [f"{source.path}, {model.label}: no maps of relative depth"]
+                found += looked
     for run in opened.values():
-        model, latents = run.info["model"]["name"], run.info["settings"].get("latents", "force")
-        one = _looked(short_name(model, latents), model, latents, run.samples, run.info["data"]["spec"])
-        missing += [] if one else [f"{run.path}: no maps of relative depth"]
-        found += [one] if one else []
+        looked = list(_of_run(run))
+        missing += [] if looked else [f"{run.path}: no maps of relative depth"]
+        found += looked
     return _told_apart(found), missing
 
 
-def _looked(label: str, name: str, latents: str, samples: pd.DataFrame, spec: str = "") -> Looked | None:
-    if not {"entropy", "salient_regions"} <= set(samples.columns):
-        return None
-    rows = samples[samples["task"].isin(TASKS)]
-    if rows["entropy"].isna().all():
-        return None
-    drawn = bool((rows["task"] == "scenes_relative_depth").any()) or spec.split(":")[0] == "scenes"
-    return Looked(label, name, latents, rows, drawn, names_of(label, name, latents))
+def _of_run(run: Run) -> Iterator[Looked]:
+    """A row for each of TASKS that the run has maps of."""
+    name, latents = run.info["model"]["name"], run.info["settings"].get("latents", "force")
+    scenes = run.info["data"]["spec"].split(":")[0] == "scenes"
+    tasks = [task for task in TASKS if _known(run.summary["entropy"]["by_task"].get(task))]
+    for task in tasks:
+        asked = run.samples[run.samples["task"] == task]
+        failed = int((asked["status"] != "ok").sum())
+        spreads = {column: run.summary[column]["by_task"][task] for column in MEASURES.values()}
+        label = short_name(name, latents)
+        shown, drawn = _shown(label, task, tasks), scenes or task == "scenes_relative_depth"
+        yield Looked(shown, name, latents, spreads, len(asked), failed, drawn, names_of(label, name, latents))
+
+
+def _of_bench(model: BenchModel) -> Iterator[Looked]:
+    """The same of a benchmark with --gaze."""
+    latents, told = model.info["asked"]["latents"], model.summary["tasks"]
+    tasks = [task for task in TASKS if _known(_gaze(told.get(task, {}), "entropy", task))]
+    for task in tasks:
+        spreads = {column: _gaze(told[task], column, task) for column in MEASURES.values()}
+        n, failed = told[task]["n"], told[task].get("n_failed", 0)
+        shown, names = _shown(model.label, task, tasks), names_of(model.label, model.name, latents)
+        yield Looked(shown, model.name, latents, spreads, n, failed, task == "scenes_relative_depth", names)
+
+
+def _gaze(told: Mapping[str, Any], column: str, task: str) -> Mapping[str, Any]:
+    return told.get("gaze", {}).get(column, {"by_task": {}})["by_task"].get(task, {})
+
+
+def _known(spread: Mapping[str, Any] | None) -> bool:
+    return spread is not None and bool(spread) and spread["mean"]["n"] > 0
+
+
+def _shown(label: str, task: str, tasks: Sequence[str]) -> str:
+    """Of several tasks each names its own: they are other questions, and their spreads are not to be pooled."""
+    return f"{label} ({task})" if len(tasks) > 1 else label
 
 
 def _told_apart(found: Sequence[Looked]) -> list[Looked]:
     """Labels that would stand twice get a number."""
     made: list[Looked] = []
+    seen = Counter[str]()
     for one in found:
-        before = sum(other.name == one.name and other.latents == one.latents for other in made)
-        label = one.label if not before else f"{one.label} ({before + 1})"
-        made.append(Looked(label, one.name, one.latents, one.rows, one.drawn, one.names | {label}))
+        seen[one.label] += 1
+        label = one.label if seen[one.label] == 1 else f"{one.label} ({seen[one.label]})"
+        made.append(replace(one, label=label, names=one.names | {label}))
     return made
 
 
@@ -120,52 +150,13 @@ def _own_row(one: Looked, printed: published.Table, group: str) -> Row:
         column.key: max(row.cells[column.key].decimals for row in printed.rows if column.key in row.cells)
         for column in printed.columns
     }
-    cells = {}
-    for prefix, column in MEASURES.items():
-        values = one.rows[column].to_numpy(float)
-        clusters = one.rows["cluster"].to_numpy()
-        for name, found in statistics_of(values, clusters).items():
-            key = f"{prefix}_{name}"
-            if key in decimals:
-                cells[key] = Cell(found.mean, found.low, found.high, found.n, decimals[key])
-    failed = int((one.rows["status"] != "ok").sum())
-    notes = (f"{one.label}: {failed} of {len(one.rows)} failed and have no map",) if failed else ()
+    cells = {
+        f"{prefix}_{name}": estimate(told, "", decimals=decimals[f"{prefix}_{name}"])
+        for prefix, column in MEASURES.items() for name, told in one.spreads[column].items()
+        if f"{prefix}_{name}" in decimals
+    }  # fmt: skip
+    notes = (f"{one.label}: {one.n_failed} of {one.n} failed and have no map",) if one.n_failed else ()
     return Row(one.label, "ours", cells, group, notes=(*notes, *((DRAWN,) if one.drawn else ())))
-
-
-def statistics_of(values: np.ndarray, clusters: np.ndarray, seed: int = 0) -> dict[str, Estimate]:
-    """mean, std (ddof 0), min, max, cv (std / mean) of values [n], NaN left out, with cluster bootstrap intervals.
-
-    Smallest and largest have none: no resample goes beyond them.
-    """
-    known = ~np.isnan(values)
-    values, (codes, n_clusters) = values[known], cluster_codes(clusters[known])
-    n = len(values)
-    if not n:
-        return {name: Estimate(np.nan, np.nan, np.nan, 0) for name in ("mean", "std", "min", "max", "cv")}
-
-    def of(statistic: Callable[[np.ndarray], np.ndarray]) -> Estimate:
-        sums = np.stack([np.bincount(codes, weights, n_clusters) for weights in (np.ones(n), values, values**2)], 1)
-        low = high = np.nan
-        if n_clusters > 1:
-            drawn = np.random.default_rng(seed).multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), RESAMPLES)
-            low, high = np.nanquantile(statistic(drawn @ sums), [0.025, 0.975])
-        return Estimate(float(statistic(sums.sum(0, keepdims=True))[0]), float(low), float(high), n)
-
-    bound = {name: Estimate(float(end(values)), np.nan, np.nan, n) for name, end in (("min", np.min), ("max", np.max))}
-    return {"mean": mean_ci(values, codes, seed=seed), "std": of(_std), "cv": of(_cv)} | bound
-
-
-def _std(sums: np.ndarray) -> np.ndarray:
-    """Standard deviation from [.., (n, Σx, Σx²)]."""
-    n, first, second = sums.T
-    return np.sqrt(np.maximum(second / n - (first / n) ** 2, 0))
-
-
-def _cv(sums: np.ndarray) -> np.ndarray:
-    """NaN where the mean is 0."""
-    mean = sums[:, 1] / sums[:, 0]
-    return np.divide(_std(sums), mean, out=np.full(len(mean), np.nan), where=mean != 0)
 
 
 def _difference(one: Looked, row: published.Row, printed: published.Table) -> Row:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from reports.compared import CompareRun
-from reports.summary import Metric, defined, interval_of
+from reports.names import frame
+from reports.summary import Metric, defined, side
 from reports.tables.model import Cell, Column, Row, Table, estimate, n_in_heads, n_in_rows
 
 # (key in summary["models"], title, unit, digits); columns in which no model has a figure are left out.
@@ -31,7 +32,7 @@ BRIEF = ("accuracy", "accuracy_difference", "focus_score", "focus_lift", "auroc"
 PAIRS: tuple[tuple[str, str, str, int], ...] = (
     ("js", "JS", "nats", 3),
     ("js_floor", "its floor", "nats", 3),
-    ("floor_minus_js", "floor − JS", "nats", 3),
+    ("floor − JS", "floor − JS", "nats", 3),
     ("kl", "KL(first ‖ second)", "nats", 3),
     ("kl_reverse", "KL(second ‖ first)", "nats", 3),
     ("kl_floor", "floor of KL(first ‖ second)", "nats", 3),
@@ -43,11 +44,15 @@ PAIRS: tuple[tuple[str, str, str, int], ...] = (
 AGREEMENT = {
     "both_right": "both right", "only_first_right": "only the first right",
     "only_second_right": "only the second right", "both_wrong": "both wrong",
-    "right_minus_wrong": "both right − both wrong", "alike_minus_split": "verdicts equal − different",
+    "raw_difference": "both right − both wrong", "right_minus_wrong": "the same within task",
+    "alike_minus_split": "verdicts equal − different, within task",
 }  # fmt: skip
-SIGNED = ("accuracy_difference", "focus_score_difference", "floor_minus_js", "right_minus_wrong", "alike_minus_split")
-NEARER = "nearer than the floor: the 95 % interval of floor − JS lies above 0"
-FARTHER = "farther than the floor: the 95 % interval of floor − JS lies below 0"
+SIGNED = (
+    "accuracy_difference", "focus_score_difference", "floor − JS", "raw_difference", "right_minus_wrong",
+    "alike_minus_split",
+)  # fmt: skip
+NEARER = "nearer than the floor: floor − JS is above 0 (tested, Holm over pairs)"
+FARTHER = "farther than the floor: floor − JS is below 0 (tested, Holm over pairs)"
 OPEN = "not distinguishable from the floor"
 TEXTS = {"teacher": "the teacher's answer", "reference": "the reference answer"}
 
@@ -88,10 +93,14 @@ def leaderboard(found: CompareRun, *, brief: bool = False) -> Table:
 
 
 def _about(found: CompareRun, base: str) -> tuple[str, ...]:
+    met = (
+        [f"KL from teacher: on the {frame(found.info)}"] if any("kl" in row for row in found.summary["models"]) else []
+    )
     return (
         f"− baseline: minus {base}, points, paired by sample; focus: share of the own answer's map in the boxes; "
         "chance: that of a uniform map; lift: focus / chance; AUROC: right over wrong answers by focus, within task; "
         "image tokens: median",
+        *met,
         found.info["budget"] + "; shrunk to: pictures above it",
         *found.absent,
     )  # fmt: skip
@@ -144,15 +153,16 @@ def matrix(found: CompareRun) -> Table:
     cells: dict[str, dict[str, Cell]] = {label: {} for label in labels}
     for row in found.summary["pairs"]:
         first, second = found.pair(row)
-        note = against_floor(row["floor_minus_js"])
-        cells[first][second] = cells[second][first] = estimate(row["js"], "nats", notes=(note,) if note else ())
+        note = against_floor(row["against_floor"]["difference"])
+        cells[first][second] = cells[second][first] = estimate(js_of(row), "nats", notes=(note,) if note else ())
     columns = [Column(label, label, "") for label in labels]
     heads, rows = n_in_heads(columns, [Row(label, "ours", cells[label]) for label in labels])
     counts = {column.n for column in heads if column.n is not None}
     if len(counts) == 1:  # said once
         heads = tuple(replace(column, n=None) for column in heads)
     n = f", n {counts.pop():,}" if len(counts) == 1 else ""
-    caption = f"JS divergence of two models' maps of {TEXTS.get(found.info['text'], 'one text')}, nats{n}"
+    text = TEXTS.get(found.info["text"], "one text")
+    caption = f"JS divergence of two models' maps of {text}, on the {frame(found.info)}, nats{n}"
     about = ("floor: the same against the first model's map of another sample of the task; JS is at most ln 2 = 0.693",)
     return Table("pairs matrix", caption, heads, rows, "model", about)
 
@@ -163,19 +173,23 @@ def _names(found: CompareRun) -> list[str]:
     return [name for name in found.labels if name in named]
 
 
+def js_of(row: Mapping[str, Any]) -> Metric:
+    """JS of a pair on the samples that have a floor, so that it stands beside that; of all where none has."""
+    pair = row["against_floor"]
+    return pair["value"] if pair["value"]["n"] else row["js"]
+
+
 def against_floor(difference: Metric) -> str:
-    """NEARER, FARTHER or OPEN by the interval of floor − JS; "" where there is no floor."""
+    """NEARER, FARTHER or OPEN by floor − JS, corrected for the number of pairs; "" where there is no floor."""
     if not defined(difference):
         return ""
-    interval = interval_of(difference)
-    if interval and interval[0] > 0:
-        return NEARER
-    return FARTHER if interval and interval[1] < 0 else OPEN
+    return {1: NEARER, -1: FARTHER, 0: OPEN}[side(difference)]
 
 
 def pairs(found: CompareRun) -> Table:
     """A row a pair, a column a measure with its floor beside it."""
-    told = found.summary["pairs"]
+    told = [{**row, "js": js_of(row), "js_floor": row["against_floor"]["floor"],
+             "floor − JS": row["against_floor"]["difference"]} for row in found.summary["pairs"]]  # fmt: skip
     columns = [Column(key, title, unit) for key, title, unit, _ in PAIRS if any(key in row for row in told)]
     rows = []
     for row in told:
@@ -185,7 +199,8 @@ def pairs(found: CompareRun) -> Table:
         }  # fmt: skip
         rows.append(Row(pair_label(found, row), "ours", cells))
     about = (
-        f"Maps of {TEXTS.get(found.info['text'], 'one text')}, on one raster. First: the model before the dash; "
+        f"Maps of {TEXTS.get(found.info['text'], 'one text')}, on the {frame(found.info)}; JS, its floor and their "
+        "difference over the same samples. First: the model before the dash; "
         "KL(p ‖ q) is of p from q, floors are the first's map of another sample of the task",
     )  # fmt: skip
     return Table("pairs", "How far apart two models look", tuple(columns), n_in_rows(rows), "pair", about)
@@ -199,8 +214,8 @@ def agreement(found: CompareRun) -> Table:
         told: Mapping[str, Any] = row["agreement"]["js"]
         cells = {key: estimate(told[key], "nats", signed=key in SIGNED) for key in AGREEMENT}
         rows.append(Row(pair_label(found, row), "ours", cells))
-    about = ("differences within task; n: samples of the tasks that have both kinds",)
-    caption = "JS of two models' maps (nats) by who is right"
+    about = ("within task: n counts the samples of the tasks that have both kinds; the first difference mixes tasks",)
+    caption = f"JS of two models' maps (nats, {frame(found.info)}) by who is right"
     return Table("agreement", caption, tuple(columns), n_in_rows(rows), "pair", about)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks import published
 from benchmarks.published.model import pick
 from perception_gap.proportions import paired_ci
-from reports.seeds import CERTAIN, over_seeds
+from reports.seeds import NO_INTERVAL, over_seeds
 from reports.sources import BenchRun, Matrix
 from reports.tables.match import title
 from reports.tables.model import Cell, Row, estimate
@@ -96,8 +96,8 @@ def _gain(own: Own, base: Own, places: Sequence[Place]) -> Row:
             continue
         found = _paired(own, base, place.task) or _by_sample(own, base, place.task)
         if found is not None:
-            certain = isinstance(own.source, Matrix) and found["mean"] is not None and found["ci"] is None
-            cells[place.key] = estimate(found, "points", signed=True, notes=(CERTAIN,) if certain else ())
+            unbound = isinstance(own.source, Matrix) and found["mean"] is not None and found["ci"] is None
+            cells[place.key] = estimate(found, "points", signed=True, notes=(NO_INTERVAL,) if unbound else ())
         elif mine.data != theirs.data:
             cells[place.key] = Cell(None, notes=(OTHER,))
         elif mine.estimate["mean"] is None or theirs.estimate["mean"] is None:
@@ -167,7 +167,6 @@ def _cost(own: Own, base: Own, task: str) -> dict[str, Any] | None:
 
 def _as_estimate(row: pd.Series, mean: str, ends: tuple[str, str], sign: int) -> dict[str, Any]:
     low, high = (float(row[end]) for end in ends)
-    # As in `over_seeds`: without a resample that differs there is no interval.
     return _signed(float(row[mean]), [low, high] if low < high else None, int(row["n"]), sign)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.seeds import CERTAIN, value_of
+from reports.seeds import NO_INTERVAL, value_of
 from reports.sources import Matrix
 from reports.tables.model import Cell, Column, Row, Table, n_in_heads, n_in_rows
 
@@ -54,7 +54,7 @@ def _wide(name: str, caption: str, rows: pd.DataFrame, by: str, unit: str) -> Ta
 def _table(name: str, caption: str, columns: Sequence[Column], rows: list[Row], stub: str, by: str) -> Table:
     """n belongs to the task, and to the preset where a table is over all tasks."""
     about: tuple[str, ...] = (
-        (CERTAIN,) if any(cell.defined and not cell.interval for row in rows for cell in row.cells.values()) else ()
+        (NO_INTERVAL,) if any(cell.defined and not cell.interval for row in rows for cell in row.cells.values()) else ()
     )
     about += (PAIRED,) if stub == "preset" else ()
     if by == "task":
@@ -98,11 +98,9 @@ def _unit(metric: str) -> str:
 
 
 def _cell(row: Mapping[Any, Any], unit: str, value: str, signed: bool = False) -> Cell:
-    """An interval without width is none: no resample differed."""
     scale = 100 if unit in ("percent", "points") else 1
     mean = scale * (value_of(row) if value == "value" else float(row[value]))
     low, high = (scale * float(row[name]) for name in ("low", "high"))
     digits = 2 if scale == 100 else 3
-    if not low < high:
-        return Cell(mean, None, None, int(row["n"]), digits, signed=signed)
-    return Cell(mean, low, high, int(row["n"]), digits, signed=signed)
+    real = low < high
+    return Cell(mean, low if real else None, high if real else None, int(row["n"]), digits, signed=signed)

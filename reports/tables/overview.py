@@ -8,6 +8,7 @@ from typing import Any
 
 from perception_gap.errors import UsageError
 from perception_gap.store import Run
+from reports.names import frames
 from reports.sources import BenchRun, CompareRun, Matrix, Source, Training, labels, teacher_or_reason
 from reports.summary import COMPARED_ROWS, ROWS, finding, lookup
 from reports.tables import bench, compared, matrix
@@ -80,6 +81,10 @@ def _runs(runs: Sequence[Run]) -> Table:
         f"{column.title}: {run.summary['n_samples']:,} samples, {run.summary['n_failed']:,} failed (wrong, without map)"
         for column, run in zip(columns, opened.values(), strict=True)
     ]
+    met = frames(list(opened.values()))
+    about += [f"maps of two models meet on the {met}"] if met else []
+    if " and " in met:
+        about[-1] += ": divergences on different frames do not compare"
     for key, teacher in teachers.items():
         said = finding(opened[key].summary, None if teacher is None else teacher.summary)
         about.append(f"{next(c.title for c in columns if c.key == key)}: {said}")

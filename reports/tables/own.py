@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from perception_gap.store import Run
-from reports.seeds import CERTAIN, over_seeds
+from reports.seeds import NO_INTERVAL, over_seeds
 from reports.sources import BenchModel, BenchRun, CompareRun, Matrix, Source, Training, Unfinished
 
 DRAWN = "scenes_"
@@ -129,5 +129,5 @@ def _preset(matrix: Matrix, preset: str, metric: str) -> Own:
 def _averaged(matrix: Matrix, part: pd.DataFrame, seeds: set[int]) -> Measured:
     """Mean over seeds, whose interval covers the samples and not the scatter of training."""
     found = over_seeds(part, seeds)
-    notes = (CERTAIN,) if found["mean"] is not None and found["ci"] is None else ()
+    notes = (NO_INTERVAL,) if found["mean"] is not None and found["ci"] is None else ()
     return Measured(found, f"{matrix.path}, n {found['n']}", notes)

@@ -22,7 +22,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from benchmarks.suites import PAPER
-from perception_gap.loading import TINY_WEIGHTS
+from perception_gap.model_files import TINY_WEIGHTS
 from perception_gap.store import Run
 from tests.benchmark_data import mmvp, write_paper
 from tests.command import gapcheck
@@ -236,7 +236,7 @@ def test_undefined_logits_are_no_answer(tmp_path):
 def test_a_prompt_beyond_the_models_positions_is_no_answer(tmp_path):
     folder = damaged(tmp_path / "short", max_position_embeddings=64)
     said = bench(tmp_path / "b", folder, "--suite", "scenes_iq", "--limit", 2, status=1)
-    assert "the model has 64 positions" in said
+    assert "tokens, and the model's context has 64" in said
 
 
 def test_what_was_asked_before_a_model_that_does_not_load_is_summarised_and_nothing_older_shows(tmp_path):
@@ -325,7 +325,7 @@ def test_a_killed_run_loses_a_batch_at_most_and_then_equals_an_uninterrupted_one
     process = subprocess.Popen([*ENTRY, "bench", *command, "--out", str(killed)], env=ALONE,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     parts = killed / "tiny-teacher" / "parts"
-    while not parts.is_dir() or len(list(parts.glob("*.parquet"))) < 20:
+    while not parts.is_dir() or len(list(parts.glob("*.safetensors"))) < 20:
         assert process.poll() is None, "ended before it was killed"
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
@@ -351,7 +351,7 @@ def test_two_processes_give_what_one_gives_and_one_that_dies_is_no_success(tmp_p
     process = subprocess.Popen(
         [*TWO, *long, str(half)], env=ALONE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    while len(list(half.glob("tiny-teacher/parts/*.parquet"))) < 4:
+    while len(list(half.glob("tiny-teacher/parts/*.safetensors"))) < 4:
         assert process.poll() is None
         time.sleep(0.02)
     children = psutil.Process(process.pid).children()

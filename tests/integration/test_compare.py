@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from perception_gap.files import write_json
 from reports.compared import CompareRun
 from reports.sources import open_source
 from tests.command import gapcheck
@@ -85,7 +86,7 @@ def test_where_another_model_was_named_and_not_yet_measured_the_comparison_is_un
     out = Path(shutil.copytree(tiny[0], tmp_path / "out"))
     told = json.loads((out / "compare.json").read_text())
     told["models"]["tiny:sft"] = "tiny-sft"
-    (out / "compare.json").write_text(json.dumps(told))
+    write_json(out / "compare.json", told)
     status, said = gapcheck("report", out, "--out", tmp_path / "page.html")
     assert status == 0
     assert "unfinished, 2 of 3 models are measured, not yet tiny:sft; `" in said

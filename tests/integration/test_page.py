@@ -92,7 +92,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(report, tab):
     page = open_page(report)
     loaded(page)
     assert page.locator("#list button").count() == 60
-    assert page.locator(".answers article").count() == 3
+    assert page.locator(".answers article").count() == 4
     assert page.locator("#figures svg").count() >= 4
     assert page.locator("#tables table").count() >= 1
     assert not re.search(r"""(src|href)=["']https?:""", report.read_text())
@@ -102,7 +102,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(report, tab):
 
 def test_the_headline_is_in_the_page(report, tab, runs):
     page = tab[0](report)
-    kl = runs[1].summary["kl"]["sample"]
+    kl = runs[1].summary["kl"]["against_floor"]["value"]
     assert f"{kl['mean']:.2f} nats" in page.locator(".answers").inner_text()
 
 
@@ -396,12 +396,12 @@ def test_the_command_shows_an_unfinished_run_with_what_it_has(runs, tmp_path, ta
     shutil.copytree(runs[0].path, folder)
     shutil.copytree(runs[0].path.parent / "teacher", tmp_path / "teacher")
     shutil.copytree(runs[0].path.parent / "images", tmp_path / "images")
-    import json
-
     import pandas as pd
 
+    from perception_gap.files import write_json
+
     keys = pd.read_parquet(next((folder / "parts").glob("*.parquet")))["key"].tolist()
-    (folder / "parts" / "keys.json").write_text(json.dumps([*keys[:24], *(["-"] * 36)]))
+    write_json(folder / "parts" / "keys.json", {"keys": [*keys[:24], *(["-"] * 36)]})
     (folder / "summary.json").unlink()
     status, said = gapcheck("report", str(folder), "--out", str(tmp_path / "report.html"))
     assert status == 0, said

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from perception_gap.datasets.scenes import scenes
-from perception_gap.loading import TINY_WEIGHTS
+from perception_gap.model_files import TINY_WEIGHTS
 from tests.benchmark_data import write_paper
 from tests.command import gapcheck
 

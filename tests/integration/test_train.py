@@ -21,8 +21,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 import lavit.checkpoint
+from lavit.resume import checkpoints
 from lavit.settings import PRESETS, settings_of
-from lavit.trainer import checkpoints
+from lavit.trainer import is_write_error
 from tests.command import gapcheck
 
 ENTRY = [sys.executable, "-m", "perception_gap"]
@@ -123,6 +124,99 @@ def test_a_killed_training_and_one_on_a_full_disk_end_like_one_that_was_not(whol
     drop = ["grad_norm"]
     pd.testing.assert_frame_equal(log(out).drop(columns=drop), log(whole).drop(columns=drop), atol=1e-5)
     assert_same(out, whole, 1e-5)  # other numbers of threads sum in another order
+
+
+def resumed(whole: Path, traces: Path, out: Path, damage, *more) -> tuple[int, str]:
+    """What repeating the training says after its model is gone, as a kill leaves it, and `damage(out)` was done."""
+    shutil.copytree(whole, out)
+    shutil.rmtree(out / "model")
+    damage(out)
+    return gapcheck("train", "tiny:student", "--traces", traces, "--out", out, "--preset", "paper", *SCALE,
+                    "--set", "steps=6", "--save-steps", 2, *more)  # fmt: skip
+
+
+def assert_identical(mine: Path, theirs: Path) -> None:
+    assert (mine / "log.jsonl").read_bytes() == (theirs / "log.jsonl").read_bytes()
+    names = {p.name for p in (theirs / "model").iterdir()}
+    assert names == {p.name for p in (mine / "model").iterdir()}
+    for name in names:
+        assert (mine / "model" / name).read_bytes() == (theirs / "model" / name).read_bytes(), name
+
+
+def nothing(out: Path) -> None:
+    """A kill between the last checkpoint and the model."""
+
+
+def cut_newest(out: Path) -> None:
+    (out / "checkpoint-6" / "optimizer.pt").write_bytes(b"cut")
+    (out / "log.jsonl").write_text("{damaged\n")
+
+
+def flip_newest(out: Path) -> None:
+    path = out / "checkpoint-6" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-7] ^= 4
+    path.write_bytes(bytes(content))
+    (out / "train.json.999999.tmp").write_text("{half")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (nothing, ""),
+        (cut_newest, "checkpoint-6 is not whole (optimizer.pt has 3 bytes"),
+        (flip_newest, "checkpoint-6 is not whole (model.safetensors has changed"),
+    ],
+)
+def test_a_resumed_training_takes_the_very_steps_that_are_left(whole, traces, tmp_path, damage, says):
+    status, said = resumed(whole, traces, tmp_path / "run", damage)
+    assert status == 0, said
+    assert says in said
+    assert_identical(tmp_path / "run", whole)
+    assert not list((tmp_path / "run").glob("*.tmp"))
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "config.json", "trainer_state.json"])
+def test_a_training_does_not_go_on_without_a_part_of_its_state(whole, traces, tmp_path, name):
+    def lose(out: Path) -> None:
+        for folder in checkpoints(out):
+            (folder / name).unlink()
+
+    status, said = resumed(whole, traces, tmp_path / "run", lose)
+    assert status == 2, said
+    assert f"{name} is missing" in said
+    assert "--fresh" in said
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_fresh_keeps_what_is_not_its_own_and_says_so(whole, traces, tmp_path):
+    def add(out: Path) -> None:
+        (out / "checkpoint-4" / "notes.txt").write_text("mine")
+        (out / "thesis.tex").write_text("mine")
+
+    status, said = resumed(whole, traces, tmp_path / "run", add, "--fresh")
+    assert status == 0, said
+    assert "kept, for no training wrote it: checkpoint-4/notes.txt, thesis.tex" in said
+    assert_identical(tmp_path / "run", whole)
+    assert (tmp_path / "run" / "checkpoint-4" / "notes.txt").read_text() == "mine"
+
+
+def test_a_model_that_has_changed_since_it_was_trained_is_refused(whole, traces, tmp_path):
+    folder = shutil.copytree(whole / "model", tmp_path / "model")
+    heads = folder / "lavit_heads.safetensors"
+    heads.write_bytes(heads.read_bytes()[:-1] + b"x")
+    for command in (("analyze", folder, "--limit", 1, "--out", tmp_path / "a"),
+                    ("latents", folder, "--limit", 1, "--out", tmp_path / "l"),
+                    ("train", folder, "--traces", traces, "--out", tmp_path / "t", *SCALE)):  # fmt: skip
+        assert "damaged (lavit_heads.safetensors has changed" in refuse(*command)
+
+
+def test_a_full_disk_is_known_by_what_torch_says_of_it():
+    for size in (10, 10**6):
+        with pytest.raises(RuntimeError) as caught:
+            torch.save({"a": torch.zeros(size)}, "/dev/full")
+        assert is_write_error(caught.value)
+    assert not is_write_error(RuntimeError("Error(s) in loading state_dict: size mismatch"))
 
 
 def test_accumulated_batches_and_two_processes_take_the_same_steps(traces, tmp_path):
@@ -292,6 +386,21 @@ def test_wrong_input_is_one_line_that_says_what_to_do(whole, traces, tmp_path):
     (tmp_path / "other" / "thesis.tex").write_text("")
     assert "thesis.tex" in refuse(*start, "--out", tmp_path / "other", *SCALE)
     assert "no latent tokens" in refuse("latents", "tiny:student", "--out", tmp_path / "l")
+    matrix = (
+        "ablate",
+        "--student",
+        "tiny:student",
+        "--teacher",
+        "tiny:teacher",
+        "--traces",
+        traces,
+        "--presets",
+        "paper",
+    )
+    assert "thesis.tex" in refuse(*matrix, "--out", tmp_path / "other")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "results.csv").write_text("name,grade\n")
+    assert "results.csv is no matrix's ('name,grade')" in refuse(*matrix, "--out", tmp_path / "mine")
     assert "stands twice" in refuse("ablate", "--student", "tiny:student", "--teacher", "tiny:teacher", "--traces",
                                     traces, "--presets", "paper,paper", *out)  # fmt: skip
 

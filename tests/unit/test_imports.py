@@ -17,9 +17,10 @@ ALLOWED = {
     "reports": (
         ("reports", "benchmarks.published", "perception_gap.store", "perception_gap.files", "perception_gap.geometry",
          "perception_gap.sample", "perception_gap.errors", "perception_gap.statistics", "perception_gap.proportions",
+         "perception_gap.estimates", "perception_gap.permutation", "perception_gap.measures",
          "perception_gap.datasets.images", "perception_gap.intact",
          "perception_gap.redaction", "perception_gap.run_paths", "perception_gap.shapes", "perception_gap.spreadsheet"),
-        (),
+         (),
     ),
 }  # fmt: skip
 

@@ -6,20 +6,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
-from scipy.stats import binomtest, norm
-from statsmodels.stats.proportion import proportion_confint
+from scipy.stats import binomtest
 
-from benchmarks.comparison import (
-    accuracy,
-    compare,
-    holm,
-    paired,
-    per_cluster_all,
-)
+from benchmarks.comparison import compare, paired, per_cluster_all
 from benchmarks.power import detectable
-from perception_gap.proportions import proportion_ci, wilson
-from perception_gap.statistics import mean_ci
+from perception_gap.permutation import holm
+from perception_gap.proportions import paired_ci, proportion_ci
 
 # Sums of at most a few thousand float64 numbers.
 EXACT = 1e-12
@@ -37,86 +29,6 @@ def clustered(n_clusters, size, rng, together=0.8):
     same = rng.random((n_clusters, 1)) < together
     first, second = (np.where(same, verdicts[:, :1], verdicts).ravel() for verdicts in (first, second))
     return first, second, np.arange(n_clusters).repeat(size)
-
-
-def score_bounds(plus, minus, n):
-    """Tango's interval by brute force: all differences that the score test at 5 % keeps, its likelihood searched."""
-    kept = []
-    for delta in np.linspace(-1, 1, 1001)[1:-1]:
-
-        def lost(p_minus, delta=delta):
-            p = np.array([p_minus + delta, p_minus, 1 - 2 * p_minus - delta])
-            return -np.array([plus, minus, n - plus - minus]) @ np.log(np.maximum(p, 1e-300))
-
-        low, high = max(0.0, -delta), (1 - delta) / 2
-        q = minimize_scalar(lost, bounds=(low, high), method="bounded", options={"xatol": 1e-10}).x
-        deviation = (plus - minus - n * delta) / math.sqrt(n * (2 * q + delta - delta**2))
-        if abs(deviation) < norm.isf(0.025):
-            kept.append(delta)
-    return [kept[0], kept[-1]]
-
-
-# --- accuracy
-
-
-def test_accuracy_of_rows_of_their_own_is_wilsons():
-    # By hand: 8 of 10 is (0.8 + z²/20 ± z √(0.016 + z²/400)) / (1 + z²/10), z = 1.959964.
-    estimate = accuracy([True] * 8 + [False] * 2)
-    assert (estimate.mean, estimate.n) == (0.8, 10)
-    np.testing.assert_allclose(bounds(estimate), [0.490162, 0.943318], atol=1e-6)  # six digits typed
-    theirs = proportion_confint(8, 10, method="wilson")
-    np.testing.assert_allclose(bounds(accuracy([1] * 8 + [0] * 2, [*"abcdefghij"])), theirs, atol=EXACT)
-
-
-def test_accuracy_of_repeated_clusters_is_the_bootstrap_and_wider_than_wilsons():
-    verdicts, _, clusters = clustered(60, 4, np.random.default_rng(0))
-    estimate = accuracy(verdicts, clusters, seed=3)
-    assert estimate == mean_ci(verdicts, clusters, seed=3)
-    alone = accuracy(verdicts)
-    assert estimate.high - estimate.low > 1.4 * (alone.high - alone.low)
-
-
-@pytest.mark.parametrize("right", [True, False])
-def test_accuracy_of_all_or_none_is_wilsons_over_the_clusters(right):
-    estimate = accuracy([right] * 12, np.arange(12) // 3)
-    assert (estimate.mean, estimate.n) == (float(right), 12)
-    assert bounds(estimate) == bounds(wilson(4 * right, 4))
-    assert bounds(accuracy([right] * 3, ["a"] * 3)) == bounds(wilson(int(right), 1))
-
-
-@pytest.mark.filterwarnings("error")
-def test_missing_verdicts_are_dropped_failed_ones_are_wrong_and_nothing_is_undefined():
-    for missing in (None, math.nan, pd.NA):
-        estimate = accuracy([True, missing, False, True])
-        assert (estimate.mean, estimate.n) == (2 / 3, 3)
-    # The only two rows of one cluster, one of them missing: no cluster repeats any more.
-    assert bounds(accuracy([1, 1, math.nan, 0], [1, 2, 2, 3])) == bounds(wilson(2, 3))
-    assert np.isnan([accuracy([]).mean, *bounds(accuracy([])), accuracy([None]).mean]).all()
-    assert np.isnan(bounds(accuracy([True, False], ["a", "a"]))).all()
-
-
-def test_the_bootstrap_of_independent_rows_stays_available_to_the_summary():
-    verdicts = np.arange(40) % 3 == 0
-    assert proportion_ci(verdicts, seed=2, independent="bootstrap") == mean_ci(verdicts, seed=2)
-    assert proportion_ci(verdicts, seed=2) != mean_ci(verdicts, seed=2)
-
-
-def test_other_verdicts_are_refused():
-    with pytest.raises(ValueError, match=r"verdicts \[0.5, 2.0\]: expected True or False"):
-        accuracy([2, 0.5, 1])
-
-
-def test_intervals_of_accuracy_cover_the_truth():
-    rng, single, repeated = np.random.default_rng(0), [], []
-    for seed in range(400):
-        alone = accuracy(rng.random(60) < 0.9)
-        single.append(alone.low <= 0.9 <= alone.high)
-        verdicts, _, clusters = clustered(50, 4, rng)
-        estimate = proportion_ci(verdicts, clusters, resamples=300, seed=seed)
-        repeated.append(estimate.low <= 0.6 <= estimate.high)
-    # 400 trials at 0.95 spread by 0.011; Wilson's of 60 at 0.9 covers 0.96, percentiles of 50 clusters 0.94.
-    assert 0.925 <= np.mean(single) <= 0.985
-    assert 0.905 <= np.mean(repeated) <= 0.975
 
 
 # --- pairs of questions
@@ -197,14 +109,23 @@ def test_clusters_of_one_discordant_row_each_give_mcnemars_p():
     assert found.p_clustered == pytest.approx(paired(first, second).p_value, rel=1e-9)  # products of 200 factors
 
 
-def test_the_difference_is_the_clustered_bootstrap_of_paired_differences():
+def test_the_difference_has_the_interval_of_paired_verdicts_everywhere():
     first, second, clusters = clustered(40, 3, np.random.default_rng(1))
-    found = paired(first, second, clusters, seed=5)
-    assert found.difference == mean_ci(second.astype(float) - first, clusters, seed=5)
+    found = paired(first, second, clusters)
+    assert found.difference == paired_ci(second.astype(float) - first, clusters)
+    assert found.difference.p == found.p
     # Pairing helps: with answers in common the interval is shorter than of two independent samples.
     better = np.where(np.arange(120) % 10 == 0, True, first)
     shorter = paired(first, better).difference
-    assert shorter.high - shorter.low < 0.5 * sum(e.high - e.low for e in (accuracy(first), accuracy(better)))
+    alone = [proportion_ci(verdicts) for verdicts in (first, better)]
+    assert shorter.high - shorter.low < 0.5 * sum(estimate.high - estimate.low for estimate in alone)
+
+
+def test_bonetts_and_prices_interval_by_hand():
+    # 3 both, 1 only first, 5 only second, 1 neither: (6 − 2) / 12 ± 1.96 √((8/12 − (4/12)²) / 12).
+    found = paired([1, 1, 1, 1, 0, 0, 0, 0, 0, 0], [1, 1, 1, 0, 1, 1, 1, 1, 1, 0]).difference
+    half = 1.959964 * math.sqrt((8 / 12 - 1 / 9) / 12)
+    np.testing.assert_allclose(bounds(found), [1 / 3 - half, 1 / 3 + half], atol=1e-6)  # six digits typed
 
 
 def test_swapping_the_models_negates_the_difference_and_keeps_p():
@@ -212,7 +133,6 @@ def test_swapping_the_models_negates_the_difference_and_keeps_p():
     one, other = paired(first, second, clusters), paired(second, first, clusters)
     assert (one.only_first, one.only_second) == (other.only_second, other.only_first)
     assert (one.p_value, one.p_clustered) == (other.p_value, other.p_clustered)
-    # The same resamples on both sides; quantiles interpolate in another order.
     negated = [-other.difference.mean, -other.difference.high, -other.difference.low]
     np.testing.assert_allclose([one.difference.mean, *bounds(one.difference)], negated, atol=EXACT)
 
@@ -223,22 +143,21 @@ def test_the_order_of_samples_does_not_matter():
     one, other = paired(first, second, clusters), paired(first[order], second[order], clusters[order])
     assert (one.p_value, one.p_clustered) == (other.p_value, pytest.approx(other.p_clustered, abs=EXACT))
     assert one.difference.mean == pytest.approx(other.difference.mean, abs=EXACT)
-    # Other resamples: quantiles of 2,000 vary by 0.06 standard errors each.
-    width = one.difference.high - one.difference.low
-    np.testing.assert_allclose(bounds(one.difference), bounds(other.difference), atol=0.1 * width)
+    np.testing.assert_allclose(bounds(one.difference), bounds(other.difference), atol=EXACT)
 
 
 def test_models_that_never_differ_are_not_equal_for_certain():
-    for k, first, second, counts in ((0, [1] * 30, [1] * 30, (0, 0)), (1, [0] * 30, [1] * 30, (30, 0))):
-        found = paired(first, second)
-        assert found.difference.mean == k
-        # A grid of 0.002, on both sides of z² / (30 + z²) = 0.1135 or of (30 − z²) / (30 + z²).
-        np.testing.assert_allclose(bounds(found.difference), score_bounds(*counts, 30), atol=4e-3)
-    assert paired([1] * 30, [1] * 30).p_value == 1.0
-    assert paired([1] * 30, [0] * 30).difference.high < -0.7
+    # One discordant pair of each kind is added: (k ± 1.96 √((2/32) / 32)) of 30 alike, 30/32 of 30 that all differ.
+    alike, apart = paired([1] * 30, [1] * 30), paired([0] * 30, [1] * 30)
+    half = 1.959964 * math.sqrt((2 / 32) / 32)
+    np.testing.assert_allclose([alike.difference.mean, *bounds(alike.difference)], [0, -half, half], atol=1e-6)
+    assert alike.p_value == 1.0
+    assert (apart.difference.mean, apart.difference.high) == (1, 1)
+    assert 0.8 < apart.difference.low < 30 / 32
+    assert paired([1] * 30, [0] * 30).difference.high == pytest.approx(-apart.difference.low, abs=EXACT)
     # Thirty rows of five images are five trials.
     few = paired([1] * 30, [1] * 30, np.arange(30) // 6).difference
-    assert few.high == pytest.approx(wilson(0, 5).high, abs=EXACT)
+    assert few.high == pytest.approx(paired([1] * 5, [1] * 5).difference.high, abs=EXACT)
 
 
 @pytest.mark.filterwarnings("error")
@@ -264,37 +183,6 @@ def test_clustered_p_values_keep_their_level_where_mcnemar_does_not():
     assert np.mean(whole) >= 0.015
     assert np.mean(plain) > 0.12
     assert 0.905 <= np.mean(covered) <= 0.975
-
-
-# --- Holm
-
-
-def test_holm_by_hand_with_mapping_and_array():
-    # Sorted 0.01, 0.02, 0.04 times 3, 2, 1: 0.03, 0.04, 0.04.
-    adjusted = holm({"a": 0.04, "b": 0.01, "c": math.nan, "d": 0.02})
-    assert list(adjusted) == [*"abcd"]
-    np.testing.assert_allclose(list(adjusted.values()), [0.04, 0.03, math.nan, 0.04], atol=EXACT)
-    np.testing.assert_allclose(holm([0.9, 0.6]), [1, 1], atol=EXACT)
-    assert holm([]).size == 0
-    assert np.isnan(holm([math.nan])).all()
-
-
-@settings(max_examples=15, deadline=None)  # statsmodels collects garbage in each call: 0.05 s
-@given(st.lists(st.one_of(st.floats(0, 1), st.just(math.nan)), max_size=12))
-def test_holm_equals_a_loop_and_ignores_the_order(p_values):
-    ranked = sorted(p for p in p_values if not math.isnan(p))
-    running, naive = 0.0, {}
-    for i, p in enumerate(ranked):
-        running = max(running, min(1.0, (len(ranked) - i) * p))
-        naive[p] = running
-    expected = [naive.get(p, math.nan) for p in p_values]
-    np.testing.assert_allclose(holm(p_values), expected, atol=EXACT)
-    np.testing.assert_array_equal(holm(p_values[::-1])[::-1], holm(p_values))
-
-
-def test_p_values_out_of_range_are_refused():
-    with pytest.raises(ValueError, match=r"p-values \[0.5, 1.2\]: expected 0..1"):
-        holm([0.5, 1.2, math.nan])
 
 
 # --- tables
@@ -334,12 +222,11 @@ def test_a_table_has_a_row_a_task_and_all():
     everything = column(frame, "tuned").mean() - column(frame, "base").mean()
     assert table.loc["all", "difference"] == pytest.approx(everything, abs=EXACT)
     assert np.isnan(table.loc["single", "p_clustered"])
-    assert table.loc["single", "accuracy_first_low"] == accuracy(column(frame, "base", "single")).low
-    # Sorted, sample 10 comes before sample 2, and clusters are drawn in that order.
-    order = sorted(range(40), key=str)
+    assert table.loc["single", "accuracy_first_low"] == proportion_ci(column(frame, "base", "single")).low
     for side, model in (("first", "base"), ("second", "tuned")):
-        expected = accuracy(column(frame, model, "pairs")[order], np.array(order) // 2)
-        assert table.loc["pairs", [f"accuracy_{side}_low", f"accuracy_{side}_high"]].tolist() == bounds(expected)
+        expected = bounds(proportion_ci(column(frame, model, "pairs"), np.arange(40) // 2))
+        seen = table.loc["pairs", [f"accuracy_{side}_low", f"accuracy_{side}_high"]].to_numpy(float)
+        np.testing.assert_allclose(seen, expected, atol=EXACT)
 
 
 def test_the_order_of_rows_changes_nothing_and_swapped_models_mirror():

@@ -335,3 +335,12 @@ def test_without_a_box_on_the_picture_there_is_no_gaze(boxes):
     found = boxed([mine])(0)  # type: ignore[arg-type]
     assert found.gaze is None
     assert found.v_sem is mine.v_sem
+
+
+def test_a_learned_text_that_names_special_tokens_is_learned_as_letters(tiny_checkpoint, star):
+    loaded = with_latents(tiny_checkpoint("qwen2_5_vl"), LatentSpec.numbered(2, closing="</v-trace>"))
+    tokenizer = loaded.processor.tokenizer
+    text = "red <|im_end|> <|image_pad|> <v-trace1> star"
+    ids = dataset(loaded, [replace(trace(path=star), answer=text)])[0].answer[:-1]
+    assert not {*tokenizer.all_special_ids, *LatentTokens(LatentSpec.numbered(2), tokenizer).ids} & {*ids}
+    assert tokenizer.decode(ids) == text

@@ -46,7 +46,7 @@ def test_hard_and_constant_schedules():
     ("arguments", "message"),
     [
         ({"step": -1}, "gate at step -1"),
-        ({"step": 0, "warmup_steps": -4}, "warm-up -4"),
+        ({"step": 0, "warmup_steps": -1}, "warm-up -1"),
         ({"step": 0, "epsilon": -0.1}, "epsilon -0.1"),
         ({"step": 0, "epsilon": 1.5}, "epsilon 1.5"),
         ({"step": 0, "epsilon": math.nan}, "epsilon nan"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,6 @@ from lavit import results
 from lavit.ablation import parse_runs
 from lavit.tables import by_run, by_task, differences, tables
 from perception_gap.errors import UsageError
-from perception_gap.statistics import mean_ci
 
 
 def frame(**columns) -> pd.DataFrame:
@@ -28,7 +29,8 @@ def test_undefined_metrics_give_no_row_and_defined_ones_their_mean_in_all_and_in
     assert found["answer", "accuracy", "all"]["value"] == 0.75
     assert found["answer", "accuracy", "b"]["value"] == 0.5
     assert found["answer", "kl", "all"]["n"] == 3
-    assert found["answer", "kl", "all"]["low"] <= 2.0 <= found["answer", "kl", "all"]["high"]
+    assert found["answer", "kl", "all"]["value"] == 2.0
+    assert np.isnan(found["answer", "kl", "all"]["low"])  # three samples tell no interval
     assert list(rows[0]) == list(results.COLUMNS)
 
 
@@ -37,7 +39,8 @@ def test_differences_are_paired_by_sample_and_averaged_over_seeds_first():
     theirs = [frame(kl=[2.0, 3.0, 4.0, 5.0]), frame(kl=[1.0, 2.0, 3.0, 4.0])]
     found = results.paired(mine, theirs, "kl")
     assert found["mean"] == pytest.approx(0.5)
-    assert (found["low"], found["high"]) == (pytest.approx(0.5), pytest.approx(0.5))  # the same for every sample
+    assert np.isnan([found["low"], found["high"]]).all()  # the same for every sample, and four of them
+    assert found["p"] == pytest.approx(2 / 16)  # all four signs alike: two of 2⁴ arrangements
     assert found["seeds"] == [pytest.approx(-1.0), pytest.approx(2.0)]
     assert found["n"] == 4
     assert results.paired(mine, theirs, "kl", "b")["n"] == 2
@@ -58,14 +61,33 @@ def test_comparisons_leave_out_what_is_not_there():
     assert found.set_index("task")["mean"].to_dict() == {"all": 0.25, "a": 0.5, "b": 0.0}
 
 
-def test_all_right_or_all_wrong_is_no_certainty_and_what_lies_between_is_the_bootstrap():
-    for right, low, high in ((1.0, 0.5101, 1.0), (0.0, 0.0, 0.4899)):  # Wilson's of 4 of 4: 4 / (4 + 1.96²)
+def test_shares_have_wilsons_interval_and_a_cost_that_of_paired_verdicts():
+    # Wilson of 4 of 4: 4 / (4 + 1.96²); of 3 of 4: (0.75 + u/2 ± √(u 3/16 + u²/4)) / (1 + u), u = 1.96² / 4.
+    for right, low, high in ((1.0, 0.5101, 1.0), (0.0, 0.0, 0.4899)):
         found = results.tidy("paper", 0, frame(correct=[right] * 4), results.METRICS)[0]
         assert (found["value"], found["n"]) == (right, 4)
         assert (found["low"], found["high"]) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
-    half = frame(correct=[1.0, 0.0, 1.0, 1.0])
-    found, expected = results.tidy("paper", 0, half, results.METRICS)[0], mean_ci(half["correct"], half["cluster"])
-    assert (found["low"], found["high"]) == (expected.low, expected.high)
+    found = results.tidy("paper", 0, frame(correct=[1.0, 0.0, 1.0, 1.0]), results.METRICS)[0]
+    assert (found["low"], found["high"]) == (pytest.approx(0.3006, abs=1e-4), pytest.approx(0.9544, abs=1e-4))
+    hidden = frame(correct=[1.0, 0.0, 1.0, 1.0], changed=[1.0, 0.0, 0.0, 1.0]).assign(cost=[1.0, 0.0, 0.0, 0.0])
+    rows = results.tidy("paper", 0, hidden, results.HIDDEN_METRICS, "_mask")
+    cost = next(row for row in rows if (row["metric"], row["task"]) == ("cost_mask", "all"))
+    # Bonett and Price: (1 + 1) / 6 − (0 + 1) / 6 ± 1.96 √((1/3 + 1/6 − 1/36) / 6).
+    assert (cost["value"], cost["n"]) == (0.25, 4)
+    assert (cost["low"], cost["high"]) == (pytest.approx(-0.3832, abs=1e-4), pytest.approx(0.7165, abs=1e-4))
+
+
+def test_a_sample_without_a_reference_is_no_verdict_and_a_failed_one_is_wrong():
+    samples = pd.DataFrame({"sample_id": [*"abc"], "status": ["ok", "ok", "failed"], "correct": [True, None, None]})
+    verdicts = results.by_id(SimpleNamespace(samples=samples))["correct"]
+    assert verdicts["a"] == 1
+    assert np.isnan(verdicts["b"])
+    assert verdicts["c"] == 0
+
+
+def test_four_samples_have_a_mean_without_ends():
+    rows = results.tidy("paper", 0, frame(kl=[1.0, 2.0, 3.0, 4.0]), results.METRICS)
+    assert all(np.isnan([row["low"], row["high"]]).all() for row in rows if row["metric"] == "kl")
 
 
 def test_a_csv_keeps_the_digits_that_a_table_rounds(tmp_path):

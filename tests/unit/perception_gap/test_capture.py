@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_utils import AttentionInterface
 
 from perception_gap import interface
-from perception_gap.capture import AttentionCapture, find_decoder, parse_layers
+from perception_gap.capture import AttentionCapture, causal_without_mask, find_decoder, parse_layers
 from perception_gap.errors import UnsupportedModelError, UsageError
 
 # float32 against float32, sums in another order: measured at most 1.2e-7 on these models.
@@ -147,6 +147,15 @@ def test_a_layer_that_is_not_causal_sees_every_key():
     assert (capture.attention[0] > 0).all()
 
 
+def test_without_a_mask_the_call_decides_then_the_module_and_eager_sees_everything():
+    plain, two_way, causal = (torch.nn.Identity() for _ in range(3))
+    two_way.is_causal, causal.is_causal = False, True
+    assert [causal_without_mask(module, {}, "sdpa") for module in (plain, two_way, causal)] == [True, False, True]
+    assert causal_without_mask(two_way, {"is_causal": True}, "sdpa")
+    assert not causal_without_mask(causal, {"is_causal": False}, "sdpa")
+    assert not any(causal_without_mask(causal, kwargs, "eager") for kwargs in ({}, {"is_causal": True}))
+
+
 @pytest.mark.parametrize(
     ("layers", "indices"), [("all", [0, 1, 2]), ("last2", [1, 2]), ([0, -1], [0, 2]), ("1", [1]), ((2,), [2])]
 )
@@ -166,6 +175,7 @@ def test_a_hybrid_leaves_its_linear_layers_out():
     inputs, queries, keys = batch()
     assert AttentionCapture(model, queries, keys).layers == [1, 3]
     assert AttentionCapture(model, queries, keys, "last1").layers == [3]
+    assert AttentionCapture(model, queries, keys, "0,-1").layers == [0, 3]  # numbers are the decoder's own
     with AttentionCapture(model, queries, keys, [0, 1]) as capture:
         model(**inputs)
     with pytest.raises(UnsupportedModelError, match=r"layers \[0\] did not pass"):

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from perception_gap.errors import UsageError
-from perception_gap.files import ArrayFile, aside, new_beside, write_json, write_text
+from perception_gap.files import ArrayFile, aside, frame_of, new_beside, write_json, write_text
 from perception_gap.folders import claim, make_folder
 
 
@@ -99,3 +99,15 @@ def test_whether_a_folder_may_be_written_is_tried_without_touching_what_is_there
         claim(tmp_path / "\udcff", "run.json", lambda name: True)
     with pytest.raises(UsageError, match="cannot be written"):
         claim(tmp_path / ("x" * 300), "run.json", lambda name: True)
+
+
+def test_a_table_has_the_declared_columns_and_what_a_row_lacks_is_undefined():
+    table = frame_of([{"kl": 0.5}, {"sample_id": "s2"}], ["sample_id", "kl"])
+    assert list(table.columns) == ["sample_id", "kl"]
+    assert table["kl"].tolist() == [0.5, pytest.approx(float("nan"), nan_ok=True)]
+    assert list(frame_of([], ("sample_id", "kl")).columns) == ["sample_id", "kl"]
+
+
+def test_a_field_without_a_column_stops_the_writing_by_name():
+    with pytest.raises(ValueError, match="no column for chi_square, emd: declare it beside sample_id, kl"):
+        frame_of([{"sample_id": "s1", "kl": 0.5}, {"sample_id": "s2", "emd": 1, "chi_square": 2}], ["sample_id", "kl"])

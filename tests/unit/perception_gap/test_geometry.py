@@ -96,16 +96,34 @@ def test_geometries_are_equal_by_their_rectangles_and_images():
     assert TokenGeometry.grid(2, 2) == TokenGeometry.grid(2, 2)
     assert TokenGeometry.grid(2, 2) != TokenGeometry.grid(2, 2, image=1)
     assert TokenGeometry.grid(1, 4) != TokenGeometry.grid(2, 2)
-    assert TokenGeometry.grid(1, 1) != "grid"
+    assert (TokenGeometry.grid(1, 1) == "grid") is False
+    same_places = TokenGeometry.grid(2, 2).boxes
+    assert TokenGeometry(same_places, [0] * 4) == TokenGeometry.grid(2, 2)  # whether or not it is known to be a raster
 
 
 def test_rectangles_are_clipped_to_the_image():
     assert TokenGeometry([[-0.5, 0.5, 0.5, 1.5]], [0]).boxes.tolist() == [[0, 0.5, 0.5, 1]]
 
 
+def test_whole_numbers_and_half_precision_are_computed_in_double():
+    geometry = TokenGeometry([[0, 0, 1, 1]] * 3001, np.zeros(3001))
+    assert (geometry.boxes.dtype, geometry.image.dtype) == (np.float64, np.int64)
+    assert geometry.n_images == 1
+    nowhere = TokenGeometry.nowhere(3001)
+    assert nowhere.lost_mass(np.ones(3001, np.float16)) == 3001  # a sum in half precision ends at 3000 or before
+    assert TokenGeometry.nowhere(0).n_images == 0
+
+
 def test_errors_name_what_was_given_and_what_was_expected():
     with pytest.raises(ValueError, match="a grid of 0 × 3 tokens: expected at least 1 × 1"):
         TokenGeometry.grid(0, 3)
+    with pytest.raises(ValueError, match="a grid of 3 × 0 tokens"):
+        TokenGeometry.grid(3, 0)
+    with pytest.raises(ValueError, match=r"boxes \(4,\), image \(4,\)"):
+        TokenGeometry(np.zeros(4), np.zeros(4))
+    for box in ([0.5, 0, 0.4, 1], [0, 0.5, 1, 0.4], [0, 0, np.nan, 1]):
+        with pytest.raises(ValueError, match="expected xyxy with x0 <= x1 and y0 <= y1"):
+            TokenGeometry([[0, 0, 1, 1], box], [0, 0])
     with pytest.raises(ValueError, match=r"boxes \(2, 3\), image \(2,\): expected \[N, 4\] and \[N\]"):
         TokenGeometry(np.zeros((2, 3)), np.zeros(2))
     with pytest.raises(ValueError, match=r"boxes \(2, 4\), image \(3,\)"):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perception_gap.layer_profile import Profile
+from perception_gap.layer_profile import Profile, finding
 from perception_gap.statistics import mean_ci
 
 LAYERS = [3, 7, 11]  # a hybrid's attention layers keep the decoder's numbers
@@ -33,7 +33,7 @@ def test_means_intervals_and_heads_are_those_of_the_columns():
     clusters = samples(40)["cluster"]
     for place, layer in enumerate(LAYERS):
         by_layer = {name: values[str(layer)] for name, values in found["by_layer"].items()}
-        assert by_layer["focus_score"] == mean_ci(layers[:, 1, place], clusters, seed=1).as_dict()
+        assert by_layer["focus_score"] == mean_ci(layers[:, 1, place], clusters, within=(0, 1)).as_dict()
         assert by_layer["kl"]["mean"] == pytest.approx(layers[:, 2, place].mean(dtype=float))
         assert by_layer["focus_lift"]["mean"] == pytest.approx(10 * layers[:, 1, place].mean(dtype=float))
         assert by_layer["mass"]["mean"] == pytest.approx([0.1, 0.2, 0.1][place])
@@ -52,7 +52,14 @@ def test_lift_is_averaged_over_samples_each_by_its_own_chance():
     assert found["by_layer"]["focus_lift"]["0"]["mean"] == pytest.approx((2 + 0.5) / 2)
     assert found["by_layer"]["focus_lift"]["0"]["n"] == 2
     assert found["heads"]["focus_lift"]["n"] == [[2, 2]]
-    assert found["by_layer"]["kl"]["0"] == {"mean": None, "ci": None, "n": 0}
+    assert found["by_layer"]["kl"]["0"] == {"mean": None, "ci": None, "n": 0, "reason": "no value"}
+
+
+def test_a_head_of_a_single_sample_is_that_sample():
+    profile, _, heads = filled([0.2, 0.3, 0.5], n=1)
+    found = profile.summary(samples(1), seed=0)["per_layer"]["heads"]
+    np.testing.assert_allclose(found["kl"]["mean"], heads[0, 2])
+    assert found["kl"]["n"] == [[1, 1]] * 3
 
 
 def test_undefined_heads_are_counted_and_null():
@@ -69,7 +76,7 @@ def test_a_leading_layer_is_said_to_exceed_only_what_its_paired_interval_exclude
     found = filled([0.2, 0.2, 0.5])[0].summary(samples(40), 0)["per_layer"]
     assert found["order"]["focus_lift"][0] == 11
     assert found["leads"]["focus_lift"] == {"layer": 11, "above": [3, 7], "level": pytest.approx(1 - 0.05 / 3)}
-    assert found["leads"]["mass"]["above"] == []  # differences without any spread: an interval without width
+    assert found["leads"]["mass"]["above"] == []  # differences without any spread have no interval
     assert "layer 11 has the highest focus lift" in found["finding"]
     assert "more than every other layer" in found["finding"]
     close = filled([0.2, 0.5, 0.5], noise=0.3)[0].summary(samples(40), 0)["per_layer"]
@@ -78,6 +85,36 @@ def test_a_leading_layer_is_said_to_exceed_only_what_its_paired_interval_exclude
     alike = filled([0.3, 0.3, 0.3], noise=0.3, seed=1)[0].summary(samples(40), 0)["per_layer"]
     assert alike["leads"]["focus_lift"]["above"] == []
     assert "not established over any other layer" in alike["finding"]
+
+
+def test_undefined_samples_are_no_clusters_of_a_claim():
+    # Five differences of mean 1 and a t of 2.5: below Student's 2.78 of 4 degrees, above the 2.06 of 24.
+    values = np.stack([[0.0, 0.5, 1.0, 1.5, 2.0], np.zeros(5)], axis=1)
+    values[:, 0] += (values[:, 0] - 1) * (np.sqrt(5) / 2.5 / values[:, 0].std(ddof=1) - 1)
+    assert Profile([0, 1]).lead(values, np.arange(5), 0)["above"] == []
+    more = np.concatenate([values, np.full((20, 2), np.nan)])
+    assert Profile([0, 1]).lead(more, np.arange(25), 0) == Profile([0, 1]).lead(values, np.arange(5), 0)
+    # Of the same 5 pictures, each asked five times, there are no more clusters either.
+    assert Profile([0, 1]).lead(np.tile(values, (5, 1)), np.tile(np.arange(5), 5), 0)["above"] == []
+    assert Profile([0, 1]).lead(np.tile(values, (5, 1)), np.arange(25), 0)["above"] == [1]
+
+
+def test_the_sentence_by_hand():
+    estimates = {
+        "focus_lift": {"7": {"mean": 1.504, "ci": [1.25, 1.75], "n": 1200}},
+        "mass": {"3": {"mean": 0.1254, "ci": None, "n": 40}},
+    }
+    leads = {"focus_lift": {"layer": 7, "above": [3]}, "mass": {"layer": 3, "above": []}}
+    assert finding([3, 7], estimates, leads, {"3": 0.4, "7": 0.6}) == (
+        "Of 2 layers: layer 7 has the highest focus lift (1.50× [1.25, 1.75], n = 1,200), more than every other layer; "
+        "layer 3 has the most text–image mass (12.5 % of its attention, 40.0 % of all layers', n = 40), not "
+        "established over any other layer."
+    )
+    alone = {"focus_lift": None, "mass": {"layer": 3, "above": []}}
+    assert finding([3], estimates, alone, {"3": None}) == (
+        "Of 1 layers: focus lift is undefined (no boxes); layer 3 has the most text–image mass (12.5 % of its "
+        "attention, n = 40)."
+    )
 
 
 def test_of_equal_layers_a_leader_is_claimed_in_one_run_of_twenty_at_most():
@@ -90,8 +127,13 @@ def test_of_equal_layers_a_leader_is_claimed_in_one_run_of_twenty_at_most():
 def test_without_boxes_the_sentence_says_so_and_without_samples_there_is_none():
     found = filled([np.nan] * 3)[0].summary(samples(40), 0)["per_layer"]
     assert found["leads"]["focus_lift"] is None
-    assert "focus lift is undefined (no boxes)" in found["finding"]
+    assert "focus lift is undefined (no answered sample has boxes)" in found["finding"]
     assert Profile(LAYERS).summary(samples(0), 0) == {}
+
+
+def test_empty_answers_are_the_reason_where_no_layer_has_any_mass():
+    found = finding(LAYERS, {}, {"focus_lift": None, "mass": None}, {})
+    assert found.count("is undefined (no answer with a word in it)") == 2
 
 
 def test_the_share_of_the_total_is_pooled_over_samples():

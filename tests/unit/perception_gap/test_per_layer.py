@@ -12,7 +12,9 @@ from perception_gap.capture import find_decoder
 from perception_gap.families.encoded import predicting
 from perception_gap.geometry import TokenGeometry
 from perception_gap.loading import load
-from perception_gap.per_layer import STORED, Reference, measure, on_frame
+from perception_gap.per_layer import STORED, Reference, measure, measured, on_frame, reference
+from perception_gap.sample import Sample
+from perception_gap.store import geometry_fields
 
 QUESTIONS = ("what colour is the small star", "where does the triangle lie, left or right of the blue ring?")
 BOX = np.array([[0.1, 0.2, 0.6, 0.7]])
@@ -57,6 +59,7 @@ def test_a_text_without_tokens_has_no_maps(tiny_checkpoint):
     loaded = load(tiny_checkpoint("qwen2_5_vl"))
     batch, answers, _ = looks(loaded, [0, 1])
     found = forward.gaze(loaded, batch, [answers[0], []], "all", per_head=True)
+    assert found[1].heads.shape == (3, 4, len(batch.geometry[1]))
     assert np.isnan(found[1].heads).all()
     assert np.isfinite(found[0].heads).all()
 
@@ -125,3 +128,62 @@ def test_the_run_chooses_the_frame_later():
     assert on_frame(stored, True).tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
     assert on_frame(stored, False).tolist() == [[0, 1], [2, 3], [8, 9], [10, 11]]
     assert np.isnan(on_frame(stored, None)[2:]).all()
+    assert on_frame(stored, None)[:2].tolist() == [[0, 1], [2, 3]]
+
+
+class StoredTeacher:
+    """The part of a Run that a reference is taken from: one answered sample with its maps."""
+
+    def __init__(self):
+        self.maps = {"own": np.arange(4.0), "shared": np.ones(4)}
+
+    def __contains__(self, sample_id):
+        return sample_id == "s1"
+
+    def row(self, sample_id):
+        return {"status": "ok", "question": "q", "image_hash": "h", "options": []}
+
+    def map(self, sample_id, kind):
+        return self.maps[kind]
+
+    def geometry(self, sample_id):
+        return TokenGeometry.grid(2, 2)
+
+
+def test_heads_are_held_against_the_teachers_map_of_the_common_text():
+    teacher, sample = StoredTeacher(), Sample("s1", (), "q", "a")
+    own, shared = reference(teacher, "teacher", sample, "h"), reference(teacher, "reference", sample, "h")
+    assert own.map.tolist() == [0, 1, 2, 3]  # where the common text is the teacher's own answer
+    assert shared.map.tolist() == [1, 1, 1, 1]
+    assert own.geometry == TokenGeometry.grid(2, 2)
+    teacher.maps["shared"] = None
+    assert reference(teacher, "reference", sample, "h") is None
+
+
+def test_without_a_teacher_that_answered_this_question_there_is_nothing_to_hold_heads_against():
+    teacher, sample = StoredTeacher(), Sample("s1", (), "q", "a")
+    assert reference(None, "teacher", sample, "h") is None
+    assert reference(teacher, "teacher", Sample("s2", (), "q", "a"), "h") is None
+    assert reference(teacher, "teacher", Sample("s1", (), "another", "a"), "h") is None
+    assert reference(teacher, "teacher", sample, "another picture") is None
+
+
+def test_measures_take_the_place_of_the_head_maps_and_the_rest_stays():
+    geometry, own, shared = TokenGeometry.grid(3, 4), raw((3, 4), 0), raw((3, 4), 1)
+    row = geometry_fields(geometry) | {
+        "boxes": [10.0, 20, 60, 70],
+        "box_images": [0],
+        "heights": [100],
+        "widths": [100],
+    }
+    against = Reference(raw((3, 4), 2)[0, 0], geometry)
+    arrays = {"own": np.ones(12), "own_heads": own, "shared_heads": shared}
+    found = measured(row, arrays, against, (5, 6))
+    assert set(found) == {"own", "heads", "layers"}
+    expected = measure(own, shared, geometry, (BOX, None), against, (5, 6))
+    for name in ("heads", "layers"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
+    alone = measured(row, {"own_heads": own}, against, (5, 6))["heads"]
+    assert np.isnan(alone[2:]).all()  # no shared text was read
+    plain = {"own": np.ones(12)}
+    assert measured(row, plain, against, (5, 6)) is plain

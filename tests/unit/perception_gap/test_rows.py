@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from perception_gap import rows
-from perception_gap.rows import attention_rows
+from perception_gap.rows import attention_rows, attention_weights, mask_of_rows, positions
 
 # float32 sums in another order: a few units in the last place of weights below 1.
 CLOSE: dict[str, Any] = {"atol": 1e-6, "rtol": 0}
@@ -47,6 +47,14 @@ def test_two_keys_by_hand():
     key = torch.tensor([0.0, math.log(3.0)]).view(1, 1, 2, 1)
     # scores 0 and 2 · ln 3 · 0.5 = ln 3: weights 1/4 and 3/4
     torch.testing.assert_close(attention_rows(query, key, scaling=0.5), torch.tensor([[[0.25, 0.75]]]), **CLOSE)
+
+
+def test_a_bias_is_added_to_the_logits_by_hand():
+    query, keys = torch.zeros(1, 1, 1, 2), torch.ones(1, 1, 2, 2)  # two keys alike
+    weights = attention_weights(query, keys, None, bias=torch.tensor([math.log(3), 0.0]).view(1, 1, 1, 2))
+    assert weights.flatten().tolist() == pytest.approx([0.75, 0.25])
+    hidden = attention_weights(query, keys, None, bias=torch.tensor([0.0, -math.inf]).view(1, 1, 1, 2))
+    assert hidden.flatten().tolist() == [1, 0]
 
 
 def test_a_sink_takes_mass_by_hand():
@@ -118,7 +126,7 @@ def test_columns_select_after_the_softmax(per_head):
         assert torch.equal(chosen[b], whole[b][..., columns[b]])
 
 
-@pytest.mark.parametrize("n_queries_of_a_slice", [1, 2])
+@pytest.mark.parametrize("n_queries_of_a_slice", [0, 1, 2, 3])
 def test_slices_give_the_same_rows(monkeypatch, n_queries_of_a_slice):
     query, key, visible = random_inputs(n_queries=5)
     columns = torch.tensor([[6, 0, 2], [1, 1, 5]])
@@ -192,3 +200,30 @@ def test_no_queries_give_no_rows():
 def test_heads_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="4 query heads over 3 key heads: expected a multiple"):
         attention_rows(torch.zeros(1, 4, 1, 2), torch.zeros(1, 3, 5, 2), scaling=1.0)
+
+
+def test_positions_are_the_marked_ones_in_order_filled_up_with_0():
+    mask = torch.tensor([[0, 1, 0, 1, 1], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]]).bool()
+    assert positions(mask).tolist() == [[1, 3, 4], [4, 0, 0], [0, 0, 0]]
+    assert positions(mask[1:]).tolist() == [[4], [0]]
+    assert positions(mask[2:]).tolist() == [[0]]  # one place at least, so that no row is empty
+
+
+def test_the_mask_of_chosen_queries_by_hand():
+    rows = torch.tensor([[2, 0], [1, 1]])
+    whole = torch.arange(2 * 3 * 5).reshape(2, 1, 3, 5)
+    found = mask_of_rows(whole, rows, 3, 4, causal=True)
+    assert found.tolist() == [[[[10, 11, 12, 13], [0, 1, 2, 3]]], [[[20, 21, 22, 23], [20, 21, 22, 23]]]]
+    # One mask for all samples and queries is that of each.
+    shared = mask_of_rows(whole[:1, :, :1], rows, 3, 4, causal=False)
+    assert shared.tolist() == [[[[0, 1, 2, 3]] * 2]] * 2
+    by_head = mask_of_rows(torch.arange(10).reshape(1, 2, 1, 5), rows, 3, 4, causal=False)
+    assert by_head.tolist() == [[[[0, 1, 2, 3]] * 2, [[5, 6, 7, 8]] * 2]] * 2
+
+
+def test_without_a_mask_a_causal_query_sees_itself_and_what_came_before():
+    rows = torch.tensor([[2, 0]])
+    found = mask_of_rows(None, rows, 3, 4, causal=True)
+    assert found.tolist() == [[[[True, True, True, False], [True, False, False, False]]]]
+    assert mask_of_rows(None, rows, 3, 4, causal=False) is None
+    assert mask_of_rows(None, torch.tensor([[0]]), 1, 4, causal=True) is None  # a lone query sees all

@@ -49,6 +49,12 @@ LETTERS = [
     ("T-shirt", 26, None), ("U.S.A.", 26, None), ("C++", 4, None), ("Grade A+", 4, None),
     ("the small star is red", 26, None),
     ("e", 4, None), ("Plan A works", 4, None),
+    # a last line that is a mere letter, unless it goes on with a list
+    ("It is red.\nB", 4, "B"), ("A. red\nB. blue\nC", 4, None), ("A. red\nB. blue\nB", 4, "B"),
+    ("A. red\nB. blue\nD", 4, "D"), ("A. red\nB. blue\n\n(A)", 4, "A"), ("so it is OPTION D here", 4, "D"),
+    # ruled out behind the letter, and nothing else is named
+    ("B is wrong", 4, None), ("Surely B isn't it", 4, None), ("C cannot be", 4, None),
+    ("B is definitely not it", 4, None), ("option d is incorrect", 4, None),
 ]  # fmt: skip
 
 
@@ -134,6 +140,29 @@ def test_matches_ignores_case_width_blanks_and_a_final_stop(answer, reference, r
     if answer and answer[-1].isalpha():
         answer += "."
     assert matches(f"  {answer.upper()} \n", reference) is right
+
+
+WITH_MARKUP = [
+    ("red", "<answer>red</answer>", True),
+    ("<answer>red</answer>", "red", True),
+    ("red", "<think>blue</think><answer>Red.</answer>", True),
+    ("red", "<lvr>\n<answer> red </answer>", True),
+    ("red", "\\boxed{red}", True),
+    ("so \\boxed{\\text{red}}", "red", True),
+    ("\\boxed{orange triangle}", "orange", False),
+    ("red<|im_end|>", "red", True),
+    ("red", "red</s>", True),
+    ("red", "<lvr1><lvr2>red", True),
+    ("<|begin_of_box|>red<|end_of_box|>", "red", True),
+    ("\\boxed{\\frac{1}{2}}", "1/2", True),
+    ("\\boxed{B}", "B", True),
+]
+
+
+@pytest.mark.parametrize(("answer", "reference", "right"), WITH_MARKUP)
+def test_markup_is_taken_from_answer_and_reference_alike(answer, reference, right):
+    assert score(answer, reference) is right
+    assert score(reference, answer) is right
 
 
 MARKED = ("point b", "point a")  # option A is point b

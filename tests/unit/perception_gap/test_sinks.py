@@ -41,7 +41,7 @@ def test_a_massive_activation_is_large_in_itself_and_beside_the_median():
     assert sink_dimensions(small)[9]
     small[1, 9] = 100.0  # not above 100
     assert not sink_dimensions(small).any()
-    assert not sink_dimensions(state(_9=999.0)[None]).any()  # 999 × the median, which is 1
+    assert not sink_dimensions(state(_9=999.5)[None]).any()  # 999.5 × the median, which is 1
     assert sink_dimensions(state(_9=1001.0)[None])[9]
 
 
@@ -54,7 +54,9 @@ def test_a_sink_has_twenty_times_the_root_mean_square_of_its_own_state():
     assert sink_tokens(states, dimensions).tolist() == [True, False, False, True]
     assert sink_tokens(1e-3 * states, dimensions).tolist() == [True, False, False, True]  # its own scale, no other
     assert not sink_tokens(torch.zeros(2, WIDTH), dimensions).any()
-    assert sink_tokens(torch.stack([state(_9=3e38)]), dimensions).tolist() == [True]  # squares would overflow
+    # Squares of the one would overflow, of the other vanish.
+    extremes = torch.stack([state(_9=3e38), 3e38 * state(), 1e-30 * state(_9=1e3)])
+    assert sink_tokens(extremes, dimensions).tolist() == [True, False, True]
 
 
 def naive(states: np.ndarray, visible: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -78,6 +80,49 @@ def test_random_states_with_some_large_ones_agree_with_the_naive_reading():
         np.testing.assert_array_equal(ours, naive(states.astype(np.float32), visible, image))
         found += ours.sum()
     assert 10 < found < 100  # some are, most are not
+
+
+def one_layer() -> torch.nn.Module:
+    """A decoder of one layer that hands on what it is given first."""
+
+    class First(torch.nn.Module):
+        def forward(self, states, *rest):
+            return states
+
+    decoder = torch.nn.Module()
+    decoder.layers = torch.nn.ModuleList([First()])
+    return decoder
+
+
+def test_padding_neither_names_a_dimension_nor_is_asked_and_samples_are_apart():
+    states = torch.full((3, 6, WIDTH), 0.01)
+    states[:, 3, 9] = 50.0  # 22 times the root mean square of its state, but not massive in itself
+    states[0, 0, 9] = 1e5  # padding: names no dimension
+    states[1, 4, 9] = 1e5  # a text token of another sample: names one for that sample alone
+    states[2, :2] = 1e5  # padding does not lift the median either
+    states[2, 5, 9] = 150.0
+    visible = torch.tensor([[0, 1, 1, 1, 1, 1], [1] * 6, [0, 0, 1, 1, 1, 1]]).bool()
+    image = torch.tensor([[0, 0, 1, 1, 0, 0]] * 3).bool()
+    model = one_layer()
+    with SinkFinder(model, visible, image) as finder:
+        model.layers[0](states, torch.ones(3, 6))
+    assert [mask.tolist() for mask in finder.sinks] == [[False, False], [False, True], [False, True]]
+
+
+@pytest.mark.parametrize("shape", [(2, 6), (1, 6, WIDTH), (2, 5, WIDTH), (2, 6, 1, WIDTH)])
+def test_states_of_another_shape_leave_sinks_undefined(shape):
+    model, marks = one_layer(), torch.ones(2, 6, dtype=torch.bool)
+    with SinkFinder(model, marks, marks) as finder:
+        model.layers[0](torch.ones(shape))
+    assert finder.sinks == [None, None]
+
+
+def test_the_narrowest_state_that_has_an_answer_has_400_dimensions():
+    model, marks = one_layer(), torch.ones(1, 2, dtype=torch.bool)
+    for width, answer in ((399, None), (400, [False, False])):
+        with SinkFinder(model, marks, marks) as finder:
+            model.layers[0](torch.ones(1, 2, width))
+        assert (finder.sinks[0] if answer is None else finder.sinks[0].tolist()) == answer
 
 
 # --- in a model -------------------------------------------------------------------------------------------------------

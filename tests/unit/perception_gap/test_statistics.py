@@ -7,14 +7,15 @@ import scipy.stats
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perception_gap.proportions import proportion_ci
+from perception_gap.estimates import Estimate
+from perception_gap.proportions import paired_ci, proportion_ci
 from perception_gap.statistics import (
-    Estimate,
     accuracy_by_threshold,
     auroc,
     auroc_ci,
     difference_ci,
     mean_ci,
+    spread_ci,
 )
 
 # Sums of a few hundred float64 numbers.
@@ -52,6 +53,8 @@ def test_an_estimate_as_a_dict_has_null_for_what_is_undefined():
     assert Estimate(0.5, 0.25, 0.75, 4).as_dict() == {"mean": 0.5, "ci": [0.25, 0.75], "n": 4}
     assert Estimate(0.5, math.nan, math.nan, 1).as_dict() == {"mean": 0.5, "ci": None, "n": 1}
     assert Estimate(math.nan, math.nan, math.nan, 0).as_dict() == {"mean": None, "ci": None, "n": 0}
+    tested = Estimate(0.5, math.nan, math.nan, 4, p=0.25, reason="too few")
+    assert tested.as_dict() == {"mean": 0.5, "ci": None, "n": 4, "p": 0.25, "reason": "too few"}
 
 
 # --- mean
@@ -60,8 +63,6 @@ def test_an_estimate_as_a_dict_has_null_for_what_is_undefined():
 def test_the_mean_leaves_out_undefined_values_and_does_not_count_them():
     estimate = mean_ci([1, math.nan, 3, None])
     assert (estimate.mean, estimate.n) == (2.0, 2)
-    # Two values: every resample has mean 1, 2 or 3.
-    assert (estimate.low, estimate.high) == (1.0, 3.0)
 
 
 @pytest.mark.filterwarnings("error")
@@ -77,49 +78,116 @@ def test_the_mean_of_nothing_is_undefined_and_of_one_cluster_has_no_interval():
     assert math.isnan(estimate.high)
 
 
-def test_the_interval_agrees_with_scipy_on_unclustered_values():
-    values = np.random.default_rng(0).exponential(size=80)
-    ours = mean_ci(values, resamples=20_000)
-    theirs = scipy.stats.bootstrap(
-        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
-    ).confidence_interval
-    # A 2.5 % quantile of 20,000 draws varies by about 0.02 standard errors; both sides do.
-    tolerance = 0.1 * values.std() / math.sqrt(80)
-    assert ours.low == pytest.approx(theirs.low, abs=tolerance)
-    assert ours.high == pytest.approx(theirs.high, abs=tolerance)
+def test_the_interval_of_symmetric_values_is_students():
+    values = np.array([-3.0, -2, -1, 0, 1, 2, 3]) + 5
+    ours = mean_ci(values)
+    theirs = scipy.stats.ttest_1samp(values, 0).confidence_interval()
+    np.testing.assert_allclose([ours.low, ours.high], [theirs.low, theirs.high], atol=EXACT)
 
 
-def test_the_interval_agrees_with_a_naive_loop_over_resampled_clusters():
+def test_the_interval_reaches_further_to_the_long_side_as_halls():
+    values = np.array([0.1, 0.2, 0.2, 0.3, 0.5, 0.9, 4.0])
+    n, mean, sd = 7, values.mean(), values.std(ddof=1)
+    skewness = n / ((n - 1) * (n - 2)) * (((values - mean) / sd) ** 3).sum() * (1 + 3 / n) / math.sqrt(n)
+    t = scipy.stats.t.ppf(0.975, n - 1)
+
+    def hall(standard):
+        return 3 / skewness * (np.cbrt(1 + skewness * (standard - skewness / 6)) - 1)
+
+    # His cubic, at the ends that it gives, is Student's quantile again.
+    for standard in (t, -t):
+        w = hall(standard)
+        assert w + skewness * w**2 / 3 + skewness**2 * w**3 / 27 + skewness / 6 == pytest.approx(standard, abs=1e-9)
+    error, ours = sd / math.sqrt(n), mean_ci(values)
+    assert ours.high == pytest.approx(mean - error * hall(-t), abs=EXACT)
+    assert ours.low == pytest.approx(mean - error * t, abs=EXACT)
+    assert ours.high - mean > 1.5 * (mean - ours.low)
+
+
+def test_the_interval_of_a_lognormal_mean_covers_where_students_does_not():
+    rng, truth, n = np.random.default_rng(0), math.exp(0.5), 20
+    samples = np.exp(rng.normal(size=(500, n)))
+    ours = [mean_ci(values) for values in samples]
+    half = scipy.stats.t.ppf(0.975, n - 1) * samples.std(axis=1, ddof=1) / math.sqrt(n)
+    # 500 trials at 0.95 spread by 0.01.
+    assert np.mean([e.low <= truth <= e.high for e in ours]) >= 0.92
+    assert np.mean(np.abs(samples.mean(axis=1) - truth) <= half) < 0.9
+
+
+def test_clusters_of_any_size_agree_with_a_naive_linearisation():
     values, clusters = clustered(12, 5, seed=0)
     keep = np.random.default_rng(3).random(60) < 0.7
     values, clusters = values[keep], clusters[keep]
-    rng, means = np.random.default_rng(9), []
-    for _ in range(4000):
-        means.append(np.concatenate([values[clusters == c] for c in rng.integers(12, size=12)]).mean())
-    estimate = mean_ci(values, clusters, resamples=4000)
-    # Quantiles of 4,000 draws: about 0.04 standard errors each.
-    np.testing.assert_allclose(
-        [estimate.low, estimate.high], np.quantile(means, [0.025, 0.975]), atol=0.2 * np.std(means)
-    )
+    mean, labels = values.mean(), np.unique(clusters)
+    sums = np.array([(values[clusters == c] - mean).sum() for c in labels]) / len(values)
+    k = len(labels)
+    error = math.sqrt(k / (k - 1) * (sums**2).sum())
+    ours = mean_ci(values, clusters)
+    t = scipy.stats.t.ppf(0.975, k - 1)
+    assert ours.mean - ours.low >= t * error - EXACT
+    assert ours.high - ours.mean >= t * error - EXACT
+    # One of the two ends is Student's: the skewness stretches the other alone.
+    assert min(ours.mean - ours.low, ours.high - ours.mean) == pytest.approx(t * error, abs=EXACT)
 
 
 def test_the_clustered_interval_covers_the_truth_and_the_naive_one_does_not():
     covered, naive = [], []
     for seed in range(200):
         values, clusters = clustered(40, 6, seed)
-        with_clusters, without = mean_ci(values, clusters, resamples=400), mean_ci(values, resamples=400)
+        with_clusters, without = mean_ci(values, clusters), mean_ci(values)
         covered.append(with_clusters.low <= 0 <= with_clusters.high)
         naive.append(without.low <= 0 <= without.high)
         assert width(without) < width(with_clusters)
-    # 200 trials at 0.95 spread by 0.015; percentile intervals of 40 clusters cover slightly less than they say.
-    assert 0.88 <= np.mean(covered) <= 0.99
+    # 200 trials at 0.95 spread by 0.015.
+    assert 0.9 <= np.mean(covered) <= 0.99
     assert np.mean(naive) < 0.7
 
 
-def test_seeds_reproduce_and_differ():
-    values, clusters = clustered(20, 3, seed=0)
-    assert mean_ci(values, clusters, seed=4) == mean_ci(values, clusters, seed=4)
-    assert mean_ci(values, clusters, seed=4).low != mean_ci(values, clusters, seed=5).low
+def test_without_enough_clusters_or_spread_there_is_no_interval_but_a_reason():
+    few = mean_ci([1.0, 2, 3, 4])
+    assert math.isnan(few.low)
+    assert few.reason == "fewer than 5 independent samples"
+    alike = mean_ci([0.25] * 30)
+    assert math.isnan(alike.high)
+    assert alike.reason == "all values are alike"
+
+
+def test_zeros_and_ones_are_a_proportion():
+    values, clusters = [1.0] * 9 + [0.0], np.arange(10)
+    assert mean_ci(values, clusters) == proportion_ci(values, clusters)
+    everywhere = mean_ci([1.0] * 10)
+    assert 0.5 < everywhere.low < everywhere.high == 1
+
+
+def test_no_end_goes_beyond_the_range_of_the_values():
+    values = [0.0, 0.0, 0.01, 0.02, 0.0, 0.9]
+    free = mean_ci(values)
+    assert free.low < 0
+    bound = mean_ci(values, within=(0.0, 0.5))
+    assert (bound.low, bound.high) == (0.0, 0.5)
+
+
+# --- paired differences
+
+
+def test_a_paired_difference_is_tested_by_flipped_signs():
+    differences = np.random.default_rng(0).normal(size=11) + 0.6
+    ours = mean_ci(differences, null=0)
+    theirs = scipy.stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert ours.p == pytest.approx(theirs.pvalue, abs=EXACT)
+    assert math.isnan(mean_ci(differences).p)
+    assert mean_ci(differences + 3, null=3).p == pytest.approx(ours.p, abs=EXACT)
+
+
+def test_a_paired_difference_of_verdicts_is_that_of_verdicts():
+    differences = [1.0, 0, 0, -1, 1, 1, 0, 0]
+    assert mean_ci(differences, null=0) == paired_ci(differences)
+
+
+def test_few_paired_differences_cannot_say_anything():
+    estimate = mean_ci([0.3, 0.4, 0.5, 0.6, 0.7], null=0)
+    assert estimate.p == pytest.approx(2 / 32, abs=EXACT)
+    assert estimate.reason == "too few to say"
 
 
 def test_the_level_decides_the_width_and_scale_carries_over():
@@ -137,18 +205,6 @@ def test_a_row_without_a_cluster_is_one_of_its_own():
     assert mean_ci(values, [math.nan] * 8) == mean_ci(values)
 
 
-def test_many_clusters_are_drawn_in_blocks_of_bounded_size():
-    from perception_gap import statistics
-
-    blocks = list(statistics._draws(20_000, 250, seed=0, width=0))
-    assert max(block.nbytes for block in blocks) <= 20e6
-    assert sum(len(block) for block in blocks) == 250
-    # Each resample draws as many clusters as there are.
-    assert all((block.sum(axis=1) == 20_000).all() for block in blocks)
-    # Multinomial counts are nearly Poisson: mean 1, variance 1 − 1/n; 5e6 counts fix it to 0.001.
-    assert np.concatenate(blocks).var() == pytest.approx(1, abs=0.01)
-
-
 def test_columns_of_different_length_are_refused():
     with pytest.raises(ValueError, match=r"columns of shapes \[\(3,\), \(2,\)\]: expected one value per row"):
         mean_ci([1, 2, 3], clusters=[1, 2])
@@ -163,7 +219,8 @@ def test_the_difference_of_means_by_hand():
     estimate = difference_ci([5, 7, 1, 3], [True, True, False, False])
     assert estimate.mean == pytest.approx(4, abs=EXACT)
     assert estimate.n == 4
-    assert estimate.low <= 4 <= estimate.high
+    assert estimate.p == pytest.approx(1 / 3, abs=0.02)  # 2 of 6 arrangements; drawn ones spread by 0.007
+    assert estimate.reason == "too few to say"
 
 
 def test_the_difference_within_strata_is_not_fooled_by_the_mix():
@@ -181,7 +238,7 @@ def test_strata_are_weighted_as_in_a_least_squares_fit_with_their_intercepts():
     values = rng.normal(size=90) + strata * labels + 5 * strata
     design = np.column_stack([labels, *(strata == s for s in range(3))]).astype(float)
     slope = np.linalg.lstsq(design, values, rcond=None)[0][0]
-    estimate = difference_ci(values, labels, strata=strata, resamples=50)
+    estimate = difference_ci(values, labels, strata=strata)
     assert estimate.mean == pytest.approx(slope, abs=1e-10)
     by_hand = [(values[(strata == s) & labels].mean() - values[(strata == s) & ~labels].mean()) for s in range(3)]
     sizes = [((strata == s) & labels).sum() * ((strata == s) & ~labels).sum() / (strata == s).sum() for s in range(3)]
@@ -191,29 +248,40 @@ def test_strata_are_weighted_as_in_a_least_squares_fit_with_their_intercepts():
 def test_the_difference_ignores_a_shift_of_a_stratum_and_the_order_of_rows():
     rng = np.random.default_rng(1)
     values, labels, strata = rng.normal(size=40), rng.random(40) < 0.5, np.arange(40) % 4
-    expected, order = difference_ci(values, labels, strata=strata, resamples=10).mean, rng.permutation(40)
-    shifted = difference_ci(values + 100 * strata, labels, strata=strata, resamples=10).mean
-    shuffled = difference_ci(values[order], labels[order], strata=strata[order], resamples=10).mean
+    expected, order = difference_ci(values, labels, strata=strata).mean, rng.permutation(40)
+    shifted = difference_ci(values + 100 * strata, labels, strata=strata).mean
+    shuffled = difference_ci(values[order], labels[order], strata=strata[order]).mean
     # Shifts of up to 300 cost three digits.
     assert shifted == pytest.approx(expected, abs=1e-9)
     assert shuffled == pytest.approx(expected, abs=EXACT)
 
 
-def test_the_interval_of_the_difference_agrees_with_scipy_and_with_clusters_widens():
-    rng = np.random.default_rng(2)
-    labels = np.arange(200) % 2 == 0
-    values = rng.normal(size=200) + labels
-    ours = difference_ci(values, labels, resamples=10_000)
-    theirs = scipy.stats.bootstrap(
-        (values[labels], values[~labels]),
-        lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
-        n_resamples=10_000,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    # SciPy keeps the two sizes fixed, we draw them: a second-order difference at 100 rows each.
-    error = math.sqrt(2 / 100)
-    np.testing.assert_allclose([ours.low, ours.high], [theirs.low, theirs.high], atol=0.15 * error)
+def test_the_interval_of_the_difference_of_symmetric_halves_is_welchs():
+    right = np.array([-2.0, -1, 0, 1, 2, -3, 3]) + 1
+    wrong = np.array([-1.0, 0, 1, -0.5, 0.5, 0.2, -0.2])
+    ours = difference_ci([*right, *wrong], [True] * 7 + [False] * 7)
+    theirs = scipy.stats.ttest_ind(right, wrong, equal_var=False).confidence_interval()
+    np.testing.assert_allclose([ours.low, ours.high], [theirs.low, theirs.high], atol=1e-9)
+
+
+def test_the_fewer_are_taken_to_scatter_at_least_as_the_others():
+    many, few = np.array([-6.0, -4, -2, 0, 2, 4, 6, 8, -8]), np.array([0.9, 1.0, 1.1])
+    ours = difference_ci([*many, *few], [True] * 9 + [False] * 3)
+    variance = many.var(ddof=1)
+    error = math.sqrt(variance / 9 + variance / 3)
+    parts, freedom = np.array([variance / 9, variance / 3]), np.array([8, 9 + 3 - 2])
+    t = scipy.stats.t.ppf(0.975, parts.sum() ** 2 / (parts**2 / freedom).sum())
+    np.testing.assert_allclose([ours.low, ours.high], [-1 - t * error, -1 + t * error], atol=1e-9)
+
+
+def test_a_single_wrong_answer_has_no_interval():
+    values = np.random.default_rng(0).normal(size=40)
+    estimate = difference_ci(values, np.arange(40) > 0)
+    assert math.isnan(estimate.low)
+    assert estimate.reason
+
+
+def test_clusters_widen_the_difference():
     values, clusters = clustered(30, 6, seed=0)
     labels = clusters % 2 == 0
     assert width(difference_ci(values, labels, clusters)) > 1.5 * width(difference_ci(values, labels))
@@ -269,31 +337,59 @@ def test_auroc_equals_the_naive_pairs_within_strata_and_scipy_without(rows):
         assert auroc(np.exp(values), labels) == pytest.approx(auroc(values, labels), abs=EXACT)
 
 
-def test_the_interval_of_auroc_agrees_with_a_naive_loop_over_resampled_clusters():
+def test_the_interval_of_auroc_is_newcombes_score_interval():
     rng = np.random.default_rng(0)
-    clusters, strata = np.arange(60) // 3, np.arange(60) // 3 % 2
-    labels = rng.random(60) < 0.5
-    values = np.round(rng.normal(size=60) + labels, 1)
-    drawn, draw = [], np.random.default_rng(5)
-    for _ in range(300):
-        rows = np.concatenate([np.flatnonzero(clusters == c) for c in draw.integers(20, size=20)])
-        drawn.append(auroc(values[rows], labels[rows], strata[rows]))
-    estimate = auroc_ci(values, labels, clusters, strata)
-    assert estimate.mean == auroc(values, labels, strata)
-    assert estimate.n == 60
-    # Quantiles of 300 draws vary by about 0.15 standard errors.
-    np.testing.assert_allclose(
-        [estimate.low, estimate.high], np.quantile(drawn, [0.025, 0.975]), atol=0.5 * np.std(drawn)
+    labels = np.arange(60) < 40
+    values = rng.normal(size=60) + labels
+    estimate = auroc_ci(values, labels)
+    area, n1, n0 = auroc(values, labels), 40, 20
+
+    def variance(theta):
+        shape = (1 - theta) / (2 - theta) + theta / (1 + theta)
+        return theta * (1 - theta) * (1 + ((n1 + n0) / 2 - 1) * shape) / (n1 * n0)
+
+    # DeLong's variance of these data is above V, which is scaled up to it.
+    beaten = (
+        [np.mean(values[~labels] < v) for v in values[labels]],
+        [np.mean(values[labels] > v) for v in values[~labels]],
     )
+    scale = (np.var(beaten[0], ddof=1) / n1 + np.var(beaten[1], ddof=1) / n0) / variance(area)
+    assert scale > 1
+    t = scipy.stats.t.ppf(0.975, 59)
+    for end in (estimate.low, estimate.high):
+        assert abs(area - end) == pytest.approx(t * math.sqrt(scale * variance(end)), abs=1e-8)
+    # At one half V is the exact variance of the Mann–Whitney statistic.
+    assert variance(0.5) == pytest.approx((n1 + n0 + 1) / (12 * n1 * n0), abs=EXACT)
+    exact = scipy.stats.mannwhitneyu(values[labels], values[~labels]).pvalue
+    assert estimate.p == pytest.approx(exact, abs=0.01)  # 4,999 arrangements
 
 
-def test_the_interval_of_auroc_tells_separable_labels_from_noise():
-    rng = np.random.default_rng(1)
+def test_the_interval_of_separated_groups_is_real():
     labels = np.arange(300) % 2 == 0
-    noise = auroc_ci(rng.random(300), labels)
-    assert noise.low < 0.5 < noise.high
-    perfect = auroc_ci(labels.astype(float), labels)
-    assert (perfect.mean, perfect.low, perfect.high) == (1.0, 1.0, 1.0)
+    perfect = auroc_ci(labels.astype(float) + np.linspace(0, 0.1, 300), labels)
+    assert perfect.mean == perfect.high == 1
+    assert 0.95 < perfect.low < 1
+    few = auroc_ci([1, 2, 3, 4, 5, 6], [False, False, False, True, True, True])
+    assert few.mean == 1
+    assert few.low < 0.75
+    none = auroc_ci([1, 2, 3, 4, 5, 6], [True, True, True, False, False, False])
+    assert (none.mean, none.low) == (0, 0)
+    assert none.high == pytest.approx(1 - few.low, abs=1e-6)
+
+
+def test_clusters_and_strata_decide_the_interval_of_auroc():
+    values, clusters = clustered(30, 6, seed=0)
+    labels = clusters % 2 == 0
+    assert width(auroc_ci(values, labels, clusters)) > 1.5 * width(auroc_ci(values, labels))
+    # Two tasks at different levels: mixed, the label seems to matter.
+    rng = np.random.default_rng(4)
+    tasks = np.arange(200) // 100
+    labels = rng.random(200) < np.where(tasks == 1, 0.9, 0.3)
+    values = rng.normal(size=200) + 5 * tasks
+    within, mixed = auroc_ci(values, labels, strata=tasks), auroc_ci(values, labels)
+    assert within.low < 0.5 < within.high
+    assert mixed.low > 0.6
+    assert within.p > 0.05 > mixed.p
 
 
 @pytest.mark.filterwarnings("error")
@@ -332,24 +428,21 @@ def test_accuracy_of_all_or_none_above_a_threshold_is_no_certainty(right):
     assert table.low[0] < table.accuracy[0] < table.high[0]
 
 
-def test_accuracy_above_a_threshold_agrees_with_the_naive_subset_and_its_interval():
+def test_accuracy_above_a_threshold_is_the_proportion_of_the_subset():
     rng = np.random.default_rng(0)
     focus, clusters = rng.random(400), np.arange(400) // 4
     correct = rng.random(400) < 0.3 + 0.5 * focus
     table = accuracy_by_threshold(focus, correct, thresholds=[0.0, 0.3, 0.7], clusters=clusters)
     for row in table.itertuples():
         above = focus >= row.threshold
-        alone = mean_ci(correct[above], clusters[above])
-        assert row.n == alone.n
-        assert row.accuracy == pytest.approx(alone.mean, abs=EXACT)
-        # Quantiles of 2,000 draws vary by about 0.06 standard errors, twice.
-        np.testing.assert_allclose([row.low, row.high], [alone.low, alone.high], atol=0.1 * width(alone))
+        alone = proportion_ci(correct[above], clusters[above])
+        assert (row.accuracy, row.low, row.high, row.n) == (alone.mean, alone.low, alone.high, alone.n)
     assert table.accuracy.is_monotonic_increasing
 
 
 def test_default_thresholds_start_at_0_rise_and_keep_samples_above():
     focus = np.random.default_rng(0).random(100) ** 3
-    table = accuracy_by_threshold(focus, focus > 0.2, resamples=50)
+    table = accuracy_by_threshold(focus, focus > 0.2)
     assert table.threshold[0] == 0
     assert table.n[0] == 100
     assert table.threshold.is_monotonic_increasing
@@ -374,3 +467,34 @@ def test_accuracy_by_threshold_ignores_the_order_of_samples():
     pd.testing.assert_frame_equal(
         accuracy_by_threshold(focus[order], correct[order])[columns], accuracy_by_threshold(focus, correct)[columns]
     )
+
+
+# --- spread
+
+
+def test_the_spread_by_hand_and_its_interval_beside_the_chi_squared_one():
+    values = np.random.default_rng(0).normal(10, 2, size=80)
+    told = spread_ci(values)
+    assert told["std"].mean == pytest.approx(values.std(), abs=EXACT)
+    assert told["cv"].mean == pytest.approx(values.std() / values.mean(), abs=EXACT)
+    assert (told["min"].mean, told["max"].mean) == (values.min(), values.max())
+    assert math.isnan(told["max"].low)
+    chi = np.sqrt(79 * values.var(ddof=1) / scipy.stats.chi2.ppf([0.975, 0.025], 79))
+    # For normal values both hold; the linearised one is a tenth of its width off at 80.
+    np.testing.assert_allclose([told["std"].low, told["std"].high], chi, atol=0.1 * np.ptp(chi) + 0.02)
+    scaled = spread_ci(3 * values)
+    assert scaled["std"].high == pytest.approx(3 * told["std"].high, rel=1e-9)
+    assert scaled["cv"].high == pytest.approx(told["cv"].high, rel=1e-9)
+
+
+def test_a_spread_of_one_value_or_around_nothing_has_no_interval():
+    assert spread_ci([2.0] * 9)["std"].reason == "all values are alike"
+    assert math.isnan(spread_ci([-1.0, 1, -2, 2, 0, 0])["cv"].mean)
+    assert spread_ci([])["std"].n == 0
+
+
+def test_deviations_that_are_all_alike_have_no_interval():
+    told = spread_ci([1.0, 1, 1, 2, 2, 2])
+    assert told["std"].mean == 0.5
+    assert math.isnan(told["std"].low)
+    assert told["std"].reason == "all deviations are alike"

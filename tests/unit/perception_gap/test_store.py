@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.files import write_text
+from perception_gap.files import aside, write_text
 from perception_gap.geometry import TokenGeometry
 from perception_gap.store import SCHEMA_VERSION, Parts, Run, geometry_fields, geometry_of
 
@@ -25,6 +25,14 @@ def test_a_part_gives_back_rows_and_arrays_in_the_order_asked_for(tmp_path):
     assert found[0][1] == {}
     np.testing.assert_array_equal(found[1][1]["own"], np.arange(4.0))
     assert found[1][0]["boxes"] == [0.0, 0.0, 1.0, 2.0]
+
+
+def test_a_field_that_the_schema_does_not_know_is_refused_before_anything_is_written(tmp_path):
+    parts = Parts(tmp_path)
+    with pytest.raises(ValueError, match="no column for gaze_entropy"):
+        parts.write([row("a", gaze_entropy=1.0)], {"a/own": np.arange(3.0)})
+    assert parts.done() == {}
+    assert not list(parts.folder.glob("*.safetensors"))
 
 
 def test_rows_that_vanish_under_a_run_are_no_smaller_denominator(tmp_path):
@@ -47,7 +55,7 @@ def test_half_a_part_and_a_torn_part_do_not_count(tmp_path):
     (tmp_path / "parts" / "a.safetensors").unlink()  # killed between the two files
     torn = tmp_path / "parts" / "b.parquet"
     torn.write_bytes(torn.read_bytes()[:40])
-    assert set(parts.done()) == {"c"}
+    assert set(Parts(tmp_path).done()) == {"c"}
 
 
 def test_leftovers_of_a_killed_writer_are_removed_and_fresh_forgets_everything(tmp_path):
@@ -60,7 +68,7 @@ def test_leftovers_of_a_killed_writer_are_removed_and_fresh_forgets_everything(t
 
 def test_an_output_that_is_a_file_is_a_usage_error(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="file: is a file; expected a folder"):
         Parts(tmp_path / "file")
 
 
@@ -86,10 +94,10 @@ def test_opening_names_what_is_wrong(tmp_path):
     with pytest.raises(UsageError, match="written in run schema 0"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"schema_version": 1}))
-    with pytest.raises(UsageError, match="in run schema 1, this gapcheck reads 2; run `gapcheck analyze` again"):
+    with pytest.raises(UsageError, match="in run schema 1, this gapcheck reads 3; run `gapcheck analyze` again"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION + 1}))
-    with pytest.raises(UsageError, match=r"run schema 3, this gapcheck reads 2; .*upgrade this gapcheck"):
+    with pytest.raises(UsageError, match=r"run schema 4, this gapcheck reads 3; .*upgrade this gapcheck"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}))
     with pytest.raises(UsageError, match=r"run\.json: damaged \(model is missing"):
@@ -112,3 +120,12 @@ def test_an_array_file_written_piece_by_piece_is_a_safetensors_file(tmp_path):
         np.testing.assert_array_equal(loaded[name], array)
         assert loaded[name].dtype == array.dtype
     assert [p.name for p in tmp_path.iterdir()] == ["maps.safetensors"]
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    says = r"a\.parquet: cannot be written \(No space left\); make room"
+    with pytest.raises(GapcheckError, match=says), aside(tmp_path / "a.parquet"):
+        raise OSError("No space left")
+    with pytest.raises(FileNotFoundError), aside(tmp_path / "a"):
+        (tmp_path / "gone").read_bytes()
+    assert list(tmp_path.iterdir()) == []

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from perception_gap.datasets.scenes import Scene, scenes
+from perception_gap.files import write_json, write_table
 from perception_gap.geometry import TokenGeometry
 from perception_gap.run_paths import signed
 from perception_gap.store import SCHEMA_VERSION, Parts, Run, geometry_fields
@@ -109,6 +111,14 @@ def _info(out: Path, model: Model, teacher: Run | None, n: int) -> dict:
         "data": {"spec": "scenes", "hash": "0", "n": n, "root": "../images"}, "versions": {},
     }  # fmt: skip
     return signed(info)
+
+
+def with_samples(run: Run, samples: pd.DataFrame) -> Run:
+    """The run with other rows, as if it had been written with them."""
+    checksum = write_table(run.path / "samples.parquet", samples)
+    files = run.summary["files"] | {"samples.parquet": checksum}
+    write_json(run.path / "summary.json", run.summary | {"files": files})
+    return Run.open(run.path)
 
 
 def write_pair(folder: Path, n: int = 36, **options) -> tuple[Run, Run]:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from perception_gap.errors import UsageError
+from perception_gap.files import write_json
 from perception_gap.store import Run
 from reports import tables
 from reports.compared import CompareRun
@@ -30,7 +31,7 @@ def out(whole, tmp_path) -> Path:
 def edited(path: Path, change) -> None:
     told = json.loads(path.read_text())
     change(told)
-    path.write_text(json.dumps(told))
+    write_json(path, told)
 
 
 def opened(out: Path) -> CompareRun:
@@ -161,4 +162,4 @@ def test_a_table_without_a_column_is_refused(out, column):
 
 def test_another_schema_is_refused(out):
     edited(out / "compare.json", lambda told: told.update(schema_version=9))
-    assert "written in compare schema 9, this gapcheck reads 1" in refused(out)
+    assert "written in compare schema 9, this gapcheck reads 2" in refused(out)

@@ -1,12 +1,16 @@
-"""What a comparison says: every verdict from an interval, what is undefined with its n."""
+"""What a comparison says: every verdict from interval and test, what is undefined with its n."""
 
 import copy
 import dataclasses
+import math
 
 import pytest
 
+from perception_gap.compare.summary import most_alike, of_pairs
+from perception_gap.permutation import TOO_FEW, holm
 from perception_gap.statistics import mean_ci
 from reports import comparison
+from reports.summary import side, written
 from tests.unit.reports.synthetic_comparison import write_comparison
 
 
@@ -31,6 +35,7 @@ def only(found, *names):
     def change(summary):
         summary["models"] = [row for row in summary["models"] if row["name"] in names]
         summary["pairs"] = [row for row in summary["pairs"] if {row["first"], row["second"]} <= set(names)]
+        summary["most_alike"] = most_alike(summary["pairs"], found.pairs, 0)
 
     return changed(found, change)
 
@@ -40,6 +45,7 @@ def pair(found, **values):
 
     def change(summary):
         summary["pairs"][0].update(values)
+        summary["most_alike"] = most_alike(summary["pairs"], found.pairs, 0)
 
     return changed(only(found, "tiny:teacher", "tiny:student"), change)
 
@@ -50,19 +56,37 @@ def pair(found, **values):
         (estimate(0.2, 0.1, 0.3), "Nearer than by chance"),
         (estimate(-0.2, -0.3, -0.1), "Farther than by chance"),
         (estimate(0.1, -0.1, 0.3), "Not established to be nearer than by chance"),
-        (estimate(0.1, 0.1, 0.1), "Not established to be nearer than by chance"),  # no resample differed
         (estimate(0.1), "Not established to be nearer than by chance"),
+        (estimate(0.2, 0.1, 0.3) | {"p": 0.01, "p_holm": 0.06}, "Not established to be nearer than by chance"),
+        (estimate(0.1, n=3) | {"reason": TOO_FEW}, "Too few to say whether nearer than by chance"),
     ],
 )
-def test_of_two_models_the_interval_against_the_floor_decides(found, difference, verdict):
-    answer = comparison.alike(pair(found, floor_minus_js=difference))
+def test_of_two_models_interval_and_test_against_the_floor_decide(found, difference, verdict):
+    told = found.summary["pairs"][0]["against_floor"] | {"difference": difference}
+    answer = comparison.alike(pair(found, against_floor=told))
     assert answer.question == "Do the two models look alike?"
     assert answer.verdict == verdict
+    assert f"(n = {difference['n']})" in answer.reason
+
+
+def test_js_its_floor_and_their_difference_are_of_the_same_samples(found):
+    samples = found.pairs[(found.pairs["first"] == "tiny:teacher") & (found.pairs["second"] == "tiny:student")].copy()
+    samples.loc[samples.index[:9], "js_floor"] = math.nan
+    (row,) = of_pairs(samples, found.words, 0)
+    kept = samples.dropna(subset=["js_floor"])
+    reason = comparison.alike(pair(found, **row)).reason
+    assert f"on the 16 × 16 raster, is {kept['js'].mean():.3f} nats [" in reason
+    assert f"of the same task it is {kept['js_floor'].mean():.3f} nats [" in reason
+    assert f"the paired difference is {(kept['js_floor'] - kept['js']).mean():.3f} nats [".replace("-", "−") in reason
+    assert reason.endswith(f"(n = {len(kept)}).")
 
 
 def test_without_a_floor_or_a_common_sample_that_is_said(found):
-    answer = comparison.alike(pair(found, js_floor=estimate(None, n=0), floor_minus_js=estimate(None, n=0)))
+    samples = found.pairs[(found.pairs["first"] == "tiny:teacher") & (found.pairs["second"] == "tiny:student")]
+    (alone,) = of_pairs(samples.assign(js_floor=math.nan), found.words, 0)
+    answer = comparison.alike(pair(found, **alone))
     assert answer.verdict == "No floor to compare with"
+    assert answer.reason.endswith(f"n = {alone['js']['n']}; no other sample of its task has a map.")
     answer = comparison.alike(pair(found, js=estimate(None, n=0)))
     assert (answer.verdict, "n = 0" in answer.reason) == ("Undefined", True)
 
@@ -73,17 +97,31 @@ def test_the_nearest_pair_is_the_one_of_smallest_js_and_only_an_interval_makes_i
         found.pairs[(found.pairs["first"] == r["first"]) & (found.pairs["second"] == r["second"])] for r in rows[:2]
     ]
     both = frames[0].merge(frames[1], on="sample_id", suffixes=("", "_next"))
-    naive = mean_ci((both["js_next"] - both["js"]).to_numpy(), both["cluster"].to_numpy())
+    naive = mean_ci((both["js_next"] - both["js"]).to_numpy(), both["cluster"].to_numpy(), null=0)
     answer = comparison.alike(found)
     assert f"{naive.mean:.3f} nats [{naive.low:.3f}, {naive.high:.3f}] farther apart".replace("-", "−") in answer.reason
     first = " and ".join((rows[0]["first"], rows[0]["second"]))
-    assert answer.verdict.startswith(first) == (naive.low > 0)
-    # The same pair twice is no nearer than itself.
-    twin = found.pairs.copy()
-    twin.loc[twin["second"] == rows[1]["second"], "js"] = twin["js"].mean()
-    twin["js"] = 0.25
-    answer = comparison.alike(dataclasses.replace(found, pairs=twin))
-    assert answer.verdict.startswith("Not established; ")
+    others = found.summary["most_alike"]["others"]
+    assert len(others) == 2
+    assert answer.verdict.startswith(first) == all(side(other["farther"]) == 1 for other in others)
+    # Three pairs of one and the same JS: none is nearer than the others.
+    twins = found.pairs.assign(js=0.25)
+
+    def same(summary):
+        summary["most_alike"] = most_alike(of_pairs(twins, found.words, 0), twins, 0)
+
+    assert comparison.alike(changed(found, same)).verdict.startswith("Not established; ")
+
+
+def test_a_nearest_pair_on_four_samples_is_too_few_to_say(found):
+    few = found.pairs[found.pairs["sample_id"].isin(found.pairs["sample_id"].unique()[:4])]
+
+    def change(summary):
+        summary["pairs"] = of_pairs(few, found.words, 0)
+        summary["most_alike"] = most_alike(summary["pairs"], few, 0)
+
+    answer = comparison.alike(changed(found, change))
+    assert answer.verdict == "Too few to say; too few to say whether nearer than by chance"
 
 
 @pytest.mark.parametrize(
@@ -92,6 +130,8 @@ def test_the_nearest_pair_is_the_one_of_smallest_js_and_only_an_interval_makes_i
         (estimate(-0.2, -0.3, -0.1), "Yes"),
         (estimate(0.2, 0.1, 0.3), "The other way round"),
         (estimate(-0.2, -0.3, 0.1), "Not established"),
+        (estimate(-0.2, -0.3, -0.1) | {"p": 0.02, "p_holm": 0.06}, "Not established"),
+        (estimate(-0.2, n=4) | {"reason": TOO_FEW}, "Too few to say"),
         (estimate(None, n=0), "Undefined"),
     ],
 )
@@ -104,17 +144,29 @@ def test_gazes_agree_more_where_both_are_right_when_the_interval_lies_below_zero
     assert f"n = {difference['n']} in tasks with both, of 20" in answer.reason
 
 
-def test_of_several_models_the_verdict_counts_those_that_their_interval_decides(found):
+def test_of_several_models_the_verdict_counts_those_that_are_established(found):
     values = [estimate(0.8, 0.7, 0.9), estimate(0.3, 0.2, 0.4), estimate(0.6, 0.4, 0.8)]
 
     def change(summary):
         for row, auroc in zip(summary["models"], values, strict=True):
-            row["auroc"] = auroc
+            row["decides"] = {"tasks": ["iq", "pairs"], "n_right": 12, "n_wrong": 8, "auroc": auroc | {"p_holm": 0.03}}
 
     answer = comparison.decides(changed(found, change))
     assert answer.verdict == "For 1 of 3 models, the other way round for 1 of 3 models"
     assert "This is a correlation, not a cause." in answer.reason
-    assert "0.80 [0.70, 0.90], n = 20" in answer.reason
+    assert "0.80 [0.70, 0.90], 12 right, 8 wrong in iq, pairs" in answer.reason
+    assert "corrected for 3 tests (Holm)" in answer.reason
+
+
+def test_the_question_of_focus_rests_on_the_tasks_that_can_tell(found):
+    answer = comparison.decides(found)
+    adjusted = holm([row["decides"]["auroc"].get("p", math.nan) for row in found.summary["models"]])
+    for row, p in zip(found.summary["models"], adjusted, strict=True):
+        told, own = row["decides"], found.members[row["name"]].summary["focus_score"]["decides"]["overall"]
+        assert told["tasks"] == own["tasks"]
+        assert told["auroc"]["p_holm"] == (None if math.isnan(p) else pytest.approx(p))
+        words = f"{written(told['auroc'])}, {told['n_right']} right, {told['n_wrong']} wrong"
+        assert f"{found.labels[row['name']]} {words}" in answer.reason
 
 
 def test_of_many_pairs_those_that_are_decided_are_listed_and_the_others_counted(found):

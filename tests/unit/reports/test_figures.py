@@ -6,6 +6,7 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
+from perception_gap.summary import summarise
 from reports.figures import figures_of, write_figures
 from reports.figures.divergence import CATEGORIES
 from reports.overlays import overlay_figure
@@ -38,9 +39,9 @@ def shown(figure) -> str:
 
 
 def with_samples(run, samples):
-    """The same run with other sample rows in memory."""
+    """The same run with other sample rows in memory, and the summary of these."""
     other = copy.copy(run)
-    other.samples = samples
+    other.samples, other.summary = samples, summarise(samples, run.tokens, run.info, seed=0)
     return other
 
 
@@ -240,3 +241,20 @@ def test_changed_data_change_the_figure_and_its_words(pair):
     old, new = (vertical_lines(made.figure.axes[0])[1] for made in (before, after))
     assert new - old == pytest.approx(0.25)
     assert before.alt != after.alt
+
+
+def test_figures_say_the_numbers_that_the_summary_stores(pair):
+    _, student = pair
+    other = copy.copy(student)
+    other.summary = copy.deepcopy(student.summary)
+    other.summary["entropy"] |= {"mean": 1.23, "ci": [1.1, 1.3]}
+    other.summary["focus_score"]["auroc"] |= {"mean": 0.77, "ci": [0.6, 0.9]}
+    other.summary["focus_score"]["correct_mean"] |= {"mean": 0.55, "ci": [0.5, 0.6]}
+    words = " ".join(made.alt for made in figures_of([other]))
+    for said in (
+        "mean 1.23 nats [1.10, 1.30]",
+        "AUROC within task 0.77 [0.60, 0.90]",
+        "mean focus 55.0 % [50.0, 60.0]",
+    ):
+        assert said in words
+    assert "on the 16 × 16 raster" in words

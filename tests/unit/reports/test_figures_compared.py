@@ -8,6 +8,7 @@ import pytest
 
 from reports.figures import figures_of
 from reports.style import settle
+from reports.summary import side
 from tests.unit.reports.synthetic_comparison import write_comparison
 from tests.unit.reports.synthetic_run import Model
 
@@ -69,9 +70,10 @@ def test_the_heat_map_has_js_below_the_diagonal_and_its_floor_above(found):
     texts = {name: text.get_text() for name, text in marks(figure, "js ").items()}
     for row in found.summary["pairs"]:
         below, above = texts[f"{row['second']} {row['first']}"], texts[f"{row['first']} {row['second']}"]
-        assert below.startswith(f"{row['js']['mean']:.3f}")
-        assert above == f"{row['js_floor']['mean']:.3f}"
-        assert ("▼" in below) == (row["floor_minus_js"]["ci"][0] > 0)
+        pair = row["against_floor"]
+        assert below.startswith(f"{pair['value']['mean']:.3f}")
+        assert above == f"{pair['floor']['mean']:.3f}"
+        assert ("▼" in below) == (side(pair["difference"]) == 1)
     values = figure.axes[0].collections[0].get_array()
     assert np.ma.count_masked(values) == 3  # the diagonal
 
@@ -95,7 +97,11 @@ def test_every_figure_says_its_numbers_in_words(found, name):
     told = found.summary["pairs"][0]
     numbers = {
         "leaderboard": [f"{100 * row['accuracy']['mean']:.1f} %" for row in found.summary["models"]],
-        "pairs": [f"{told['js']['mean']:.3f} nats", f"floor {told['js_floor']['mean']:.3f}"],
+        "pairs": [
+            f"{told['against_floor']['value']['mean']:.3f} nats",
+            f"floor {told['against_floor']['floor']['mean']:.3f}",
+            "on the 16 × 16 raster",
+        ],
         "agreement": [f"both right {told['agreement']['js']['both_right']['mean']:.3f}"],
     }
     assert all(number in alt for number in numbers[name])
@@ -138,7 +144,8 @@ def test_what_is_undefined_says_so(found):
     for row in summary["models"]:
         row.pop("focus_score")
     for row in summary["pairs"]:
-        row["js"] = row["js_floor"] = row["floor_minus_js"] = nothing
+        row["js"] = nothing
+        row["against_floor"] = dict.fromkeys(row["against_floor"], nothing)
         row["agreement"]["js"] = dict.fromkeys(row["agreement"]["js"], nothing)
     figures = made(dataclasses.replace(found, summary=summary))
     assert "undefined" in figures["leaderboard"].alt

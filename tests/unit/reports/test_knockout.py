@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from perception_gap.knockout.summary import summarise
+from perception_gap.statistics import mean_ci
 from reports.figures import NAMES, figures_of
 from reports.knockout import block, finding
 from reports.summary import summary_table
@@ -45,8 +46,10 @@ def test_a_difference_is_claimed_only_where_its_interval_excludes_zero(run):
     number, mass = contrasts["inside_minus_outside_number"], contrasts["inside_minus_outside_mass"]
     number["change"] = {"mean": -2.0, "ci": [-3.0, -1.0], "n": 30}
     mass["change"] = {"mean": -1.0, "ci": [-1.5, -0.5], "n": 20}
-    assert "costs 2.00 nats [1.00, 3.00] more than cutting as many tokens elsewhere" in finding(found)
+    assert "costs 2.00 nats [1.00, 3.00], n = 30, more than cutting as many tokens elsewhere" in finding(found)
     assert "not only because the model looks there most" in finding(found)
+    mass["change"] = {"mean": -1.0, "ci": [-1.5, -0.5], "n": 20, "p": 0.06}  # the test does not reject
+    assert finding(found).endswith("beyond their share of the attention is not established.")
     mass["change"] = {"mean": -1.0, "ci": [-2.5, 0.5], "n": 20}
     assert "is not established to cost more than cutting tokens elsewhere of the same" in finding(found)
     assert finding(found).endswith("beyond their share of the attention is not established.")
@@ -56,6 +59,8 @@ def test_a_difference_is_claimed_only_where_its_interval_excludes_zero(run):
     assert finding(found).endswith("that what is in the boxes decides the answer is not established.")
     number["change"] = {"mean": 0.4, "ci": [0.1, 0.8], "n": 30}
     assert "costs less than cutting as many tokens elsewhere" in finding(found)
+    number["change"] = mean_ci([-2.0, -1.0, -3.0, -2.0], null=0).as_dict()
+    assert "as many tokens elsewhere (2.00 nats, n = 4: too few to say)" in finding(found)
     number["change"] = {"mean": None, "ci": None, "n": 0}
     assert "undefined (no boxes" in finding(found)
 

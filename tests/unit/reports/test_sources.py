@@ -4,10 +4,12 @@ import re
 import shutil
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from perception_gap.errors import UsageError
-from perception_gap.store import Run
+from perception_gap.files import write_json, write_table
+from perception_gap.store import Parts, Run
 from perception_gap.summary import so_far
 from reports.sources import BenchRun, Matrix, Training, Unfinished, labels, open_source, open_sources, short_name
 from tests.unit.reports import synthetic_run
@@ -25,14 +27,14 @@ RESULT = "preset,seed,rows,task,metric,value,low,high,n\nstudent,0,answer,all,ac
 
 def write(path, value) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
+    write_json(path, value)
 
 
 def bench_folder(folder) -> None:
-    write(folder / "bench.json", {"schema_version": 1, "models": {"a/b": "a-b", "c": "c"}, "tasks": {"t": 1}})
+    write(folder / "bench.json", {"schema_version": 2, "models": {"a/b": "a-b", "c": "c"}, "tasks": {"t": 1}})
     write(folder / "a-b" / "run.json", {"asked": {"latents": "mask"}, "model": {}})
-    write(folder / "a-b" / "summary.json", {"tasks": {}})
-    rows("t", [True, False]).to_parquet(folder / "a-b" / "samples.parquet")
+    checksum = write_table(folder / "a-b" / "samples.parquet", rows("t", [True, False]))
+    write(folder / "a-b" / "summary.json", {"tasks": {}, "files": {"samples.parquet": checksum}})
     (folder / "comparisons.csv").write_text("")
 
 
@@ -55,7 +57,7 @@ def test_every_kind_of_directory_is_told_by_what_lies_in_it(tmp_path, student):
 def unfinished(run: Run, keep: int) -> Unfinished:
     """The run as if it had been killed when `keep` of its samples were stored."""
     table = pd.read_parquet(next((run.path / "parts").glob("*.parquet")))
-    (run.path / "parts" / "keys.json").write_text(json.dumps([*table["key"][:keep], *("-" * 5)]))
+    write_json(run.path / "parts" / "keys.json", {"keys": [*table["key"][:keep], *("-" * 5)]})
     (run.path / "summary.json").unlink()
     found = open_source(run.path)
     assert isinstance(found, Unfinished)
@@ -93,12 +95,10 @@ def test_without_a_whole_list_of_keys_an_unfinished_run_has_what_is_stored(stude
 
 def test_of_two_stored_rows_of_one_sample_the_later_one_counts(student, tmp_path):
     (path,) = (student.path / "parts").glob("*.parquet")
+    rows = pq.read_table(path).to_pylist()[:4]
     for name, key, at in (("0", "older", 1), ("1", "newer", 2**40)):
-        table = pd.read_parquet(path)
-        table["key"], table["answer"] = [f"{key}-{i}" for i in range(10)], key
-        table["status"] = "failed"
-        table.iloc[:4].to_parquet(path.with_stem(name))
-        shutil.copy(path.with_suffix(".safetensors"), path.with_stem(name).with_suffix(".safetensors"))
+        change = {"answer": key, "status": "failed"}
+        Parts(student.path).write([row | change | {"key": f"{key}-{i}"} for i, row in enumerate(rows)], {}, name)
         os.utime(path.with_stem(name), (at, at))
     (student.path / "summary.json").unlink()
     found = so_far(student.path, tmp_path / "work")
@@ -150,7 +150,7 @@ def test_another_schema_is_said_in_one_line(student, finished):
     (student.path / "run.json").write_text(json.dumps(info))
     if not finished:
         (student.path / "summary.json").unlink()
-    with pytest.raises(UsageError, match="in run schema 0, this gapcheck reads 2; run `gapcheck analyze`"):
+    with pytest.raises(UsageError, match="in run schema 0, this gapcheck reads 3; run `gapcheck analyze`"):
         open_source(student.path)
 
 

@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from lavit.traces import Traces, funnel, funnel_table, resample
+from lavit.traces import FILTERS, Traces, funnel, funnel_table, resample
+from lavit.traces.filters import decide
 from lavit.traces.merge import table_of, write_parquet
 from lavit.traces.schema import FEATURES, ROW_SCHEMA, SCHEMA_VERSION
 from perception_gap.errors import UsageError
+from perception_gap.files import write_json
 from perception_gap.geometry import TokenGeometry
 
 WIDTH = 5120
@@ -39,9 +41,9 @@ def a_row(i: int, rng: np.random.Generator, **change) -> dict:
 
 def write(folder: Path, rows: list[dict], vectors: list[np.ndarray | None], **info) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    write_parquet(folder / "traces.parquet", table_of(rows, vectors))
+    checksum = write_parquet(folder / "traces.parquet", table_of(rows, vectors))
     made = {"schema_version": SCHEMA_VERSION, "teacher": {"width": WIDTH}, "data": {"n": len(rows)}, "funnel": {}}
-    (folder / "trace.json").write_text(json.dumps(made | info))
+    write_json(folder / "trace.json", made | {"files": {"traces.parquet": checksum}} | info)
     return folder
 
 
@@ -127,22 +129,63 @@ def test_what_cannot_be_trained_on_is_refused_with_a_remedy(tmp_path):
     assert "none of 1 samples was kept" in refused(write(tmp_path / "none", dropped, [None]))
 
 
-def test_the_funnel_adds_up_and_shows_answers_before_and_after():
-    def rows(task: str, **drops: int) -> list[dict]:
-        return [
-            {"task": task, "dropped_by": None if by == "kept" else by, "answer": "The cat." if by == "kept" else "dog",
-             "gaze_index": [1], "boxes": [1.0]}
-            for by, n in drops.items() for _ in range(n)
-        ]  # fmt: skip
+# What `decide` says of a row that each filter drops: correct, blind_correct, aligned.
+DECIDED = {
+    "failed": (None, None, None), "correctness": (False, None, None), "difficulty": (True, True, None),
+    "alignment": (True, False, False), "kept": (True, False, True), "unchecked": (True, False, None),
+}  # fmt: skip
 
-    found = funnel(rows("a", failed=1, correctness=2, difficulty=3, alignment=4, kept=5) + rows("b", kept=2))
+
+def decided(task: str, **drops: int) -> list[dict]:
+    """Rows of a task; `unchecked`: kept without boxes."""
+    kept = ("kept", "unchecked")
+    return [
+        {"task": task, "dropped_by": None if by in kept else by, "kept": by in kept, "gaze_index": [1],
+         "answer": "The cat." if by == "kept" else "dog", "boxes": [] if by == "unchecked" else [1.0],
+         **dict(zip(("correct", "blind_correct", "aligned"), DECIDED[by], strict=True))}
+        for by, n in drops.items() for _ in range(n)
+    ]  # fmt: skip
+
+
+def test_the_funnel_adds_up_and_shows_answers_before_and_after():
+    rows = decided("a", failed=1, correctness=2, difficulty=3, alignment=4, kept=5)
+    found = funnel(rows + decided("b", kept=2), FILTERS)
     assert list(found["tasks"]) == ["a", "b"]
     counts = found["tasks"]["a"]
-    assert [counts[k] for k in ("samples", "failed", "correct", "difficult", "kept")] == [15, 1, 12, 9, 5]
+    stages = ("samples", "failed", "correct", "difficult", "aligned", "kept")
+    assert [counts[k] for k in stages] == [15, 1, 12, 9, 5, 5]
     assert counts["answers_before"] == [["dog", 9], ["cat", 5]]
     assert counts["answers_after"] == [["cat", 5]]
-    for stage in ("samples", "failed", "correct", "difficult", "kept"):
+    for stage in stages:
         assert found["all"][stage] == sum(task[stage] for task in found["tasks"].values())
     text = funnel_table(found)
-    assert "cat 7" in text or "cat 5" in text
+    assert "cat 5" in text
     assert "41.2%" in text  # 7 of 17
+
+
+@pytest.mark.parametrize(
+    ("filters", "passed"),
+    [
+        ((), ["off", "off", "off"]),
+        (("correctness",), ["5", "off", "off"]),
+        (("difficulty", "alignment"), ["off", "3", "2"]),
+        (("correctness", "difficulty"), ["5", "3", "off"]),
+    ],
+)
+def test_a_filter_that_is_off_passed_nobody(filters, passed):
+    measured = [  # two wrong, two right blind too, one looking elsewhere, two looking at the boxes, one failed
+        *[{"correct": False, "blind_correct": True, "focus": 0.1}] * 2,
+        *[{"correct": True, "blind_correct": True, "focus": 0.1}] * 2,
+        {"correct": True, "blind_correct": False, "focus": 0.1},
+        *[{"correct": True, "blind_correct": False, "focus": 0.9}] * 2,
+        {"status": "failed", "correct": None, "blind_correct": None, "focus": None},
+    ]
+    common = {"status": "ok", "task": "a", "answer": "x", "gaze_index": [1], "boxes": [1.0], "blind_answers": ["x"]}
+    rows = [common | row | decide(common | row, filters, 0.2, "drop") for row in measured]
+    line = funnel_table(funnel(rows, filters)).splitlines()[2].split()
+    assert line == ["all", "8", "1", *passed, str(sum(row["kept"] for row in rows)), line[-1]]
+
+
+def test_samples_without_boxes_are_kept_unchecked_and_not_aligned():
+    counts = funnel(decided("a", kept=2, unchecked=3), FILTERS)["all"]
+    assert (counts["aligned"], counts["kept"], counts["kept_without_boxes"]) == (2, 5, 3)

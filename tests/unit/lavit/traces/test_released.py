@@ -317,7 +317,7 @@ def test_what_cannot_be_used_is_a_failed_row_with_its_reason(release):
         "no question": {"question": None},
         "lone surrogates": {"question": "half \ud800"},
         "name too long": {"image_relative_path": "x" * 300},
-        "in pixels": {"bboxes": [[1, 2, 3]]},
+        "in fractions": {"bboxes": [[1, 2, 3]]},
         "covers nothing": {"bboxes": [[0.5, 0.5, 0.5, 0.6]]},
         "reaches outside": {"bboxes": [[10, 10, 80, 40]]},
         "id '1' is that of an entry before": {"question_id": 1},

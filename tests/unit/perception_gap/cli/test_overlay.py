@@ -18,8 +18,7 @@ from perception_gap.cli import main
 from perception_gap.cli.overlay import SAMPLE, measure, read_boxes, read_sample, said
 from perception_gap.datasets.scenes import scenes
 from perception_gap.errors import UsageError
-from perception_gap.store import Run
-from tests.unit.reports.synthetic_run import STUDENT, TEACHER, write_run
+from tests.unit.reports.synthetic_run import STUDENT, TEACHER, with_samples, write_run
 
 ASKED = ("--question", "What colour is the small star?", "--max-new-tokens", 6, "--device", "cpu")
 
@@ -203,7 +202,6 @@ def test_what_is_undefined_is_said_in_words(tmp_path):
     row = student.row("1")
     (line,) = said([student])
     assert f"focus {100 * row['focus_score']:5.1f} %  KL {row['kl']:.2f} nats" in line
-    student.samples.assign(focus_score=np.nan, kl=np.nan).to_parquet(student.path / "samples.parquet")
-    (line,) = said([Run.open(student.path)])
+    (line,) = said([with_samples(student, student.samples.assign(focus_score=np.nan, kl=np.nan))])
     assert "focus undefined  KL undefined" in line
     assert "nan" not in line

@@ -16,6 +16,7 @@ from perception_gap.compare.summary import agreement, of_models, of_pairs
 from perception_gap.errors import UsageError
 from perception_gap.pipeline import Request as PlainRequest
 from perception_gap.pipeline import analyze
+from perception_gap.statistics import FEW
 
 RASTER = (16, 16)
 
@@ -113,10 +114,11 @@ def test_agreement_by_hand():
     assert found["both_right"]["mean"] == pytest.approx(0.25)
     assert found["both_right"]["n"] == 6
     assert found["both_wrong"]["mean"] == pytest.approx(0.35)
-    assert found["only_first_right"] == {"mean": pytest.approx(0.35), "ci": found["only_first_right"]["ci"], "n": 2}
-    assert found["only_second_right"] == {"mean": None, "ci": None, "n": 0}
+    assert found["only_first_right"] == {"mean": pytest.approx(0.35), "ci": None, "n": 2, "reason": FEW}
+    assert found["only_second_right"] == {"mean": None, "ci": None, "n": 0, "reason": "no value"}
     assert found["right_minus_wrong"]["mean"] == pytest.approx(-0.1)
     assert found["right_minus_wrong"]["n"] == 12
+    assert (found["raw_difference"]["mean"], found["raw_difference"]["n"]) == (pytest.approx(-0.1), 12)
     # Alike: six a task of mean base − 0.05; split: one a task of mean base.
     assert found["alike_minus_split"]["mean"] == pytest.approx(-0.05)
 
@@ -131,7 +133,11 @@ def test_pairs_are_summarised_with_their_floor(done, tables):
         mine = samples[(samples["first"] == row["first"]) & (samples["second"] == row["second"])]
         assert row["js"]["mean"] == pytest.approx(mine["js"].mean())
         assert row["js"]["ci"][0] < row["js"]["mean"] < row["js"]["ci"][1]
-        assert row["floor_minus_js"]["mean"] == pytest.approx((mine["js_floor"] - mine["js"]).mean())
+        both, pair = mine.dropna(subset=["js", "js_floor"]), row["against_floor"]
+        assert pair["value"]["mean"] == pytest.approx(both["js"].mean())
+        assert pair["floor"]["mean"] == pytest.approx(both["js_floor"].mean())
+        assert pair["difference"]["mean"] == pytest.approx((both["js_floor"] - both["js"]).mean())
+        assert {estimate["n"] for estimate in pair.values()} == {len(both)}
         assert row["n_samples"] == 14
         assert set(row["by_category"]) == {"functional", "object", "attribute"}
 

@@ -1,5 +1,6 @@
 import ast
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -127,9 +128,74 @@ def test_a_box_that_covers_nothing_is_named(box):
         check_boxes(boxed(box), SIZES)
 
 
+@pytest.mark.parametrize("box", [(0.6, 0.2, 0.9, 0.8), (0, 0, 1, 1), (20.1, 20.1, 20.9, 21), (5, 5, 5.999, 5.5)])
+def test_a_box_under_one_pixel_is_no_annotation(box):
+    with pytest.raises(GapcheckError, match=r"is under one pixel of image 0 .*--boxes says what else the numbers are"):
+        check_boxes(boxed(box), SIZES)
+    with pytest.raises(GapcheckError, match=r"in pixels of the original image$"):
+        check_boxes(boxed(box), SIZES, remedy="")
+
+
+def test_a_thin_box_is_one():
+    check_boxes(boxed((5, 5, 5.5, 20), (5, 5, 20, 5.5), (5, 5, 6, 6)), SIZES)
+
+
 def test_a_box_that_is_not_finite_is_refused():
     with pytest.raises(GapcheckError, match="nan"):
         check_boxes(boxed((0, 0, float("nan"), 5)), SIZES)
+
+
+@pytest.mark.parametrize(
+    ("values", "white"),
+    [
+        (np.array([[0, 128, 200]], np.int32), 255),
+        (np.array([[0, 1, 2]], np.int32), 255),
+        (np.array([[0, 128, 200]], np.float32), 255),
+        (np.array([[0, 0.25, 0.5]], np.float32), 1),
+        (np.array([[0, 300, 40000]], np.int32), 65535),
+        (np.array([[0, 300, 400]], np.float32), 65535),
+        (np.array([[0, 1000, 131070]], np.int32), 131070),
+        (np.array([[0, 128, 200]], np.uint16), 65535),
+    ],
+    ids=str,
+)
+def test_deep_grey_is_read_by_its_depth_and_not_stretched_by_its_own_maximum(tmp_path, values, white):
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    read = np.asarray(open_image(tmp_path / "a.tiff"))[..., 0]
+    np.testing.assert_array_equal(read, np.round(255 * values.astype(np.float64) / white).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        ("1", "PNG"),
+        ("L", "PNG"),
+        ("LA", "PNG"),
+        ("P", "PNG"),
+        ("RGBA", "PNG"),
+        ("CMYK", "TIFF"),
+        ("CMYK", "JPEG"),
+        ("YCbCr", "JPEG"),
+        ("P", "GIF"),
+    ],
+)
+def test_every_common_mode_opens_as_its_colors(tmp_path, mode, kind):
+    flat = Image.new("RGB", (16, 16), (255, 255, 255))
+    flat.paste((0, 0, 0), (0, 0, 8, 16))
+    flat.convert(mode).save(tmp_path / "a", kind)
+    read = np.asarray(open_image(tmp_path / "a"), dtype=int)
+    # JPEG rings at the edge.
+    assert np.abs(read[:, :4]).max() <= 8
+    assert np.abs(read[:, 12:] - 255).max() <= 8
+
+
+def test_a_palette_with_transparent_colors_keeps_them_without_a_warning(tmp_path):
+    palette = Image.fromarray(NOISE).convert("P")
+    palette.save(tmp_path / "a.png", transparency=bytes([0] * 100 + [255] * 156))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read = open_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(np.asarray(read), np.asarray(palette.convert("RGB")))
 
 
 def test_deep_grey_pictures_are_scaled_and_not_clipped(tmp_path):

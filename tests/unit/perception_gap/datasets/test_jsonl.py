@@ -67,6 +67,23 @@ def without(field):
         (GOOD | {"question": "  "}, "question is"),
         (GOOD | {"answer": 3}, "answer is 3"),
         (GOOD | {"boxes": {"x": 1}}, "boxes is"),
+        *((GOOD | {"boxes": value}, "boxes is") for value in (0, False, "", {}, "[[1, 2, 3, 4]]", 1.5, True)),
+        (GOOD | {"boxes": [None]}, "box null"),
+        (GOOD | {"boxes": [{"x0": 1}]}, "box {"),
+        (GOOD | {"boxes": [[1, 2, 3, None]]}, "expected [x0, y0, x1, y1]"),
+        (GOOD | {"boxes": [[1, 2, 3, 4, 0.5]]}, "image index 0.5"),
+        ('{"image": "a", "question": "q", "answer": "a", "boxes": [[0, 0, 1, -Infinity]]}', "expected [x0, y0"),
+        (GOOD | {"options": [1, 2]}, "options is"),
+        (GOOD | {"options": 0}, "options is"),
+        (GOOD | {"options": {}}, "options is"),
+        (GOOD | {"answer": None}, "answer is null"),
+        (GOOD | {"answer": ["red"]}, "answer is"),
+        (GOOD | {"answer": True}, "answer is true"),
+        (GOOD | {"question": "<image>\n"}, "question is"),
+        (GOOD | {"image": 5}, "image is 5"),
+        (GOOD | {"id": True}, "id is true"),
+        (GOOD | {"id": "x" * 200_000}, "expected at most 1000 characters"),
+        ('{"image": "a", "question": "q", "answer": "a", "answer": "b"}', "'answer' stands twice"),
         (GOOD | {"boxes": [1, 2, 3, 4]}, "box 1"),
         (GOOD | {"boxes": [[1, 2, 3]]}, "box [1, 2, 3]"),
         (GOOD | {"boxes": [[1, 2, 3, "4"]]}, "expected [x0, y0, x1, y1]"),
@@ -87,6 +104,58 @@ def test_a_malformed_line_is_named_by_file_and_number(tmp_path, line, says):
     assert str(caught.value).startswith(f"{path}:2: ")
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_empty_answer_is_the_fault_of_its_sample_alone(tmp_path):
+    samples = read_jsonl(
+        written(tmp_path, *(GOOD | {"id": str(i), "answer": a} for i, a in enumerate(("red", "", " "))))
+    )
+    assert [sample.fault is None for sample in samples] == [True, False, False]
+    assert samples[1].fault.startswith("the answer is empty")
+    assert samples[1].answer == ""
+
+
+@pytest.mark.parametrize(
+    ("written_as", "asked"),
+    [
+        ("<image>\nWhat is it?", "What is it?"),
+        ("What is it?<image>", "What is it?"),
+        ("Is <image> the same as <image>?", "Is the same as?"),
+        ("<|vision_start|><|image_pad|><|vision_end|>What is it?", "What is it?"),
+        ("Is a < b and b > c?", "Is a < b and b > c?"),
+    ],
+)
+def test_marks_of_a_pictures_place_are_taken_out_of_the_question(tmp_path, written_as, asked):
+    (sample,) = read_jsonl(written(tmp_path, GOOD | {"question": written_as}))
+    assert sample.question == asked
+
+
+@pytest.mark.parametrize(
+    ("written_as", "answer"),
+    [
+        ("<answer>red</answer>", "red"),
+        ("<think>blue?</think>\n<answer> red </answer>", "red"),
+        ("<lvr><lvr1><|lvr_end|>red", "red"),
+        ("a < b", "a < b"),
+    ],
+)
+def test_tags_of_published_layouts_are_taken_out_of_the_answer(tmp_path, written_as, answer):
+    (sample,) = read_jsonl(written(tmp_path, GOOD | {"answer": written_as}))
+    assert (sample.answer, sample.fault) == (answer, None)
+
+
+def test_a_picture_that_cannot_be_had_is_the_fault_of_its_sample_and_keeps_its_place(tmp_path):
+    line = without("image") | {"images": ["https://example.org/a.png", "b.png"], "boxes": [[1, 2, 3, 4, 1]]}
+    (sample,) = read_jsonl(written(tmp_path, line))
+    assert "addresses are not fetched" in sample.fault
+    assert sample.images[1] == tmp_path / "b.png"
+    assert len(sample.images) == 2
+
+
+def test_a_long_value_is_cut_in_messages(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        read_jsonl(written(tmp_path, GOOD | {"options": "x" * 200_000}))
+    assert len(str(caught.value)) < 300
 
 
 def test_an_id_given_twice_is_an_error_with_both_lines(tmp_path):

@@ -72,7 +72,7 @@ def test_the_hash_does_not_depend_on_where_the_images_lie():
         ("none.jsonl", {}, "data none.jsonl: no such file"),
         ("viscot:none.json", {}, "data none.json: no such file"),
         ("viscot:", {}, "a folder"),
-        ("coco", {}, "unknown data 'coco': expected scenes, scenes:TASK,TASK, FILE.jsonl or viscot:FILE.json"),
+        ("coco", {}, "unknown data 'coco': expected scenes, scenes:TASK,TASK, FILE.jsonl, viscot:FILE.json"),
     ],
 )
 def test_what_cannot_be_opened_says_what_was_expected(tmp_path, spec, options, says):

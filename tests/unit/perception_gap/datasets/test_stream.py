@@ -49,6 +49,39 @@ def test_an_object_without_the_array_is_refused(tmp_path, text):
         list(stream_entries(path, "results"))
 
 
+@pytest.mark.parametrize("chunk", [7, 1 << 18])
+@pytest.mark.parametrize("lines", [False, True])
+def test_a_byte_order_mark_does_not_move_the_entries(tmp_path, monkeypatch, chunk, lines):
+    monkeypatch.setattr(stream, "CHUNK", chunk)
+    path = tmp_path / "a.json"
+    path.write_text("\n".join(map(json.dumps, VALUES)) if lines else json.dumps(VALUES), encoding="utf-8-sig")
+    entries = list(stream_entries(path))
+    assert [e.value for e in entries] == VALUES
+    assert [read_entry(path, e.offset, e.size) for e in entries] == VALUES
+
+
+def test_lists_before_the_wanted_one_may_be_longer_than_an_entry(tmp_path, monkeypatch):
+    monkeypatch.setattr(stream, "CHUNK", 100)
+    monkeypatch.setattr(stream, "LONGEST", 1000)
+    path = tmp_path / "a.json"
+    before = {
+        "images": VALUES[:50],
+        "numbers": list(range(3000)),
+        "number": 123456789,
+        "none": [],
+        "deep": [[1], [2, 3]],
+    }
+    path.write_text(json.dumps(before | {"results": VALUES[:5]}))
+    assert [e.value for e in stream_entries(path, "results")] == VALUES[:5]
+
+
+def test_a_field_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('[{"a": 1}, {"a": {"b": 1, "b": 2}}]')
+    with pytest.raises(UsageError, match=r"entry 2 is not valid JSON .*'b' stands twice in one object"):
+        list(stream_entries(path))
+
+
 @pytest.mark.parametrize("text", ["[]", " [ ] ", ""])
 def test_an_empty_file_has_no_entries(tmp_path, text):
     path = tmp_path / "a.json"

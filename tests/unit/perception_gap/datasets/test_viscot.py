@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from perception_gap.datasets import Reading, open_image
 from perception_gap.datasets.viscot import VisualCoT
 from perception_gap.errors import UsageError
 
@@ -47,6 +48,69 @@ def test_the_conversation_layout_takes_the_box_in_pixels_and_drops_the_request_f
     assert sample.task == "gqa"
 
 
+QUESTION = {"from": "human", "value": "<image>\nWhat color is the small square?"}
+
+
+def test_lvrs_layout_has_boxes_in_fractions_and_tags_around_the_answer(tmp_path, capsys):
+    asked = {"from": "human", "value": QUESTION["value"] + "\nProvide a short and direct response."}
+    answer = {"from": "gpt", "value": "<lvr>\n<answer> red </answer>"}
+    entry = {
+        "dataset": "flickr30k",
+        "split": "train",
+        "question_id": 1,
+        "image": ["a.png"],
+        "conversations": [asked, answer],
+        "bboxes": [[0.6, 0.2, 0.9, 0.8]],
+    }
+    (sample,) = VisualCoT(written(tmp_path, [entry]))
+    assert (sample.question, sample.answer) == ("What color is the small square?", "red")
+    assert sample.in_pixels([(100, 200)]).boxes[0] == pytest.approx((120, 20, 180, 80), rel=1e-12)
+    assert capsys.readouterr().err == ""
+    pixels = entry | {"bboxes": [[120, 20, 180, 80]]}
+    with pytest.raises(UsageError, match=r"1 of 1 boxes are no fractions, .* --boxes pixels"):
+        VisualCoT(written(tmp_path, [pixels]))
+    (sample,) = VisualCoT(written(tmp_path, [pixels]), reading=Reading("pixels"))
+    assert (sample.boxes, sample.fractions) == (((120, 20, 180, 80),), False)
+
+
+def test_lavits_layout_has_two_turns_and_no_boxes(tmp_path):
+    entry = {"image": ["a.png"], "conversations": [QUESTION, {"from": "gpt", "value": "<answer>red</answer>"}]}
+    (sample,) = VisualCoT(written(tmp_path, [entry]))
+    assert (sample.question, sample.answer, sample.boxes) == ("What color is the small square?", "red", ())
+
+
+@pytest.mark.parametrize("empty", ["", " \n", "<answer></answer>", "<lvr>"])
+def test_an_empty_answer_is_the_fault_of_its_entry_alone(tmp_path, empty):
+    silent = conversation(1)
+    silent["conversations"][-1]["value"] = empty
+    samples = VisualCoT(written(tmp_path, [conversation(0), silent, PLAIN | {"answer": empty}, conversation(2)]))
+    assert [sample.fault is None for sample in samples] == [True, False, False, True]
+    assert samples[1].id == "gqa-000002"
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path):
+    path = tmp_path / "bom.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps([conversation(i) for i in range(3)]).encode())
+    assert VisualCoT(path)[2].question == "What is the person 2 doing?"
+
+
+def test_unknown_fields_are_named_and_the_published_ones_are_not(tmp_path, capsys):
+    VisualCoT(written(tmp_path, [conversation(), PLAIN, PLAIN | {"bbox": [[1, 2, 3, 4]], "possible_answers": ["x"]}]))
+    said = capsys.readouterr().err
+    assert "passed over unknown fields bbox (in 1 of 3: did you mean bboxs?)\n" in said
+    VisualCoT(written(tmp_path, [conversation() | {"bboxes": [[0.1, 0.1, 0.2, 0.2]]}]))
+    assert "bboxes (in 1 of 1)" in capsys.readouterr().err
+
+
+def test_pictures_inside_the_file_and_addresses_are_read_or_said(tmp_path):
+    content = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+    entries = [PLAIN | {"image": content}, conversation() | {"image": ["http://x.org/a.png"]}, conversation()]
+    samples = VisualCoT(written(tmp_path, entries), pictures=tmp_path / "pictures")
+    assert open_image(samples[0].images[0]).size == (1, 1)
+    assert "addresses are not fetched" in samples[1].fault
+    assert samples[2].fault is None
+
+
 @pytest.mark.parametrize("key", ["bboxs", "bboxes"])
 def test_the_metadata_layout_keeps_every_box(tmp_path, key):
     entry = {key if k == "bboxs" else k: v for k, v in PLAIN.items()}
@@ -70,6 +134,9 @@ def test_samples_are_indexed_sliced_and_limited_like_a_list(tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        *(({"image": ["a.jpg"], "bboxes": value}, "boxes is") for value in (0, False, "", {})),
+        ({"image": ["a.jpg"], "bboxes": [[0.1, 0.2, "x", 1]]}, "expected [x0, y0, x1, y1] in fractions"),
+        ({"video": "a.mp4"}, "give the frames as images"),
         ({"image": []}, "no image"),
         ({"image": None}, "no image"),
         ({"image": ["a.jpg", 3]}, "list of texts"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from perception_gap import forward
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.families import FAMILIES, family_for, locate_text, predicting
 from perception_gap.families.base import Placement
@@ -19,7 +20,7 @@ from tests.proofs import QUESTIONS, SIZES, picture
 def test_question_tokens_decode_to_the_question(tiny_checkpoint, kind):
     family = load(tiny_checkpoint(kind)).family
     # Words of the template inside the question must not mislead the search.
-    texts = [*QUESTIONS, "user", "assistant\n", "USER: what? ASSISTANT:", "[INST] a [/INST]", "x"]
+    texts = [*QUESTIONS, "user", "assistant\n", "USER: what? ASSISTANT:", "x"]
     encoded = family.encode([[picture((64, 64))]] * len(texts), texts, system="Look at what the user shows.")
     for b, text in enumerate(texts):
         ids = encoded.inputs["input_ids"][b][encoded.question[b]]
@@ -28,6 +29,28 @@ def test_question_tokens_decode_to_the_question(tiny_checkpoint, kind):
         assert (positions.diff() == 1).all()
         assert positions[0] > encoded.image[b].nonzero().max()
         assert encoded.inputs["attention_mask"][b, positions].all()
+
+
+def _special_ids(tokenizer) -> set[int]:
+    added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return (added | {*tokenizer.all_special_ids}) - {tokenizer.unk_token_id}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_special_token_reaches_the_model_through_a_question_a_system_prompt_or_a_shared_text(tiny_checkpoint, kind):
+    loaded = load(tiny_checkpoint(kind))
+    family, tokenizer = loaded.family, loaded.processor.tokenizer
+    names = tokenizer.convert_ids_to_tokens(sorted(_special_ids(tokenizer)))
+    assert names
+    for name in names:
+        for question, system in ((f"What {name} here?", None), (f"What?{name}", None), ("What?", f"Be{name} brief.")):
+            with pytest.raises(GapcheckError, match=rf"holds .+, .*{family.name}.* (remove|respell) it"):
+                family.encode([[picture((64, 64))]], [question], system)
+        ids = forward.encode_text(loaded, f"red{name} or blue")
+        assert not _special_ids(tokenizer) & set(ids)
+    for harmless in ("<| im_end |>", "[a] <b> 1 < 2", "<image" if kind != "ovis2" else "x"):
+        encoded = family.encode([[picture((64, 64))]], [harmless])
+        assert not _special_ids(tokenizer) & set(encoded.inputs["input_ids"][0][encoded.question[0]].tolist())
 
 
 @pytest.mark.parametrize("kind", KINDS)

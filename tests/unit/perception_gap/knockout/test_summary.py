@@ -10,6 +10,7 @@ from perception_gap import intact, shapes
 from perception_gap.knockout.conditions import CONDITIONS, CUTS, FIELDS
 from perception_gap.knockout.summary import summarise
 from perception_gap.knockout.table import COLUMNS, FILE, Table, condition_rows
+from perception_gap.permutation import TOO_FEW
 
 ASKED = {"layers": "all", "k": 8, "seed": 0}
 INSIDE, NUMBER, MASS = (CUTS.index(("text", name)) for name in ("inside", "outside_number", "outside_mass"))
@@ -89,12 +90,17 @@ def test_the_shape_is_the_one_that_runs_are_held_to(tmp_path):
     intact.require({"knockout": summarise(*whole(), ASKED, 0)}, {"knockout": shapes.SUMMARY["knockout?"]}, tmp_path)
 
 
-def test_intervals_are_clustered():
-    table, known = whole()
-    wide = summarise(table, known, ASKED, 0)["text"]["inside"]["change"]["ci"]
-    one = summarise(table, known.assign(cluster="same picture"), ASKED, 0)["text"]["inside"]["change"]
-    assert wide[0] < wide[1]
-    assert one["ci"] is None
+def test_intervals_are_clustered_and_undefined_below_five_clusters():
+    data = [stored(f"s{i}", -1.0, {INSIDE: -float(i)}) for i in range(6)]
+    table = pd.DataFrame([line for row, values in data for line in condition_rows(row, values)], columns=list(COLUMNS))
+    known = samples({f"s{i}": True for i in range(6)})
+    alone = summarise(table, known, ASKED, 0)["text"]["inside"]["change"]
+    # Changes 0, −1, .. −5 without skewness: Student's t, −2.5 ± 2.5706 × √(3.5 / 6).
+    assert alone["ci"] == pytest.approx([-2.5 - 1.9633, -2.5 + 1.9633], abs=1e-4)
+    # All losses on one side: 1 of 2⁵ signs of the five that are not 0, twice.
+    assert alone["p"] == pytest.approx(2 / 32)
+    few = summarise(table, known.assign(cluster=[*"aabbcc"]), ASKED, 0)["text"]["inside"]["change"]
+    assert (few["mean"], few["ci"], few["reason"]) == (-2.5, None, TOO_FEW)
 
 
 def test_a_run_without_a_knockout_has_no_file_and_an_old_one_goes(tmp_path):

@@ -93,6 +93,16 @@ def test_js_is_symmetric_bounded_and_equals_the_naive_sum(maps):
     assert metrics.js_divergence(p, p) == pytest.approx(0, abs=EXACT)
 
 
+def test_rounding_leaves_no_divergence_below_0_or_above_its_top():
+    # Each case is one where the plain sum of float64 terms is outside by 1e-17 to 1e-16.
+    nearly_uniform = 1 + 1e-9 * np.random.default_rng(18).random(5)
+    assert metrics.kl_divergence(nearly_uniform, nearly_uniform) >= 0
+    p = np.random.default_rng(2).random(2)
+    assert metrics.js_divergence(p, 7 * p) >= 0
+    left, right = np.arange(1.0, 9), np.zeros(8)
+    assert metrics.js_divergence(np.append(left, right), np.append(right, left)) <= math.log(2)
+
+
 def test_top_k_overlap_by_hand():
     # Top 2 of p: {0, 1}; of q: {1, 3}.
     assert metrics.top_k_overlap([4, 3, 2, 1], [0, 5, 1, 6], k=2) == 0.5
@@ -102,6 +112,8 @@ def test_top_k_overlap_by_hand():
 def test_top_k_is_8_by_default_and_capped_at_the_number_of_tokens():
     p, q = np.arange(20.0), np.arange(20.0)[::-1]
     assert metrics.top_k_overlap(p, q) == 0.0
+    assert metrics.top_k_overlap(p, np.append(p[12:], p[:12])) == 0.0
+    assert metrics.top_k_overlap(p, np.roll(p, 4)) == 4 / 8
     assert metrics.top_k_overlap(p, q, k=12) == pytest.approx(4 / 12, abs=EXACT)
     assert metrics.top_k_overlap([1, 2, 3], [3, 2, 1]) == 1.0
 

@@ -42,6 +42,8 @@ def test_cosine_distance_by_hand():
     assert cosine_distance([1, 0], [0, 2]) == pytest.approx(1, abs=1e-12)
     assert cosine_distance([1, 2], [2, 4]) == pytest.approx(0, abs=1e-12)
     assert cosine_distance([1, 2], [-1, -2]) == pytest.approx(2, abs=1e-12)
+    # Rounding leaves a cosine of 1 + 2e-16 for some of these.
+    assert all(cosine_distance(v, v) >= 0 for v in np.random.default_rng(0).normal(size=(50, 7)))
     assert cosine_distance([1, 0], [1, 1]) == pytest.approx(1 - 1 / math.sqrt(2), abs=1e-12)
 
 
@@ -244,6 +246,46 @@ def test_tensors_in_half_precision_are_accepted():
     student = teacher.detach().bfloat16()
     # bfloat16 rounds each component by up to 2^-9 of values around 2.
     assert np.max(aligned_cosine_distance(teacher, student, np.arange(60))) < 1e-3
+
+
+def test_equal_rows_of_any_size_have_no_variance_but_that_of_rounding():
+    for scale in (1e-9, 1 / 3, 1e9):
+        rows = np.repeat(scale * np.random.default_rng(0).random((1, 5)), 14, axis=0)
+        assert np.isnan(aligned_cosine_distance(rows, rows, np.arange(14))).all()
+
+
+def test_two_folds_of_128_dimensions_by_seed_0_are_the_default():
+    teacher, student, groups = (
+        states(300, 140, seed=0, decay=0.99),
+        states(300, 140, seed=1, decay=0.99),
+        np.arange(300),
+    )
+    explicit = align(teacher, student, groups, folds=2, max_dim=128, seed=0)
+    for mine, stated in zip(align(teacher, student, groups), explicit, strict=True):
+        np.testing.assert_array_equal(mine, stated)
+    np.testing.assert_array_equal(
+        aligned_cosine_distance(teacher, student, groups),
+        aligned_cosine_distance(teacher, student, groups, folds=2, max_dim=128, seed=0),
+    )
+    assert explicit[0].shape == (300, 128)
+    single = align(teacher, student, groups, max_dim=1)[0]
+    assert single.shape == (300, 1)
+    assert np.isfinite(single).all()
+
+
+def test_states_of_more_dimensions_than_rows_give_what_the_naive_definition_gives():
+    teacher, student = states(24, 40, seed=0), states(24, 32, seed=1)
+    groups = np.repeat([0, 1], 12)
+    naive = naive_aligned(teacher, student, groups, 11)
+    np.testing.assert_allclose(aligned_cosine_distance(teacher, student, groups), naive, atol=ROTATED)
+
+
+def test_the_unit_of_the_states_does_not_matter():
+    teacher, student = states(30, 8, seed=0), states(30, 8, seed=1)
+    distance = aligned_cosine_distance(teacher, student, np.arange(30))
+    for scale in (1e-20, 1e20):
+        scaled = aligned_cosine_distance(scale * teacher, student / scale, np.arange(30))
+        np.testing.assert_allclose(scaled, distance, atol=ROTATED)
 
 
 def test_shapes_and_settings_that_do_not_fit_are_refused():

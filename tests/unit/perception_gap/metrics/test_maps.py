@@ -108,6 +108,9 @@ def test_focus_lies_between_0_and_1_and_ignores_scale_and_token_order(seed, n_bo
 def test_focus_chance_of_a_grid_is_the_area_of_the_box_and_lift_the_ratio_to_it():
     boxes = [[0.1, 0.2, 0.6, 0.7]]
     assert metrics.focus_chance(TokenGeometry.grid(7, 5), boxes) == pytest.approx(0.25, abs=EXACT)
+    two = TokenGeometry.concatenate([TokenGeometry.grid(2, 2), TokenGeometry.grid(1, 1, image=1)])
+    assert metrics.focus_chance(two, boxes, [1]) == pytest.approx(0.25 / 5, abs=EXACT)  # of its own picture's token
+    assert metrics.focus_lift([1, 1, 1, 1, 6], two, boxes, [1]) == pytest.approx(3, abs=EXACT)
     assert metrics.focus_lift([1, 2, 3, 4], GRID, [[0, 0, 0.5, 1]]) == pytest.approx(0.4 / 0.5, abs=EXACT)
     assert metrics.focus_lift(np.full(35, 3.0), TokenGeometry.grid(7, 5), boxes) == pytest.approx(1, abs=EXACT)
 
@@ -146,6 +149,11 @@ def test_pointing_game_hits_where_the_centre_of_the_peak_lies_in_a_box():
     assert metrics.pointing_game([1, 5, 1, 1], GRID, [[0.7, 0.2, 0.8, 0.3]]) == 1.0
     # The box covers most of the peak's token, but not its centre.
     assert metrics.pointing_game([1, 5, 1, 1], GRID, [[0.76, 0, 1, 0.5]]) == 0.0
+
+
+@pytest.mark.parametrize("box", [[0.25, 0, 1, 1], [0, 0, 0.25, 1], [0, 0.25, 1, 1], [0, 0, 1, 0.25]])
+def test_pointing_game_counts_the_edges_of_a_box_as_inside(box):
+    assert metrics.pointing_game([1, 0, 0, 0], GRID, [box]) == 1  # the centre of the first of 2 × 2 tokens: (¼, ¼)
 
 
 def test_pointing_game_averages_over_tied_peaks():
@@ -197,6 +205,11 @@ def test_entropy_lies_between_0_and_ln_n_and_equals_the_naive_sum(attention):
     assert -EXACT <= value <= math.log(len(attention)) + EXACT
     assert value == pytest.approx(naive, abs=1e-11)
     assert metrics.entropy(attention[::-1] * 3) == pytest.approx(value, abs=1e-11)
+
+
+def test_relative_entropy_of_two_tokens_by_hand():
+    assert metrics.relative_entropy([1, 1]) == pytest.approx(1, abs=EXACT)
+    assert metrics.relative_entropy([1, 3]) == pytest.approx((2 * math.log(2) - 0.75 * math.log(3)) / math.log(2))
 
 
 def test_relative_entropy_of_a_single_token_is_undefined():

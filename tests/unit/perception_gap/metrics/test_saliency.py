@@ -42,14 +42,19 @@ def test_naive_references_and_invariances(seed, n):
     assert 0 <= sim <= 1
 
 
+def test_rounding_leaves_no_similarity_above_1():
+    p = np.arange(1.0, 27)  # scaled to sum 1, it sums to 1 + 2e-16
+    assert similarity(p, p) <= 1
+
+
 def test_the_rounding_of_a_uniform_map_is_no_pattern():
     uniform = np.full(1000, 1 / 3, np.float32) * np.float32(0.7)
     uniform[::2] = np.nextafter(uniform[0], np.float32(1))
     assert np.isnan(correlation_coefficient(uniform, np.arange(1000)))
     assert np.isnan(correlation_coefficient([1.0], [1.0]))
-    assert correlation_coefficient(np.ones(1000) + 1e-3 * (np.arange(1000) % 2), np.arange(1000) % 2) == pytest.approx(
-        1
-    )
+    for step in (1e-3, 1e-5):  # a spread of half of it, far above 1e-7 of the mean weight
+        stripes = np.ones(1000) + step * (np.arange(1000) % 2)
+        assert correlation_coefficient(stripes, np.arange(1000) % 2) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("bad", [[0, 0], [1, -1], [1, np.nan], [np.inf, 1], []])

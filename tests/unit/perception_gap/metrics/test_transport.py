@@ -27,10 +27,20 @@ def maps(shape, seed, n=2):
         ([2, 2, 0, 0], [0, 2, 2, 0], (1, 4), 0.25),  # half of the mass, two cells: or all of it, one cell
         ([3, 1], [1, 3], (2, 1), 0.25),  # half of the mass over half of the height
         ([1, 1, 1], [5, 5, 5], (1, 3), 0.0),
+        (np.eye(256)[0], np.eye(256)[255], (16, 16), np.hypot(15 / 16, 15 / 16)),  # from corner to corner
     ],
 )
 def test_by_hand(p, q, shape, expected):
     assert earth_movers_distance(p, q, shape) == pytest.approx(expected, abs=ATOL)
+
+
+def test_a_step_is_a_fraction_of_its_own_side_of_the_picture():
+    # 2 × 4 cells: to the right a quarter of the width, down half of the height.
+    expected = [0, 0.25, 0.5, 0.75, 0.5, np.hypot(0.25, 0.5), np.hypot(0.5, 0.5), np.hypot(0.75, 0.5)]
+    np.testing.assert_allclose(distances(2, 4)[0], expected)
+    np.testing.assert_allclose(distances(4, 2)[0, [1, 2, 6]], [0.5, 0.25, 0.75])
+    with pytest.raises(ValueError, match="read-only"):  # all callers share one table
+        distances(2, 4)[0, 0] = 1
 
 
 def linear_program(p, q, shape):
@@ -91,8 +101,9 @@ def test_moving_a_picture_by_a_cell_costs_a_cell_and_turning_it_nothing():
 def test_undefined_maps_are_nan_and_other_shapes_raise(bad):
     assert np.isnan(earth_movers_distance(bad, [1, 1, 1, 1], (2, 2)))
     assert np.isnan(earth_movers_distance([1, 1, 1, 1], bad, (2, 2)))
-    with pytest.raises(ValueError, match="expected 2 × 3"):
-        earth_movers_distance([1, 1, 1, 1], [1, 1, 1, 1], (2, 3))
+    for p, q in (([1] * 4, [1] * 4), ([1] * 6, [1] * 4), ([1] * 4, [1] * 6)):
+        with pytest.raises(ValueError, match="expected 2 × 3"):
+            earth_movers_distance(p, q, (2, 3))
 
 
 def test_a_fine_raster_is_summed_into_blocks_and_keeps_its_mass():
@@ -104,6 +115,17 @@ def test_a_fine_raster_is_summed_into_blocks_and_keeps_its_mass():
     even, _ = coarsened(np.arange(64.0), (8, 8), 4)
     blocks = np.arange(64.0).reshape(4, 2, 4, 2).sum((1, 3)).ravel()
     np.testing.assert_allclose(even, blocks, atol=1e-10)
+
+
+def test_only_the_sides_that_are_too_fine_are_coarsened():
+    fine = np.arange(32 * 3, dtype=float)
+    for shape, expected in (
+        ((32, 3), (fine.reshape(16, 2, 3).sum(1), (16, 3))),
+        ((3, 32), (fine.reshape(3, 16, 2).sum(2), (3, 16))),
+    ):
+        coarse, found = coarsened(fine, shape)
+        assert found == expected[1]
+        np.testing.assert_allclose(coarse, expected[0].ravel(), atol=1e-10)
 
 
 def test_coarsening_moves_the_distance_by_less_than_half_a_diagonal_of_its_cells():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import results
-from perception_gap.files import write_json
+from perception_gap.files import write_json, write_table
 from reports.sources import BenchRun, Matrix, open_source
 
 Verdicts = Mapping[str, Mapping[str, Sequence[bool | None]]]  # model -> task -> verdict of each question
@@ -45,7 +44,7 @@ def rows(task: str, verdicts: Sequence[bool | None], failed: Sequence[int] = (),
 
 def write_bench(
     out: Path, models: Verdicts, baseline: str | None = None, *, gaze: bool = False, latents: Mapping[str, str] = {},
-    failed: Mapping[str, Sequence[int]] = {}, missing: Sequence[str] = (), schema: int = 1,
+    failed: Mapping[str, Sequence[int]] = {}, missing: Sequence[str] = (), schema: int = 2,
 ) -> BenchRun:  # fmt: skip
     """As `gapcheck bench` leaves it. latents, failed (of every task): by model; `missing`: named and not finished."""
     out.mkdir(parents=True)
@@ -55,22 +54,22 @@ def write_bench(
         lost = failed.get(name, ())
         tables = {task: rows(task, verdicts, lost, gaze) for task, verdicts in tasks.items()}
         summaries = {
-            task: results.summarise(SimpleNamespace(name=task), table, {}, 2, 0, gaze)  # type: ignore[arg-type]
+            task: results.summarise(SimpleNamespace(name=task), table, {}, 2, gaze)  # type: ignore[arg-type]
             for task, table in tables.items()
         }
         samples = pd.concat(tables.values(), ignore_index=True)
         folder = out / folders[name]
         folder.mkdir()
-        samples.to_parquet(folder / "samples.parquet")
-        summary: dict[str, Any] = {"model": name, "n_samples": len(samples), "tasks": summaries}
+        files = {"samples.parquet": write_table(folder / "samples.parquet", samples)}
+        summary: dict[str, Any] = {"model": name, "n_samples": len(samples), "tasks": summaries, "files": files}
         asked = {"latents": latents.get(name, "force"), "gaze": gaze}
-        write_json(folder / "run.json", {"schema_version": 1, "model": {"name": name}, "asked": asked})
+        write_json(folder / "run.json", {"schema_version": 2, "model": {"name": name}, "asked": asked})
         write_json(folder / "summary.json", summary)
         done.append(results.ModelResult(name, samples, summary))
-    results.finish(out, done, baseline or next(iter(models)), 0)
+    results.finish(out, done, baseline or next(iter(models)))
     asked_of = {task: len(verdicts) for tasks in models.values() for task, verdicts in tasks.items()}
     about = {"schema_version": schema, "models": folders, "tasks": asked_of, "versions": {}}
-    (out / "bench.json").write_text(json.dumps(about))
+    write_json(out / "bench.json", about)
     source = open_source(out)
     assert isinstance(source, BenchRun)
     return source

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perception_gap.errors import UsageError
-from perception_gap.statistics import mean_ci
+from perception_gap.proportions import paired_ci
 from reports import tables
 from reports.sources import open_source
 from tests.unit.reports.tables.synthetic_bench import write_bench, write_matrix
@@ -138,7 +138,7 @@ def test_what_bench_did_not_compare_is_paired_by_sample(tmp_path, apart):
         sources = [write_bench(tmp_path / "b", {"base": {"blink_relative_depth": HALF}} | first | second)]
     table = one("table1", *sources, baseline="a")
     cell = row(table, "b − a").cells["rel_depth"]
-    expected = mean_ci(np.array(MOST, float) - np.array(HALF, float))
+    expected = paired_ci(np.array(MOST, float) - np.array(HALF, float))
     assert (cell.value, cell.n) == (25.0, 124)
     assert (cell.low, cell.high) == pytest.approx((100 * expected.low, 100 * expected.high))
     assert not notes_of(table, cell)
@@ -149,7 +149,7 @@ def test_equal_answers_have_the_interval_that_a_comparison_gives_them(tmp_path):
     together = write_bench(tmp_path / "together", {"a": same, "b": same})
     apart = [write_bench(tmp_path / name, {name: same}) for name in ("a", "b")]
     compared = together.comparisons.set_index("task").loc["blink_relative_depth"]
-    assert compared["difference_high"] == pytest.approx(1.96**2 / (124 + 1.96**2), abs=1e-4)
+    assert compared["difference_high"] == pytest.approx(1.96 * 2**0.5 / 126, abs=1e-4)  # Bonett and Price's
     for sources in ([together], apart):
         cell = row(one("table1", *sources, baseline="a"), "b − a").cells["rel_depth"]
         ends = (100 * compared["difference_low"], 100 * compared["difference_high"])
@@ -323,7 +323,7 @@ def test_seeds_are_averaged_with_the_mean_of_their_intervals(matrix):
     assert any("mean of 2 seeds" in text for text in found.notes)
 
 
-def test_a_bootstrap_that_never_differs_is_no_interval(matrix):
+def test_an_interval_without_width_is_none(matrix):
     cell = row(one("table3", matrix), "k6").cells["rel_depth (drawn scenes)"]
     assert (cell.figure, cell.interval) == ("100.00", "")
     assert "no interval" in cell.notes[0]
@@ -366,7 +366,7 @@ def test_sources_without_accuracies_are_named_or_an_error(tmp_path, pair, hub):
 
 
 def test_another_schema_is_refused_when_the_folder_is_opened(tmp_path):
-    with pytest.raises(UsageError, match="bench schema 7, this gapcheck reads 1"):
+    with pytest.raises(UsageError, match="bench schema 7, this gapcheck reads 2"):
         write_bench(tmp_path / "b", {"a": {"mmvp": [True] * 4}}, schema=7)
     with pytest.raises(UsageError, match="does not exist"):
         open_source(tmp_path / "nothing")

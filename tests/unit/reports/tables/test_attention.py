@@ -1,14 +1,9 @@
 """Table 2: spread of salient regions and entropy on relative depth."""
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from perception_gap.errors import UsageError
-from perception_gap.statistics import mean_ci
-from perception_gap.summary import spread
 from reports import tables
-from reports.tables.attention import statistics_of
 from tests.unit.reports.tables.synthetic_bench import write_bench, write_matrix
 
 
@@ -55,49 +50,49 @@ def test_published_cvs_that_do_not_recompute_have_both_figures_in_a_footnote(tmp
     assert all(cell.rank == "" for r in table.rows for cell in r.cells.values())
 
 
-def test_statistics_agree_with_the_summary_of_a_run():
-    rng = np.random.default_rng(0)
-    values, clusters = rng.gamma(2, 1, 60), rng.integers(0, 20, 60)
-    values[[3, 7]] = np.nan
-    found, other = statistics_of(values, clusters), spread(pd.Series(values), pd.Series(clusters), 0)
-    assert (found["mean"].mean, found["std"].mean, found["cv"].mean) == pytest.approx(
-        (other["mean"], other["std"], other["cv"])
+def as_stored(told):
+    return told["mean"], *(told["ci"] or (None, None)), told["n"]
+
+
+def as_shown(cell):
+    return cell.value, cell.low, cell.high, cell.n
+
+
+def test_the_cells_are_what_the_summary_of_a_run_stores(pair):
+    _, student = pair
+    (table,) = tables.build("table2", [student])
+    cells = row(table, "tiny:student").cells
+    for prefix, column in (("salient", "salient_regions"), ("entropy", "entropy")):
+        told = student.summary[column]["by_task"]["relative_depth"]
+        for name in ("mean", "std", "cv"):
+            assert as_shown(cells[f"{prefix}_{name}"]) == as_stored(told[name])
+
+
+def test_the_cells_are_what_the_summary_of_a_benchmark_stores(tmp_path):
+    source = bench(tmp_path / "b")
+    (table,) = tables.build("table2", [source])
+    cells = row(table, "Qwen2.5-VL-3B-Instruct").cells
+    told = source.models[0].summary["tasks"]["blink_relative_depth"]["gaze"]["entropy"]["by_task"]
+    for name in ("mean", "std", "cv"):
+        assert as_shown(cells[f"entropy_{name}"]) == as_stored(told["blink_relative_depth"][name])
+        assert cells[f"entropy_{name}"].interval
+
+
+def test_of_two_tasks_of_relative_depth_each_has_a_row_of_its_own(tmp_path):
+    both = {"blink_relative_depth": [True] * 5, "scenes_relative_depth": [True] * 7}
+    (table,) = tables.build("table2", [write_bench(tmp_path / "b", {"org/looker": both}, gaze=True)])
+    assert row(table, "looker (blink_relative_depth)").cells["salient_mean"].value == 3
+    drawn = row(table, "looker (scenes_relative_depth)")
+    assert (drawn.cells["salient_mean"].value, drawn.cells["salient_mean"].n) == (4, 7)
+    assert any("drawn scenes" in note for note in drawn.notes)
+
+
+def test_below_five_samples_there_is_a_figure_without_an_interval(tmp_path):
+    (table,) = tables.build(
+        "table2", [write_bench(tmp_path / "b", {"a": {"blink_relative_depth": [True] * 4}}, gaze=True)]
     )
-    assert [found["mean"].low, found["mean"].high] == pytest.approx(other["ci"])
-    assert found["mean"].n == 58
-
-
-def test_the_bootstrap_of_the_deviation_is_that_of_a_naive_loop():
-    """Tolerance: two bootstraps of 2,000 resamples scatter by about 2 % of the interval's width at its ends."""
-    rng = np.random.default_rng(1)
-    values, clusters = rng.normal(10, 2, 200), np.arange(200) // 2
-    found = statistics_of(values, clusters)
-    by_cluster = values.reshape(100, 2)
-    drawn = [by_cluster[rng.integers(0, 100, 100)].ravel() for _ in range(2000)]
-    for name, naive in (("std", [d.std() for d in drawn]), ("cv", [d.std() / d.mean() for d in drawn])):
-        low, high = np.quantile(naive, [0.025, 0.975])
-        width = high - low
-        assert found[name].low == pytest.approx(low, abs=0.1 * width)
-        assert found[name].high == pytest.approx(high, abs=0.1 * width)
-
-
-def test_scaling_scales_everything_but_the_cv():
-    values, clusters = np.random.default_rng(2).gamma(3, 1, 40), np.arange(40)
-    one, ten = statistics_of(values, clusters), statistics_of(10 * values, clusters)
-    for name in ("mean", "std", "min", "max"):
-        assert ten[name].mean == pytest.approx(10 * one[name].mean)
-    assert (ten["cv"].mean, ten["cv"].low, ten["cv"].high) == pytest.approx(
-        (one["cv"].mean, one["cv"].low, one["cv"].high)
-    )
-
-
-def test_one_cluster_and_no_value_have_no_interval():
-    alone = statistics_of(np.array([1.0, 3.0]), np.array(["a", "a"]))
-    assert (alone["std"].mean, np.isnan(alone["std"].low)) == (1.0, True)
-    nothing = statistics_of(np.array([np.nan]), np.array(["a"]))
-    assert np.isnan(nothing["mean"].mean)
-    assert nothing["mean"].n == 0
-    assert np.isnan(mean_ci([np.nan]).mean)
+    cell = row(table, "a").cells["salient_std"]
+    assert (cell.value, cell.interval, cell.n) == (pytest.approx(1.25**0.5), "", 4)
 
 
 def test_a_run_brings_its_teacher_once_and_counts_failures(pair):

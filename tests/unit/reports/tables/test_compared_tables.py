@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 
 from reports import tables
+from reports.summary import side
 from reports.tables import as_text, compared
 from reports.tables.model import Cell, Column, Row, Table
 from tests.unit.reports.synthetic_comparison import write_comparison
@@ -66,10 +67,9 @@ def test_the_matrix_is_symmetric_and_marks_what_the_interval_says_of_the_floor(f
     for row in found.summary["pairs"]:
         first, second = found.pair(row)
         assert rows[first][second] == rows[second][first]
-        assert rows[first][second].value == row["js"]["mean"]
-        low, high = row["floor_minus_js"]["ci"]
-        wanted = compared.NEARER if low > 0 else compared.FARTHER if high < 0 else compared.OPEN
-        assert rows[first][second].notes == (wanted,)
+        assert rows[first][second].value == row["against_floor"]["value"]["mean"]
+        wanted = {1: compared.NEARER, -1: compared.FARTHER, 0: compared.OPEN}
+        assert rows[first][second].notes == (wanted[side(row["against_floor"]["difference"])],)
     assert all(label not in cells for label, cells in rows.items())
 
 
@@ -79,7 +79,11 @@ def test_pairs_show_both_directions_of_kl_which_differ(found):
         assert row.cells["kl"].value == told["kl"]["mean"]
         assert row.cells["kl_reverse"].value == told["kl_reverse"]["mean"]
         assert row.cells["kl"].figure != row.cells["kl_reverse"].figure
-        assert row.cells["floor_minus_js"].signed
+        pair = told["against_floor"]
+        for key, name in (("js", "value"), ("js_floor", "floor"), ("floor − JS", "difference")):
+            assert (row.cells[key].value, row.cells[key].n) == (pair[name]["mean"], pair["value"]["n"])
+        assert row.cells["floor − JS"].signed
+    assert "on the 16 × 16 raster" in table.about[0]
     assert [c.key for c in table.columns if c.key in ("emd", "cc", "similarity")] == ["emd", "cc", "similarity"]
 
 
@@ -93,12 +97,16 @@ def test_agreement_has_each_n_and_a_dash_for_what_is_undefined(found):
     sizes = [told[key]["n"] for key in ("both_right", "only_first_right", "only_second_right", "both_wrong")]
     assert [table.rows[0].cells[key].n for key in list(compared.AGREEMENT)[:4]] == sizes
     assert sum(sizes) == summary["pairs"][0]["n_samples"]
+    for key in ("raw_difference", "right_minus_wrong"):
+        assert table.rows[0].cells[key].value == pytest.approx(told[key]["mean"])
+    raw = told["both_right"]["mean"] - told["both_wrong"]["mean"]
+    assert told["raw_difference"]["mean"] == pytest.approx(raw)
 
 
 @pytest.mark.parametrize("layout", tables.LAYOUTS)
 def test_every_layout_holds_every_table(found, layout):
     text = tables.render(tables.build(None, [found]), layout)
-    js = f"{found.summary['pairs'][0]['js']['mean']:.3f}"
+    js = f"{found.summary['pairs'][0]['against_floor']['value']['mean']:.3f}"
     assert text.count(js) >= 3
     assert "x/broken was not measured" in text or layout == "csv"
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from perception_gap.errors import UsageError
+from perception_gap.files import write_json
 from reports import tables
 from reports.sources import BenchRun, Unfinished, open_source
 from reports.summary import lookup
@@ -124,7 +125,7 @@ def test_a_baseline_that_is_not_summarised_is_named(bench):
         == "Differences from the baseline on the same questions"
     )
     about = json.loads((bench.path / "bench.json").read_text())
-    (bench.path / "bench.json").write_text(json.dumps(about | {"baseline": "a"}))
+    write_json(bench.path / "bench.json", about | {"baseline": "a"})
     again = named(tables.build(None, [open_source(bench.path)]), "comparisons")
     assert again.caption == "Differences from a on the same questions"
     assert [row.group for row in again.rows] == ["b"] * 3
@@ -146,7 +147,7 @@ def test_strict_accuracy_stands_below_where_it_differs(tmp_path, bench):
     path = bench.path / "b" / "summary.json"
     summary = json.loads(path.read_text())
     summary["tasks"]["scenes_iq"]["strict_accuracy"]["mean"] = 0.9
-    path.write_text(json.dumps(summary))
+    write_json(path, summary)
     accuracy = named(tables.build(None, [open_source(bench.path)]), "accuracy")
     assert cells(accuracy, "scenes_iq, strict reader")["b"].value == 90.0
     assert not [row for row in accuracy.rows if row.label == "mmvp, strict reader"]
