@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from perception_gap.estimates import side
 from perception_gap.permutation import TOO_FEW
 from reports.answer import Answer
 from reports.compared import CompareRun
 from reports.names import frame
-from reports.summary import Metric, defined, side, too_few, written
+from reports.summary import Metric, defined, too_few, written
 from reports.tables import as_text, compared
 from reports.tables.compared import pair_label
 from reports.tables.model import estimate

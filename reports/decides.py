@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from perception_gap.estimates import side
 from perception_gap.permutation import TOO_FEW
-from reports.summary import side, written
+from reports.summary import written
 
 NULL = 0.5  # AUROC of a measure that says nothing
 SILENT = {"at chance": "accuracy not above guessing"}  # else as `perception_gap.decides` says it

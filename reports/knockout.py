@@ -7,7 +7,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from reports.summary import defined, side, too_few, written
+from perception_gap.estimates import side
+from reports.summary import defined, too_few, written
 
 ROWS = {"answer": "answer", "question": "question", "text": "all text"}
 PICTURE = "picture"

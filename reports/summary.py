@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from tabulate import tabulate
 
-from perception_gap.estimates import LEVEL
+from perception_gap.estimates import side
 from perception_gap.permutation import TOO_FEW
 from perception_gap.store import Run
 
@@ -130,20 +130,6 @@ def interval_of(metric: Metric) -> tuple[float, float] | None:
     """The 95 % interval, None where it is undefined."""
     ci = metric["ci"]
     return (ci[0], ci[1]) if ci else None
-
-
-def side(metric: Metric | None, null: float = 0.0) -> int:
-    """+1 or −1 where a metric is established above or below `null`, else 0: what every claim in words rests on.
-
-    Its interval excludes `null`, and its test, corrected where the same was asked of several (p_holm), rejects at 5 %.
-    """
-    if not defined(metric) or not metric["ci"]:
-        return 0
-    p = metric["p_holm"] if "p_holm" in metric else metric.get("p", 0.0)
-    if p is None or p > LEVEL:
-        return 0
-    low, high = metric["ci"]
-    return 1 if low > null else -1 if high < null else 0
 
 
 def too_few(metric: Metric | None) -> bool:

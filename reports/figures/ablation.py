@@ -11,11 +11,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from perception_gap.estimates import side
 from reports.figures.models import Made
 from reports.seeds import NO_INTERVAL, over_seeds, value_of
 from reports.sources import Matrix
 from reports.style import COLUMN, FLOOR, MUTED, RC, SMALL, STUDENT, new_figure, percent_ticks, undefined
-from reports.summary import side, written
+from reports.summary import written
 
 BASELINE = "naive-sft"
 

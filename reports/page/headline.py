@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perception_gap.estimates import Estimate
+from perception_gap.estimates import Estimate, side
 from perception_gap.measures import verdicts
 from perception_gap.proportions import paired_ci
 from perception_gap.statistics import mean_ci
@@ -17,7 +17,7 @@ from reports.answer import Answer
 from reports.decides import FOCUS, KL, claims, reason, verdict
 from reports.names import frame
 from reports.page.albums import Album
-from reports.summary import defined, lookup, side, too_few, why_no_focus, written
+from reports.summary import defined, lookup, too_few, why_no_focus, written
 
 
 def headline(album: Album) -> list[Answer]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from perception_gap.estimates import side
 from reports.compared import CompareRun
 from reports.names import frame
-from reports.summary import Metric, defined, side
+from reports.summary import Metric, defined
 from reports.tables.model import Cell, Column, Row, Table, estimate, n_in_heads, n_in_rows
 
 # (key in summary["models"], title, unit, digits); columns in which no model has a figure are left out.

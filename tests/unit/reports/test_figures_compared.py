@@ -6,9 +6,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from perception_gap.estimates import side
 from reports.figures import figures_of
 from reports.style import settle
-from reports.summary import side
 from tests.unit.reports.synthetic_comparison import write_comparison
 from tests.unit.reports.synthetic_run import Model
 

@@ -5,8 +5,8 @@ import dataclasses
 
 import pytest
 
+from perception_gap.estimates import side
 from reports import tables
-from reports.summary import side
 from reports.tables import as_text, compared
 from reports.tables.model import Cell, Column, Row, Table
 from tests.unit.reports.synthetic_comparison import write_comparison
