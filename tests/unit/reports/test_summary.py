@@ -74,7 +74,7 @@ def samples(n_right=20, n_wrong=20, more=0.1, kl=0.8, floor=1.4, seed=0):
     return pd.DataFrame({
         "task": "pairs", "cluster": [f"c{i}" for i in range(n)], "correct": right,
         "focus_score": 0.2 + more * right + 0.03 * rng.normal(size=n),
-        "kl": kl + 0.1 * rng.normal(size=n), "kl_floor": floor + 0.1 * rng.normal(size=n),
+        "focus_chance": 0.1, "kl": kl + 0.1 * rng.normal(size=n), "kl_floor": floor + 0.1 * rng.normal(size=n),
     })  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def summary(frame):
         "kl": {"sample": mean_ci(frame["kl"]).as_dict(), "against_floor": against_floor(frame, "kl", "kl_floor", 0)},
         "focus_score": mean | {
             "correct_mean": mean_ci(focus[right]).as_dict(), "incorrect_mean": mean_ci(focus[~right]).as_dict(),
-            "decides": decides(frame, "focus_score", {}, 0),
+            "decides": decides(frame, "focus_score", {}, 0), "chance": mean_ci(frame["focus_chance"]).as_dict(),
         },
     }  # fmt: skip
 
@@ -144,9 +144,9 @@ def test_few_samples_and_no_floor_are_said():
 
 def test_answers_of_one_kind_and_missing_boxes_are_said_in_words():
     assert "cannot be compared (all answers are right)" in finding(summary(samples(n_wrong=0)), None)
-    bare = summary(samples().assign(focus_score=np.nan))
+    bare = summary(samples().assign(focus_score=np.nan, focus_chance=np.nan))
     assert "focus is undefined (no boxes)" in finding(bare, None)
-    silent = summary(difference=NONE, auroc=NONE) | {"focus_score": NONE | {"difference": NONE, "chance": metric(0.08)}}
+    silent = summary(samples().assign(focus_score=np.nan, focus_chance=0.08))
     assert "focus is undefined (no answer with a word in it)" in finding(silent, None)
 
 
