@@ -14,7 +14,7 @@ import click
 
 import benchmarks.published
 from perception_gap.cli import COMMANDS, main
-from perception_gap.loading import TINY_WEIGHTS
+from perception_gap.model_files import TINY_WEIGHTS
 from tests.fuzz import damage
 from tests.fuzz.base import KINDS
 
@@ -135,7 +135,7 @@ def folder(rng: Random, work: Path, base: Path) -> Case:
 # Field and value of one record: of which the run must not begin, and of which the sample must at least be spoken of.
 REFUSED = [("boxes", new) for new in ("all", [[1, 2]], 0, {}, False, "")]
 REFUSED += [("image", 5), ("image", ""), ("question", None), ("question", ""), ("options", "A"), ("id", [])]
-REFUSED += [("video", "a.mp4"), ("messages", [])]
+REFUSED += [("video", "a.mp4"), ("messages", [{"role": "user", "content": "what?"}])]
 SPOKEN_OF = [("boxes", [box]) for box in ([9, 9, 1, 1], [0, 0, 9999, 9999], [0, 0, 0.5, 0.5])]
 SPOKEN_OF += [("image", "none.png"), ("image", "x" * 5000), ("box", [[1, 1, 9, 9]]), ("answr", "red")]
 
