@@ -133,7 +133,7 @@ def load(
             loaded[0].to(wanted)
     # Weights or kernels that are not there, or of another shape than the configuration says; a generation_config.json
     # with values of other types.
-    except (OSError, ValueError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError) as error:
         reason = one_line(error)
         if "ignore_mismatched_sizes" in reason:  # its table of tensors went to the log
             reason = "its weights have other shapes than its config.json says"
@@ -198,7 +198,7 @@ def _config(found: ModelFiles, name: str, trust_remote_code: bool) -> Any:
             f"model {name!r} is no folder, not in the local cache, and the hub cannot be reached: expected a folder, "
             "a cached hub id or tiny:NAME"
         ) from error
-    except (ValueError, KeyError, StrictDataclassError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
         raise UnsupportedModelError(
             f"model {name!r} has a config.json that transformers does not understand: {one_line(error)}"
         ) from error

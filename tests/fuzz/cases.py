@@ -31,7 +31,7 @@ SMALL = ["--limit", "2", "--max-new-tokens", "4"]
 Maker = Callable[[Random, Path, Path], Case]  # (rng, an empty folder to work in, the folder of `base`)
 # Of every command a line that takes little time, to which one hostile option is added.
 PLAIN = dict(
-    line.split(maxsplit=1)
+    [*line.split(maxsplit=1), ""][:2]
     for line in """
 analyze tiny:student --limit 2 --max-new-tokens 4 --no-figures --out new
 compare tiny:student tiny:sft --limit 2 --max-new-tokens 4 --no-page --out new
@@ -48,7 +48,7 @@ reproduce table1 --tiny --dry-run
 figures BASE/run --only entropy --format png --out figures
 demo --limit 1 --out new
 scenes --n 2 --out new
-doctor --version
+doctor
 """.strip().splitlines()
 )
 
