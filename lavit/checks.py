@@ -14,7 +14,7 @@ from lavit.settings import TrainSettings
 from lavit.traces import Traces
 from perception_gap import intact
 from perception_gap.errors import UsageError
-from perception_gap.folders import claim
+from perception_gap.folders import LOCK, claim
 from perception_gap.job import image_hash
 
 # What decides a training: the fields of train.json that two runs of one folder must agree in.
@@ -116,7 +116,7 @@ def start_anew(out: Path) -> list[str]:
     events = out.glob("runs/*/events.out.tfevents.*")  # TensorBoard's
     for path in (*events, *(out / name for name in FILES)):
         path.unlink(missing_ok=True)
-    beside = [path for path in out.iterdir() if path not in folders]
+    beside = [path for path in out.iterdir() if path not in folders and path.name != LOCK]
     return sorted(path.relative_to(out).as_posix() for path in (*inside, *beside))
 
 

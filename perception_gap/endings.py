@@ -7,7 +7,10 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from perception_gap.errors import UsageError, one_line
+
 _ANSWER = "gapcheck answer"
+_NO_ID = 2**31  # more than any vocabulary; tensors of ids overflow at 2**63
 _MARK = re.compile(r"\s*(<[^<>\s]+>|\[[A-Z_/]+\])")
 
 
@@ -40,10 +43,15 @@ def end_ids(model: Any, processor: Any) -> list[int]:
 
 
 def as_ids(value: Any) -> list[int]:
-    """A configuration's `eos_token_id` (None, an int or a list) as a list."""
-    if value is None:
-        return []
-    return [int(i) for i in value] if isinstance(value, list | tuple) else [int(value)]
+    """A configuration's `eos_token_id` (None, an int or a list) as a list; UsageError for what is no token's id."""
+    ids = [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+    for i in ids:
+        if type(i) is not int or abs(i) >= _NO_ID:
+            raise UsageError(
+                f"eos_token_id is {one_line(repr(i), 40)}: expected a token's id or a list of ids; fetch the "
+                "checkpoint's config.json, generation_config.json and tokenizer_config.json again"
+            )
+    return ids
 
 
 def _behind_an_answer(processor: Any, tokenizer: Any) -> list[int]:

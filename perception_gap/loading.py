@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 
 from perception_gap import adapters
 from perception_gap.endings import end_ids
@@ -20,6 +20,7 @@ from perception_gap.families import Encoded, Family, check_supported, family_for
 from perception_gap.fingerprint import folder_hash
 from perception_gap.model_files import ModelFiles, file_of, locate
 from perception_gap.placement import choose_attention, choose_device, choose_dtype, is_host, on_cpu, quantized
+from perception_gap.processors import check_reads, open_processor
 from perception_gap.weights import check_weights
 
 
@@ -107,8 +108,8 @@ def load(
     whole = found.base or found
     config = _config(found, name, trust_remote_code)
     check_supported(config)
-    processor = _processor(found, name, trust_remote_code, config)
-    family = family_for(config, processor)
+    family = _family(found, name, trust_remote_code, config)
+    processor = family.processor
     if min_pixels is not None or max_pixels is not None:
         family.set_pixel_limits(min_pixels, max_pixels)
     if os.path.isdir(whole.source):
@@ -130,8 +131,9 @@ def load(
         )
         if device_map is None:
             loaded[0].to(wanted)
-    # Weights or kernels that are not there, or of another shape than the configuration says.
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+    # Weights or kernels that are not there, or of another shape than the configuration says; a generation_config.json
+    # with values of other types.
+    except (OSError, ValueError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError) as error:
         reason = one_line(error)
         if "ignore_mismatched_sizes" in reason:  # its table of tensors went to the log
             reason = "its weights have other shapes than its config.json says"
@@ -152,7 +154,7 @@ def check(name: str, revision: str | None = None, trust_remote_code: bool = Fals
     found = locate(name, revision)
     config = _config(found, name, trust_remote_code)
     check_supported(config)
-    return family_for(config, _processor(found, name, trust_remote_code, config))
+    return _family(found, name, trust_remote_code, config)
 
 
 def revision_of(name: str, revision: str | None = None) -> str | None:
@@ -196,33 +198,14 @@ def _config(found: ModelFiles, name: str, trust_remote_code: bool) -> Any:
             f"model {name!r} is no folder, not in the local cache, and the hub cannot be reached: expected a folder, "
             "a cached hub id or tiny:NAME"
         ) from error
-    except (ValueError, KeyError, StrictDataclassError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
         raise UnsupportedModelError(
             f"model {name!r} has a config.json that transformers does not understand: {one_line(error)}"
         ) from error
 
 
-def _processor(found: ModelFiles, name: str, trust_remote_code: bool, config: Any) -> Any:
-    if found.base is not None:
-        own = any(file_of(found, f"{kind}_config.json") for kind in ("preprocessor", "processor"))
-        found, name = (found, name) if own else (found.base, found.base.source)
-    try:
-        processor = AutoProcessor.from_pretrained(found.source, trust_remote_code=trust_remote_code, **found.options)
-    except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
-        # Each incomplete folder fails in its own way inside transformers; the remedy is the same.
-        raise UsageError(_no_processor(name) + f" ({one_line(error)})") from error
-    # Without an image processor AutoProcessor falls back to the tokenizer alone.
-    if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
-        raise UsageError(_no_processor(name))
-    # Without tokenizer files transformers makes a tokenizer of nothing but special tokens.
-    image_token = getattr(config, "image_token_id", None)
-    if isinstance(image_token, int) and image_token >= len(processor.tokenizer):
-        raise UsageError(_no_processor(name) + f" (its tokenizer has only {len(processor.tokenizer)} tokens)")
-    return processor
-
-
-def _no_processor(name: str) -> str:
-    return (
-        f"model {name!r} has no complete processor: expected tokenizer files and preprocessor_config.json (or "
-        "processor_config.json) beside config.json; copy them from the base checkpoint"
-    )
+def _family(found: ModelFiles, name: str, trust_remote_code: bool, config: Any) -> Family:
+    processor = open_processor(found, name, trust_remote_code, config)
+    family = family_for(config, processor)
+    check_reads(family, name)
+    return family

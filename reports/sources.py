@@ -289,7 +289,8 @@ def _csv(path: Path, shape: Mapping[str, Any]) -> pd.DataFrame:
         raise intact.damaged(path, "not a CSV: lines are longer than its first one", ANEW)
     for name in found.columns.intersection(list(shape)).difference(list(texts)):
         if found[name].dtype.kind not in "iuf":  # a text is among its numbers: which one?
-            numbers = pd.to_numeric(found[name], errors="coerce").astype(object)
+            # As text: a whole number of more digits than a float has would not be inf, but overflow.
+            numbers = pd.to_numeric(found[name].astype(str), errors="coerce").astype(object)
             found[name] = numbers.where(numbers.notna(), found[name])
     intact.columns(found, shape, path, line="line", first=2, remedy=ANEW)
     return found

@@ -67,7 +67,7 @@ def _tokenizer(name: str, found: Any, trust_remote_code: bool) -> Any:
         tokenizer: Any = AutoTokenizer.from_pretrained(
             found.source, trust_remote_code=trust_remote_code, **found.options
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # what a damaged tokenizer.json raises
         raise UsageError(f"--text-model {name!r}: its tokenizer does not load: {one_line(error)}") from error
     if not getattr(tokenizer, "chat_template", None):
         raise UsageError(f"--text-model {name!r} has no chat template: use an instruction-tuned model")
@@ -103,7 +103,7 @@ def _language_model(
         shapes(Path(found.source))
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(found.source, use_safetensors=True, **options).eval()
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"--text-model {name!r} does not load: {one_line(error)}") from error
     model.generation_config.eos_token_id = end_ids(model, tokenizer) or None
     before = [{"role": "system", "content": system}] if system is not None else []

@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from perception_gap.cli.output import FIGURE, check_writable
+from perception_gap.cli.output import FIGURE, OutFolder, check_writable
 from perception_gap.errors import GapcheckError, UsageError
 
 
 @click.command(epilog="Example: gapcheck figures runs/student runs/lavit --only entropy,gap_accuracy --format pdf")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False),
+    "--out", type=OutFolder(path_type=Path, file_okay=False),
     help="Folder for the files [default: RUN/figures, of several RUNs runs/figures].",
 )  # fmt: skip
 @click.option("--only", metavar="NAME,..", help="These figures only, e.g. focus_accuracy,entropy.")

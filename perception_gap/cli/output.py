@@ -7,6 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
+
+import click
 
 from perception_gap.errors import UsageError, one_line
 from perception_gap.folders import make_folder
@@ -16,6 +19,15 @@ from perception_gap.redaction import public_command
 PAGE = re.compile(rb'<p class="kicker">gapcheck</p>')
 FIGURE = re.compile(rb"[Mm]atplotlib")
 TABLES = re.compile(rb'\A(\*\*|% \\usepackage\{booktabs\}|table,row,column,source,|<table class="figures")')
+
+
+class OutFolder(click.Path):
+    """A folder to write into; "" is none, though it would be the current one: what a shell makes of an unset name."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("is empty; expected a folder, . for the current one", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def check_writable(

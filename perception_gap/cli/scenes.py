@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from perception_gap.cli.output import OutFolder
+
 
 @click.command("scenes")
 @click.option("--task", "tasks", multiple=True, metavar="TASK", help="A task id, or all; repeatable. Default: all.")
 @click.option("--n", "n", type=click.IntRange(min=1), default=300, show_default=True, help="Scenes in all.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write into.")
+@click.option("--out", type=OutFolder(path_type=Path, file_okay=False), required=True, help="Folder to write into.")
 @click.option("--split", default="heldout", show_default=True, help="heldout or train: they never share a scene.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def command(tasks: tuple[str, ...], n: int, out: Path, split: str, seed: int) -> None:

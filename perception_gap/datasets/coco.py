@@ -83,6 +83,8 @@ def _annotations(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         fields["id"] = annotation.get("id")
         if annotation.get("bbox"):
             fields["boxes"] = fields.pop("bbox")
+        elif fields.get("segmentation"):  # a shape alone says where to look, and is not read
+            fields["segmentation without bbox"] = fields.pop("segmentation")
         if category in categories:
             fields = {"answer": categories[category]} | fields | {"category": categories[category]}
         yield entry.number, fields

@@ -132,6 +132,9 @@ class Family:
         """Tokens of one image: `index` counts over the whole batch, `image` within the sample."""
         raise NotImplementedError
 
+    def check_processor(self, name: str) -> None:
+        """UsageError where settings of the processor of `name` contradict the configuration."""
+
     def set_pixel_limits(self, min_pixels: int | None, max_pixels: int | None) -> None:
         """Smallest and largest area of a resized image in pixels, None keeps the processor's own.
 

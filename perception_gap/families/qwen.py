@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from perception_gap.errors import UsageError
+from perception_gap.errors import UsageError, one_line
 from perception_gap.families.base import Family, Size
 from perception_gap.geometry import TokenGeometry
 
@@ -30,6 +30,21 @@ class Qwen(Family):
         frames, height, width = inputs["image_grid_thw"][index].tolist()
         raster = TokenGeometry.grid(height // merge, width // merge, image=image)
         return TokenGeometry.concatenate([raster] * frames)
+
+    def check_processor(self, name: str) -> None:
+        vision = self.config.vision_config
+        expected = {
+            "patch_size": vision.patch_size,
+            "temporal_patch_size": vision.temporal_patch_size,
+            "merge_size": vision.spatial_merge_size,
+        }
+        for setting, value in expected.items():
+            own = getattr(self.processor.image_processor, setting, None)
+            if own != value:
+                raise UsageError(
+                    f"model {name!r}: its image processor has {setting} {one_line(repr(own), 40)}, its config.json "
+                    f"{one_line(repr(value), 40)}: copy the processor's files from the base checkpoint"
+                )
 
     def set_pixel_limits(self, min_pixels: int | None, max_pixels: int | None) -> None:
         low, high = self.pixel_limits

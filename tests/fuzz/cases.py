@@ -14,7 +14,7 @@ import click
 
 import benchmarks.published
 from perception_gap.cli import COMMANDS, main
-from perception_gap.loading import TINY_WEIGHTS
+from perception_gap.model_files import TINY_WEIGHTS
 from tests.fuzz import damage
 from tests.fuzz.base import KINDS
 
@@ -31,7 +31,7 @@ SMALL = ["--limit", "2", "--max-new-tokens", "4"]
 Maker = Callable[[Random, Path, Path], Case]  # (rng, an empty folder to work in, the folder of `base`)
 # Of every command a line that takes little time, to which one hostile option is added.
 PLAIN = dict(
-    line.split(maxsplit=1)
+    [*line.split(maxsplit=1), ""][:2]
     for line in """
 analyze tiny:student --limit 2 --max-new-tokens 4 --no-figures --out new
 compare tiny:student tiny:sft --limit 2 --max-new-tokens 4 --no-page --out new
@@ -48,7 +48,7 @@ reproduce table1 --tiny --dry-run
 figures BASE/run --only entropy --format png --out figures
 demo --limit 1 --out new
 scenes --n 2 --out new
-doctor --version
+doctor
 """.strip().splitlines()
 )
 
@@ -135,7 +135,7 @@ def folder(rng: Random, work: Path, base: Path) -> Case:
 # Field and value of one record: of which the run must not begin, and of which the sample must at least be spoken of.
 REFUSED = [("boxes", new) for new in ("all", [[1, 2]], 0, {}, False, "")]
 REFUSED += [("image", 5), ("image", ""), ("question", None), ("question", ""), ("options", "A"), ("id", [])]
-REFUSED += [("video", "a.mp4"), ("messages", [])]
+REFUSED += [("video", "a.mp4"), ("messages", [{"role": "user", "content": "what?"}])]
 SPOKEN_OF = [("boxes", [box]) for box in ([9, 9, 1, 1], [0, 0, 9999, 9999], [0, 0, 0.5, 0.5])]
 SPOKEN_OF += [("image", "none.png"), ("image", "x" * 5000), ("box", [[1, 1, 9, 9]]), ("answr", "red")]
 

@@ -16,6 +16,7 @@ from lavit.resume import checkpoints, finished, log_row, logged, newest_whole, s
 from lavit.settings import TrainSettings
 from perception_gap.errors import UsageError
 from perception_gap.files import write_json
+from perception_gap.folders import LOCK
 
 MADE: dict[str, Any] = {
     "preset": "paper", "scale": "tiny", "settings": {"steps": 6, "seed": 0}, "student": {"name": "tiny:student"},
@@ -199,7 +200,9 @@ def test_fresh_deletes_what_a_training_wrote_and_names_what_it_keeps(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("mine")
     check_folder(request(tmp_path, fresh=True), MADE)
+    (tmp_path / LOCK).write_text("held")
     kept = start_anew(tmp_path)
+    (tmp_path / LOCK).unlink()
     assert kept == ["checkpoint-4/notes.txt", "data", "eval", "model/eval/run.json", "thesis.tex"]
     assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()) == sorted(mine)
 

@@ -12,6 +12,7 @@ from PIL import Image
 from perception_gap import forward
 from perception_gap.datasets.scenes import scene
 from perception_gap.endings import as_ids
+from perception_gap.errors import UsageError
 from perception_gap.loading import load
 from perception_gap.model_files import TINY_WEIGHTS
 from tests.models import KINDS
@@ -81,3 +82,9 @@ def test_mark_that_the_template_writes_behind_an_answer_ends_it_in_every_family(
 
 def test_as_ids():
     assert [as_ids(v) for v in (None, 3, [3, 4], (5,))] == [[], [3], [3, 4], [5]]
+
+
+@pytest.mark.parametrize("value", ["9" * 400, 10**30, 1.5, True, {}, [[]], [None]])
+def test_what_is_no_id_ends_nothing(value):
+    with pytest.raises(UsageError, match=r"eos_token_id is .* expected a token's id or a list of ids"):
+        as_ids(value)

@@ -286,6 +286,13 @@ def test_a_value_of_another_kind_is_named_with_its_line(runs, file, column, valu
     assert f"column {column}, {words}" in refused(runs / folder_of(file), file)
 
 
+@pytest.mark.parametrize("column", ["seed", "value", "n"])
+def test_a_column_of_endless_numbers_is_named(runs, column):
+    table = pd.read_csv(runs / "matrix" / "results.csv", dtype=str, keep_default_na=False)
+    table.assign(**{column: "9" * 400}).to_csv(runs / "matrix" / "results.csv", index=False)
+    assert f"column {column}, line 2: inf, expected a" in refused(runs / "matrix", "matrix/results.csv")
+
+
 @pytest.mark.parametrize("text", [None, "", "\n", "head"])
 @pytest.mark.parametrize("file", CSVS)
 def test_nothing_to_compare_is_allowed_and_no_result_is_said(runs, file, text):

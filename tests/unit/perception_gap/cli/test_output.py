@@ -78,3 +78,13 @@ def test_a_page_goes_through_a_link_and_into_a_device(run, tmp_path):
     assert (tmp_path / "page.html").is_symlink()
     assert (tmp_path / "real.html").stat().st_size > 1000
     assert gapcheck("tables", run, "--out", os.devnull)[0] == 0
+
+
+@pytest.mark.parametrize("command", [["scenes", "--n", "1"], ["figures", "run"]], ids=["scenes", "figures"])
+def test_an_empty_name_is_no_folder(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    status, said = gapcheck(*command, "--out", "")
+    assert status == 2
+    assert "--out" in said
+    assert "is empty; expected a folder, . for the current one" in said
+    assert not list(tmp_path.iterdir())

@@ -96,3 +96,10 @@ def test_without_categories_the_answer_is_named(tmp_path):
         opened(tmp_path, content, question="caption")
     first = opened(tmp_path, content, question="What is there?", answer="caption")[0]
     assert first.answer == "the small square"
+
+
+def test_a_shape_without_a_box_is_said(tmp_path, capsys):
+    shape = {name: value for name, value in FILE["annotations"][0].items() if name != "bbox"}
+    (one,) = opened(tmp_path, FILE | {"annotations": [shape]}, question="caption", task="category")
+    assert one.boxes == ()
+    assert "passed over unknown fields segmentation without bbox (in 1 of 1)" in capsys.readouterr().err
