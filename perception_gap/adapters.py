@@ -44,6 +44,9 @@ def merged(model: Any, source: str, name: str, options: dict[str, Any]) -> Any:
     """
     from peft import PeftModel, get_peft_model_state_dict
 
+    pickled = os.path.join(source, "adapter_model.bin")
+    if os.path.isfile(pickled) and not os.path.isfile(os.path.join(source, WEIGHTS)):
+        raise UsageError(f"adapter {name!r}: {pickled} is pickled, which is not opened; save it as {WEIGHTS}")
     try:
         adapted: Any = PeftModel.from_pretrained(model, source, **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

@@ -11,7 +11,8 @@ SEALED: Shape = {FIELD: str}
 
 _NUMBER, _TEXT = (float, None), (str, None)
 ESTIMATE: Shape = {"mean": _NUMBER, "ci": ([float, float], None), "n": int}
-_SPREAD = ESTIMATE | {"std": _NUMBER, "by_task": {"*": dict.fromkeys(("mean", "std", "cv", "min", "max"), ESTIMATE)}}
+_OF_TASK = dict.fromkeys(("mean", "std", "cv", "min", "max"), ESTIMATE)
+_SPREAD = ESTIMATE | {"std": _NUMBER, "cv": _NUMBER, "by_task": {"*": _OF_TASK}}
 
 
 def _estimates(*names: str) -> Shape:

@@ -37,9 +37,9 @@ def frame(info: Mapping[str, Any]) -> str:
     info: run.json or compare.json; "" for a run that was compared with no other.
     """
     raster = info.get("raster")
-    if raster is None:
-        return ""
-    return "token grid" if raster == "native" else f"{raster[0]} × {raster[1]} raster"
+    if raster == "native":
+        return "token grid"
+    return f"{raster[0]} × {raster[1]} raster" if isinstance(raster, list) and len(raster) == 2 else ""
 
 
 def frames(runs: Sequence[Run]) -> str:

@@ -73,9 +73,9 @@ def command(models: tuple[str, ...], out: Path, text: str, words: bool, smooth: 
         raise click.UsageError("--revision belongs to one model; name one MODEL, or leave it out")
     if text == "reference" and (len(models) == 1 or not options["answer"]):
         raise click.UsageError("--text reference: expected several MODELs and an --answer")
-    check_writable(out, SUFFIXES, ours=FIGURE)
     if any(out.resolve() == image.resolve() for image in options["images"]):
         raise UsageError(f"--out {out}: is the picture itself; choose another file")
+    check_writable(out, SUFFIXES, ours=FIGURE)
     sample = read_sample(options)
     settings = read_settings(options)
     import tempfile

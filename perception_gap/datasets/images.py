@@ -10,29 +10,15 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from perception_gap.datasets.references import short
+from perception_gap.datasets.references import FORMATS, short
 from perception_gap.errors import GapcheckError, one_line
 from perception_gap.sample import Sample
 
-# What pictures are opened as: rasters that Pillow reads by itself. It gives EPS to Ghostscript, an interpreter.
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "WEBP",
-    "GIF",
-    "BMP",
-    "TIFF",
-    "PPM",
-    "JPEG2000",
-    "TGA",
-    *(["AVIF"] if find_spec("PIL.AvifImagePlugin") else []),
-)
 REMEDY = "; --boxes says what else the numbers are"
 TOLERANCE = 1.0  # pixels: annotators count from 1 or round up, so a box may end one pixel beyond the border
 

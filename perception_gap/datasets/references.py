@@ -8,6 +8,7 @@ import hashlib
 import io
 import re
 import struct
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -18,6 +19,19 @@ from PIL import Image
 from perception_gap.errors import GapcheckError
 from perception_gap.files import aside
 
+# What pictures are opened as: rasters that Pillow reads by itself. It gives EPS to Ghostscript, an interpreter.
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "PPM",
+    "JPEG2000",
+    "TGA",
+    *(["AVIF"] if find_spec("PIL.AvifImagePlugin") else []),
+)
 LONGEST_NAME, LONGEST_PATH = 255, 4096  # bytes that Linux takes
 _ADDRESS = re.compile(r"(data|file):|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{40,}={0,2}\s*")
@@ -104,7 +118,7 @@ def _keep(content: bytes, pictures: Path | None, name: str) -> Path:
     if pictures is None:
         raise GapcheckError(f"image {short(name)}: a picture inside the data has no place here; give its path")
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             kind = str(picture.format).lower()
     # What Pillow raises on damaged heads; what follows them is decoded when the sample's turn comes.
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError):

@@ -45,6 +45,7 @@ def _spread(model: Model, column: str) -> _Spread:
     rows = model.valid.dropna(subset=[column])
     values = rows[column].to_numpy(dtype=float)
     stored = model.stored(column)
+    stored = stored if stored and stored["mean"] is not None else None
     mean = stored or mean_of(rows, column)
     cv = stored["cv"] if stored else values.std() / mean["mean"] if mean["mean"] else None
     counts = np.unique(rows["n_image_tokens"].to_numpy(dtype=float))

@@ -415,7 +415,7 @@ def test_lost_pictures_and_maps_are_counted(runs, tmp_path):
     folder = tmp_path / "run"
     run = synthetic_run.write_run(folder, list(synthetic_run.scenes(n=3)), synthetic_run.STUDENT)
     (tmp_path / "images" / Path(run.samples["images"][0][0]).name).unlink()
-    run._map_names -= {f"{run.samples['sample_id'][1]}/own"}
+    del run._maps._sums[f"{run.samples['sample_id'][1]}/own"]
     found = write_page([run], tmp_path / "report.html")
     assert [line.split(": ", 1)[1] for line in found.notices] == [
         "a picture cannot be read: 1 of the 3 samples in the browser.",

@@ -247,7 +247,7 @@ def test_a_second_command_is_told_who_is_there_and_a_signal_says_what_is_kept(lo
     assert said.count("\n") == 1
     assert f"process {process.pid} on" in said
     process.send_signal(number)
-    assert process.wait(20) == 128 + number
+    assert process.wait(120) == 128 + number
     last = log.read_text().splitlines()[-1]
     how = "interrupted" if number is signal.SIGINT else f"stopped by {number.name}"
     assert last == f"gapcheck: error: {how}; what {out} holds is kept, the same command goes on with it"

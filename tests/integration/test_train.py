@@ -24,6 +24,8 @@ import lavit.checkpoint
 from lavit.resume import checkpoints
 from lavit.settings import PRESETS, settings_of
 from lavit.trainer import is_write_error
+from perception_gap import checksums
+from perception_gap.files import write_json
 from tests.command import gapcheck
 
 ENTRY = [sys.executable, "-m", "perception_gap"]
@@ -426,6 +428,9 @@ def edited(traces: Path, folder: Path, change) -> Path:
 
     schema = pq.read_schema(traces / "traces.parquet")
     pq.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False), folder / "traces.parquet")
+    info = json.loads((folder / "trace.json").read_text())
+    info["files"]["traces.parquet"] = checksums.of_file(folder / "traces.parquet")
+    write_json(folder / "trace.json", info)
     return folder
 
 
@@ -455,7 +460,7 @@ def test_traces_that_do_not_fit_are_named(whole, traces, tmp_path):
     wide = shutil.copytree(traces, tmp_path / "wide")
     info = json.loads((wide / "trace.json").read_text())
     info["teacher"]["width"] = 64
-    (wide / "trace.json").write_text(json.dumps(info))
+    write_json(wide / "trace.json", info)
     said = refuse("train", whole / "model", "--traces", wide, "--out", tmp_path / "width", *SCALE)
     assert "width 64" in said
 

@@ -90,7 +90,7 @@ def student_rows(shapes: dict[str, tuple[int, int]]) -> list[dict]:
 def test_equal_grids_meet_natively_and_the_floor_is_the_other_samples_map():
     shapes = {"s1": (2, 3), "s2": (2, 3)}
     teacher = StoredTeacher(shapes)
-    comparison = Comparison(student_rows(shapes), teacher, "own", 0, (4, 4))  # type: ignore[arg-type]
+    comparison = Comparison(student_rows(shapes), teacher, "own", 0, None)  # type: ignore[arg-type]
     assert comparison.native
     found = comparison.sample("s1", teacher.maps["s1"])
     assert found["kl"] == pytest.approx(0, abs=1e-9)
@@ -112,7 +112,7 @@ def test_different_grids_meet_on_the_raster_which_keeps_the_mass():
 
 def test_a_sample_that_the_teacher_lacks_is_left_out():
     teacher = StoredTeacher({"s1": (2, 2)})
-    comparison = Comparison(student_rows({"s1": (2, 2), "s2": (2, 2)}), teacher, "own", 0, (4, 4))  # type: ignore[arg-type]
+    comparison = Comparison(student_rows({"s1": (2, 2), "s2": (2, 2)}), teacher, "own", 0, None)  # type: ignore[arg-type]
     assert list(comparison.rows) == ["s1"]
     found = comparison.sample("s1", teacher.maps["s1"])  # nobody else to compare with
     assert all(np.isnan(found[floor_of(name)]) for name in OF_SAMPLES)
@@ -121,7 +121,7 @@ def test_a_sample_that_the_teacher_lacks_is_left_out():
 def test_earth_movers_distance_is_that_of_the_frame_with_its_floor():
     shapes = {"s1": (2, 3), "s2": (2, 3)}
     teacher = StoredTeacher(shapes)
-    comparison = Comparison(student_rows(shapes), teacher, "own", 0, (4, 4))  # type: ignore[arg-type]
+    comparison = Comparison(student_rows(shapes), teacher, "own", 0, None)  # type: ignore[arg-type]
     found = comparison.sample("s1", teacher.maps["s2"])
     assert found["emd"] == pytest.approx(earth_movers_distance(teacher.maps["s1"], teacher.maps["s2"], (2, 3)))
     assert found["emd_floor"] == pytest.approx(0, abs=1e-9)
@@ -132,7 +132,7 @@ def test_earth_movers_distance_is_that_of_the_frame_with_its_floor():
 
 def test_a_fine_grid_is_compared_by_earth_movers_distance_on_sixteen_cells_a_side():
     teacher = StoredTeacher({"s1": (32, 48)})
-    comparison = Comparison(student_rows({"s1": (32, 48)}), teacher, "own", 0, (4, 4))  # type: ignore[arg-type]
+    comparison = Comparison(student_rows({"s1": (32, 48)}), teacher, "own", 0, None)  # type: ignore[arg-type]
     mine = np.random.default_rng(1).random(32 * 48)
     blocks = [m.reshape(16, 2, 16, 3).sum((1, 3)).ravel() for m in (teacher.maps["s1"], mine)]
     assert comparison.sample("s1", mine)["emd"] == pytest.approx(earth_movers_distance(*blocks, (16, 16)), abs=1e-9)
@@ -143,14 +143,14 @@ def test_no_distance_leads_from_one_picture_to_another():
     teacher = StoredTeacher({"s1": (2, 4)})
     teacher.geometry = lambda sample_id: two  # type: ignore[method-assign]
     rows = [student_rows({"s1": (2, 4)})[0] | geometry_fields(two)]
-    found = Comparison(rows, teacher, "own", 0, (4, 4)).sample("s1", teacher.maps["s1"])  # type: ignore[arg-type]
+    found = Comparison(rows, teacher, "own", 0, None).sample("s1", teacher.maps["s1"])  # type: ignore[arg-type]
     assert np.isnan(found["emd"])
     assert found["similarity"] == pytest.approx(1)
 
 
 def test_without_sinks_each_model_loses_its_own_and_an_unknown_teacher_makes_it_undefined():
     teacher = StoredTeacher({"s1": (2, 3)})
-    comparison = Comparison(student_rows({"s1": (2, 3)}), teacher, "own", 0, (4, 4))  # type: ignore[arg-type]
+    comparison = Comparison(student_rows({"s1": (2, 3)}), teacher, "own", 0, None)  # type: ignore[arg-type]
     theirs, mine = np.eye(6, dtype=bool)[0], np.where(np.eye(6)[4], 0, np.arange(1.0, 7))
     teacher.sinks = lambda sample_id: theirs  # type: ignore[attr-defined]
     found, kept = comparison.without_sinks("s1", mine), np.where(theirs, 0, teacher.maps["s1"])
@@ -167,7 +167,7 @@ def test_without_sinks_each_model_loses_its_own_and_an_unknown_teacher_makes_it_
 def paired(shapes: dict[str, tuple[int, int]], teacher: StoredTeacher | None = None, **changed) -> Comparison:
     """Student and teacher on the same grids; `changed` fields are those of the student's rows."""
     rows = [row | changed for row in student_rows(shapes)]
-    return Comparison(rows, teacher or StoredTeacher(shapes), "own", 0, (4, 4))  # type: ignore[arg-type]
+    return Comparison(rows, teacher or StoredTeacher(shapes), "own", 0, None)  # type: ignore[arg-type]
 
 
 def test_a_measure_that_is_registered_but_has_no_column_stops_the_run(monkeypatch):
@@ -214,9 +214,9 @@ def test_grids_of_different_samples_meet_natively_but_one_irregular_geometry_amo
         teacher = StoredTeacher(dict.fromkeys(geometries, (2, 2)))
         teacher.geometry = geometries.get  # type: ignore[assignment, method-assign]
         rows = [row | geometry_fields(geometries[row["sample_id"]]) for row in student_rows(teacher.shapes)]
-        comparison = Comparison(rows, teacher, "own", 0, (4, 4))  # type: ignore[arg-type]
+        comparison = Comparison(rows, teacher, "own", 0, None)  # type: ignore[arg-type]
         assert comparison.native == native
-        assert comparison.frame("s0") == (None if native else (4, 4))
+        assert comparison.frame("s0") == (None if native else (16, 16))
         # A distance needs a raster even where tokens meet one by one: half of the mass a quarter of the width.
         teacher.maps["s0"] = np.array([3, 1, 0, 0])
         assert comparison.sample("s0", np.array([1, 3, 0, 0]))["emd"] == pytest.approx(0.25)
@@ -228,7 +228,7 @@ def test_prompts_of_different_numbers_of_pictures_have_no_common_frame():
     teacher = StoredTeacher({"s1": (2, 2), "s2": (2, 4)})
     teacher.geometry = geometries.get  # type: ignore[assignment, method-assign]
     rows = [row | geometry_fields(geometries[row["sample_id"]]) for row in student_rows(teacher.shapes)]
-    found = Comparison(rows, teacher, "own", 0, (4, 4)).sample("s1", np.ones(4))  # type: ignore[arg-type]
+    found = Comparison(rows, teacher, "own", 0, None).sample("s1", np.ones(4))  # type: ignore[arg-type]
     assert np.isfinite(found["kl"])
     assert np.isnan(found["kl_floor"])
     assert np.isnan(found["emd_floor"])
@@ -254,7 +254,7 @@ def test_words_that_are_not_the_teachers_have_a_floor_but_no_divergence():
     unmatched = paired(shapes, shared_categories=["attribute"]).words("s1", mine)[0]
     assert np.isnan(unmatched["kl_floor"])  # the other picture's text has no word of that category
     on_raster = [row | {"shared_categories": ["attribute"]} for row in student_rows({"s1": (3, 2), "s2": (2, 3)})]
-    comparison = Comparison(on_raster, StoredTeacher(shapes), "own", 0, (4, 4))  # type: ignore[arg-type]
+    comparison = Comparison(on_raster, StoredTeacher(shapes), "own", 0, None)  # type: ignore[arg-type]
     assert np.isnan(comparison.words("s1", mine)[0]["kl_floor"])
     alone = paired({"s1": (2, 3)}).words("s1", mine)[0]
     assert np.isfinite(alone["kl"])
@@ -297,7 +297,7 @@ class StatedTeacher(StoredTeacher):
 def stated(states: dict[str, np.ndarray]) -> Comparison:
     teacher = StatedTeacher(states)
     rows = [row | teacher.row(row["sample_id"]) for row in student_rows(teacher.shapes)]
-    return Comparison(rows, teacher, "own", 0, (4, 4))  # type: ignore[arg-type]
+    return Comparison(rows, teacher, "own", 0, None)  # type: ignore[arg-type]
 
 
 def test_cosine_is_that_of_all_words_aligned_together_and_its_floor_that_of_the_partners_words():

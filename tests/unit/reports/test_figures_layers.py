@@ -28,7 +28,7 @@ def layered(run, chance=0.1, divergence=True):
             stacked[2:] = np.nan
         profile.add(sample_id, stacked[..., -1], stacked[..., :-1], chance)
     found = copy.copy(run)
-    found.summary = run.summary | profile.summary(run.samples, 0)
+    found.summary = run.summary | profile.summary(run.samples)
     return found
 
 

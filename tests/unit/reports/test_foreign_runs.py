@@ -1,12 +1,12 @@
 """A run that somebody else made may name any file of this machine: what of that reports follow."""
 
-import json
 import re
 import shutil
 
 import pytest
 
 from perception_gap import machine_key
+from perception_gap.files import write_json
 from tests.command import gapcheck
 from tests.unit.reports import synthetic_run
 
@@ -104,7 +104,7 @@ def test_an_image_root_that_is_no_folder_is_one_line(folder):
 @pytest.mark.parametrize(("made", "shape"), [("bench.json", "models.m"), ("compare.json", "models.m")])
 def test_a_member_outside_of_its_folder_is_refused(tmp_path, made, shape):
     info = {
-        "schema_version": 1,
+        "schema_version": 2,
         "models": {"m": "../../elsewhere"},
         "tasks": {},
         "teacher": None,
@@ -113,7 +113,7 @@ def test_a_member_outside_of_its_folder_is_refused(tmp_path, made, shape):
         "most_pixels": {},
         "data": {"spec": "s", "hash": "h", "n": 1},
     }
-    (tmp_path / made).write_text(json.dumps(info))
+    write_json(tmp_path / made, info | {"raster": [16, 16]})
     status, said = gapcheck("tables", tmp_path)
     assert status == 2
     assert f"{shape} is a folder outside of this one" in said

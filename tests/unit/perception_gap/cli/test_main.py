@@ -71,7 +71,7 @@ def test_an_interrupt_exits_with_130_and_no_traceback(monkeypatch):
     monkeypatch.setattr(cli, "import_module", lambda name: type("m", (), {"command": raising(KeyboardInterrupt())}))
     result = CliRunner().invoke(main, ["doctor"])
     assert result.exit_code == 130
-    assert result.stderr.strip() == "gapcheck: error: interrupted"
+    assert result.stderr.strip() == "gapcheck: error: interrupted; repeat the command"
 
 
 def test_a_programming_error_keeps_its_traceback(monkeypatch):

@@ -106,7 +106,7 @@ def test_figures_have_what_the_paper_prints_beside_them():
     [
         ({"mean": 4.1, "ci": [4.0, 4.2], "n": 1200}, "nats", "4.10 nats [4.00, 4.20], n 1,200"),
         ({"mean": 4.1, "ci": None, "n": 1}, "nats", "4.10 nats, n 1"),
-        ({"mean": 1.0, "ci": [1.0, 1.0], "n": 9}, "%", "100.0 %, n 9"),
+        ({"mean": 1.0, "ci": [0.7, 1.0], "n": 9}, "%", "100.0 % [70.0, 100.0], n 9"),
         ({"mean": -0.05, "ci": [-0.08, -0.02], "n": 9}, "points", "−5.0 points [−8.0, −2.0], n 9"),
         ({"mean": None, "ci": None, "n": 0}, "%", "undefined, n 0"),
         (None, "%", "undefined"),

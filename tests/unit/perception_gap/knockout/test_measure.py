@@ -243,7 +243,8 @@ def test_neither_the_batch_nor_its_order_changes_a_sample(tmp_path):
 
     def of(some: list[Sample]) -> dict[str, Any]:
         encoded, answers, maps = answered(loaded, some)
-        cuts = measure(loaded, settings, some, encoded, answers, maps, verdict)
+        pictures = [[Image.open(s.images[0])] for s in some]
+        cuts = measure(loaded, settings, some, pictures, encoded, answers, maps, verdict)
         return {s.id: cut for s, cut in zip(some, cuts, strict=True)}
 
     fours = of(samples[:4]) | of(samples[4:])

@@ -109,10 +109,10 @@ def test_a_run_without_a_knockout_has_no_file_and_an_old_one_goes(tmp_path):
     table = Table(ASKED)
     table.add(row, arrays)
     assert list(arrays) == ["own"]  # it is no map
-    assert table.finish(tmp_path, samples({"a": True}), 0)["knockout"]["text"]["inside"]["change"]["mean"] == -4.0
+    assert table.finish(tmp_path, samples({"a": True}), 0)[0]["knockout"]["text"]["inside"]["change"]["mean"] == -4.0
     assert len(pd.read_parquet(tmp_path / FILE)) == len(CONDITIONS)
     arrays = {"own": np.ones(4)}
     none = Table(None)
     none.add(row, arrays)
-    assert none.finish(tmp_path, samples({"a": True}), 0) == {}
+    assert none.finish(tmp_path, samples({"a": True}), 0) == ({}, {})
     assert not (tmp_path / FILE).exists()
