@@ -232,7 +232,15 @@ def long_run(data, tmp_path):
     command = ["analyze", "tiny:student", "--data", str(tmp_path / "d.jsonl"), "--batch-size", "1", "--no-figures",
                "--out", str(out)]  # fmt: skip
     log = tmp_path / "log"
-    with log.open("w") as file, subprocess.Popen([*ENTRY, *command], stdout=file, stderr=file) as process:
+
+    def obeys_signals() -> None:  # also where the tests run under nohup or in the background
+        for number in (signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+
+    with (
+        log.open("w") as file,
+        subprocess.Popen([*ENTRY, *command], stdout=file, stderr=file, preexec_fn=obeys_signals) as process,
+    ):
         while not list(out.glob("parts/*.safetensors")):
             assert process.poll() is None, log.read_text()
             time.sleep(0.05)

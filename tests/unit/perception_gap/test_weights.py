@@ -46,7 +46,7 @@ def refused(folder: Path) -> str:
         ("text_config", {"hidden_size": -5}, "no model can be built"),
         ("text_config", {"num_attention_heads": 0}, "no model can be built"),
         ("vision_config", {"depth": 10**5}, "vision_config.depth = 100,000, its weight files hold 80"),
-        ("vision_config", {"patch_size": 10**4}, "they do not belong together"),
+        ("vision_config", {"patch_size": 10**4}, "its image processor has patch_size 16, its config.json 10000"),
         ("text_config", {"intermediate_size": 257}, "other shapes than its config.json says"),
     ],
 )
