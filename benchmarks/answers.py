@@ -18,10 +18,10 @@ from lmms_eval.api.instance import GenerationResult, Instance, unwrap_generation
 from PIL import Image
 from tqdm import tqdm
 
-from perception_gap.datasets.images import pixel_bytes
+from perception_gap.data.images import pixel_bytes
 from perception_gap.errors import GapcheckError, one_line
-from perception_gap.redaction import without_secrets
-from perception_gap.store import Parts
+from perception_gap.runs.store import Parts
+from perception_gap.storage.redaction import without_secrets
 
 SCHEMA_VERSION = 1
 # What lmms-eval's own backends answer when a request failed: no answer, and never one to keep.

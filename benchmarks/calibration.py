@@ -1,8 +1,9 @@
 """How often claims are false, and intervals cover, simulated: `python -m benchmarks.calibration`.
 
-False claims: nothing has any effect, and a claim is what `perception_gap.estimates.side` establishes, as every sentence
-does. Verdicts depend on nothing but, within a cluster, on each other; values likewise. Coverage: of the true value by
-the 95 % interval where it is defined. Clusters hold two rows each that share half of their variance. Prints Markdown.
+False claims: nothing has any effect, and a claim is what `perception_gap.stats.estimates.side` establishes, as every
+sentence does. Verdicts depend on nothing but, within a cluster, on each other; values likewise. Coverage: of the true
+value by the 95 % interval where it is defined. Clusters hold two rows each that share half of their variance. Prints
+Markdown.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ import pandas as pd
 from scipy.stats import norm
 
 from perception_gap.compare.summary import agreement
-from perception_gap.decides import decides
-from perception_gap.estimates import Estimate, side
-from perception_gap.layer_profile import Profile
-from perception_gap.permutation import holm
-from perception_gap.proportions import paired_ci, proportion_ci
-from perception_gap.statistics import auroc_ci, difference_ci, mean_ci, spread_ci
+from perception_gap.measure.layer_profile import Profile
+from perception_gap.stats.decides import decides
+from perception_gap.stats.estimates import Estimate, side
+from perception_gap.stats.permutation import holm
+from perception_gap.stats.proportions import paired_ci, proportion_ci
+from perception_gap.stats.statistics import auroc_ci, difference_ci, mean_ci, spread_ci
 
 SIZES = (5, 10, 20, 50, 240)
 ACCURACIES = (0.5, 0.8, 0.9, 0.97)

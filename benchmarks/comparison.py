@@ -1,9 +1,9 @@
 """Is one model better than another? Accuracies, paired comparisons, Holm's correction.
 
 Verdicts are True, False or missing (None, NaN, pandas.NA). A missing one is undefined: dropped and counted; a failed
-sample comes as False and stays in the denominator. `clusters` [n] as in `perception_gap.statistics`: rows of one label
-are not independent, a row whose label is missing stands alone. Fractions are 0..1, intervals 95 %, p-values two-sided;
-a difference is the second model minus the first.
+sample comes as False and stays in the denominator. `clusters` [n] as in `perception_gap.stats.statistics`: rows of one
+label are not independent, a row whose label is missing stands alone. Fractions are 0..1, intervals 95 %, p-values
+two-sided; a difference is the second model minus the first.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import pandas as pd
 from statsmodels.stats.contingency_tables import mcnemar
 
 from benchmarks.power import detectable
-from perception_gap.estimates import Estimate, cluster_codes
-from perception_gap.permutation import holm
-from perception_gap.proportions import as_verdicts, paired_ci, proportion_ci
+from perception_gap.stats.estimates import Estimate, cluster_codes
+from perception_gap.stats.permutation import holm
+from perception_gap.stats.proportions import as_verdicts, paired_ci, proportion_ci
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

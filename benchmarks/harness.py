@@ -25,13 +25,13 @@ from benchmarks.models import Asked
 from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites import Suite, open_suites
 from benchmarks.suites.questions import Question
-from perception_gap import intact
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.files import aside, write_json
-from perception_gap.folders import claim, named
-from perception_gap.job import versions
-from perception_gap.locks import locked
-from perception_gap.redaction import public_model, public_text, without_secrets
+from perception_gap.measure.job import versions
+from perception_gap.storage import intact
+from perception_gap.storage.files import aside, write_json
+from perception_gap.storage.folders import claim, named
+from perception_gap.storage.locks import locked
+from perception_gap.storage.redaction import public_model, public_text, without_secrets
 
 SCHEMA_VERSION = 2
 # What OUT may hold before its bench.json: drawn scenes, and what a full disk or a kill left of bench.json itself.

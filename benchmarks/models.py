@@ -14,12 +14,12 @@ from lmms_eval.api.model import lmms
 
 from benchmarks.answers import Answer
 from benchmarks.plugin import Lavit
-from perception_gap import loading
 from perception_gap.errors import GapcheckError, UsageError, one_line
-from perception_gap.families import Family
-from perception_gap.job import model_facts
-from perception_gap.machine_key import signature
-from perception_gap.redaction import BACKEND, hidden_arguments, public_model, without_secrets
+from perception_gap.measure.job import model_facts
+from perception_gap.models import loading
+from perception_gap.models.families import Family
+from perception_gap.storage.machine_key import signature
+from perception_gap.storage.redaction import BACKEND, hidden_arguments, public_model, without_secrets
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,15 @@ from loguru import logger
 from tqdm import tqdm
 
 from benchmarks.answers import Answer, AnswerStore, Prompt, prompt_of
-from perception_gap import forward
-from perception_gap.analysis import in_memory
-from perception_gap.capture import choose_layers, find_decoder
-from perception_gap.context import check_fits
+from perception_gap.attention.capture import choose_layers, find_decoder
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.files import write_json
-from perception_gap.job import model_facts, versions
-from perception_gap.loading import LoadedModel, load
-from perception_gap.store import geometry_fields
+from perception_gap.gaze import forward
+from perception_gap.measure.analysis import in_memory
+from perception_gap.measure.job import model_facts, versions
+from perception_gap.models.context import check_fits
+from perception_gap.models.loading import LoadedModel, load
+from perception_gap.runs.store import geometry_fields
+from perception_gap.storage.files import write_json
 
 DEFAULT_TOKENS = 128  # most tokens of an answer where a task's definition says nothing (MMStar, HR-Bench)
 _DECIDING = ("gapcheck", "torch", "torchvision", "transformers", "accelerate")  # packages whose version is in the key

@@ -20,13 +20,14 @@ from benchmarks import comparison
 from benchmarks.answers import AnswerStore
 from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites import Suite
-from perception_gap import checksums
-from perception_gap.datasets.scenes import CHANCE
-from perception_gap.files import ArrayFile, write_json, write_table, write_text
-from perception_gap.measures import mean_of, normalised, one_map
-from perception_gap.proportions import proportion_ci
-from perception_gap.spreadsheet import csv_text
-from perception_gap.summary import spread
+from perception_gap.data.scenes import CHANCE
+from perception_gap.measure.measures import normalised, one_map
+from perception_gap.measure.summary import spread
+from perception_gap.metrics.means import mean_of
+from perception_gap.stats.proportions import proportion_ci
+from perception_gap.storage import checksums
+from perception_gap.storage.files import ArrayFile, write_json, write_table, write_text
+from perception_gap.storage.spreadsheet import csv_text
 
 if TYPE_CHECKING:
     from benchmarks.harness import Record

@@ -1,6 +1,6 @@
 """Which answer an output gives: the strict reader, and how often it and lmms-eval's own readers misread.
 
-`perception_gap.scoring` under the benchmarks' name, and `python -m benchmarks.scoring` over `scoring_cases.jsonl`:
+`perception_gap.text.scoring` under the benchmarks' name, and `python -m benchmarks.scoring` over `scoring_cases.jsonl`:
 outputs as models write them, each with the letter that a careful human reads there, decided before any reader saw it.
 """
 
@@ -17,7 +17,7 @@ import click
 
 from perception_gap.errors import UsageError
 from perception_gap.sample import LETTERS
-from perception_gap.scoring import chosen_option, matches, normalize, option_letter, score
+from perception_gap.text.scoring import chosen_option, matches, normalize, option_letter, score
 
 __all__ = ["chosen_option", "matches", "normalize", "option_letter", "score"]
 

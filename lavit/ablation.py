@@ -20,11 +20,12 @@ from lavit.settings import PRESETS, settings_of
 from lavit.tables import tables
 from lavit.traces import Traces
 from lavit.training import train
-from perception_gap import checksums, loading
 from perception_gap.errors import UsageError, one_line
-from perception_gap.files import write_json, write_text
-from perception_gap.folders import claim
-from perception_gap.intact import FILES
+from perception_gap.models import loading
+from perception_gap.storage import checksums
+from perception_gap.storage.files import write_json, write_text
+from perception_gap.storage.folders import claim
+from perception_gap.storage.intact import FILES
 
 RESULTS, COMPARISONS, TABLES = "results.csv", "comparisons.csv", "tables.md"
 UNTRAINED = "student"  # the row of the model that all trainings start from

@@ -12,10 +12,10 @@ from lavit.request import TrainRequest
 from lavit.resume import FILES, FOLDERS, LOG, MODEL, MODEL_WRITING, RECORD, WRITING, checkpoints
 from lavit.settings import TrainSettings
 from lavit.traces import Traces
-from perception_gap import intact
 from perception_gap.errors import UsageError
-from perception_gap.folders import LOCK, claim
-from perception_gap.job import image_hash
+from perception_gap.measure.job import image_hash
+from perception_gap.storage import intact
+from perception_gap.storage.folders import LOCK, claim
 
 # What decides a training: the fields of train.json that two runs of one folder must agree in.
 _DECIDES: dict[str, Any] = {"preset": str, "student": {}, "traces": {}, "settings": {}}

@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 
 from lavit.latents import LatentTokens
 from lavit.traces import Target, Trace, Traces, resample
-from perception_gap.datasets import open_image
+from perception_gap.data import open_image
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.families.base import Family
-from perception_gap.families.encoded import Encoded
+from perception_gap.models.families.base import Family
+from perception_gap.models.families.encoded import Encoded
 from perception_gap.sample import prompt_text
 
 ANSWERS = ("teacher", "reference")

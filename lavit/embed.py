@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from lavit.checkpoint import opener
 from lavit.manifest import MANIFEST
-from perception_gap.files import write_json
-from perception_gap.job import Settings
-from perception_gap.pipeline import Request, analyze
-from perception_gap.store import Run
+from perception_gap.measure.job import Settings
+from perception_gap.measure.pipeline import Request, analyze
+from perception_gap.runs.store import Run
+from perception_gap.storage.files import write_json
 from perception_gap.tiny.card import WEIGHTS, percent
 
 CARD = """# tiny:{name}

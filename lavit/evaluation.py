@@ -11,12 +11,12 @@ import pandas as pd
 
 from lavit import results
 from lavit.checkpoint import opener
-from perception_gap.datasets import Reading
-from perception_gap.estimates import Estimate
-from perception_gap.job import Settings
-from perception_gap.pipeline import Request, analyze
-from perception_gap.proportions import paired_ci, proportion_ci
-from perception_gap.store import Run
+from perception_gap.data import Reading
+from perception_gap.measure.job import Settings
+from perception_gap.measure.pipeline import Request, analyze
+from perception_gap.runs.store import Run
+from perception_gap.stats.estimates import Estimate
+from perception_gap.stats.proportions import paired_ci, proportion_ci
 
 # none: left out. mask: there, but hidden from the answer. template: as many prompt tokens hidden instead, since hiding
 # is out of distribution in itself. blind: image and latents hidden, which leaves what the question's tokens carry.

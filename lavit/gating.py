@@ -1,6 +1,6 @@
 """Curriculum sensory gating: how far the gate in front of the image is open at a training step (paper eq. 5).
 
-The gate itself is `perception_gap.gating.Gate`.
+The gate itself is `perception_gap.attention.gate.Gate`.
 """
 
 from __future__ import annotations

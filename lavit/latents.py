@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from perception_gap.errors import UsageError
-from perception_gap.families.encoded import Encoded
+from perception_gap.models.families.encoded import Encoded
 
 KINDS = ("token", "continuous")
 MODES = ("force", "none", "mask", "template", "blind")
@@ -105,7 +105,7 @@ def add_tokens(model: Any, tokenizer: Any, spec: LatentSpec, seed: int) -> list[
 
 
 class LatentTokens:
-    """The `latents` of a LoadedModel (see `perception_gap.loading.Latents`): inserts, injects, masks.
+    """The `latents` of a LoadedModel (see `perception_gap.models.loading.Latents`): inserts, injects, masks.
 
     mode: "force" inserts them behind every prompt, whatever the prompt asks for; "none" leaves them out; "mask" inserts
     them where no later row can see them; "template" leaves them visible and hides the K prompt tokens before them
@@ -128,7 +128,7 @@ class LatentTokens:
     @contextmanager
     def reading(self, model: Any, encoded: Encoded) -> Iterator[None]:
         """In force while the model reads the extended prompts `encoded`, alone or followed by an answer."""
-        from perception_gap.gating import Gate
+        from perception_gap.attention.gate import Gate
 
         with ExitStack() as stack:
             if self.count and self.spec.kind == "continuous":

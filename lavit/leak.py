@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.proportions import proportion_ci
-from perception_gap.store import Run
-from perception_gap.summary import unit_boxes
+from perception_gap.measure.summary import unit_boxes
+from perception_gap.runs.store import Run
+from perception_gap.stats.proportions import proportion_ci
 
 TASKS = ("relative_depth", "relative_reflectance")
 

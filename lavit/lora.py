@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lavit.student import LavitStudent
-from perception_gap.capture import find_decoder
+from perception_gap.attention.capture import find_decoder
 
 
 def adapt(student: LavitStudent, rank: int) -> None:

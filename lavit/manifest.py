@@ -11,9 +11,9 @@ import os
 import re
 from pathlib import Path
 
-from perception_gap import intact
 from perception_gap.errors import UsageError
-from perception_gap.files import write_json
+from perception_gap.storage import intact
+from perception_gap.storage.files import write_json
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1

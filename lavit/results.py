@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from lavit.traces import resample, target
-from perception_gap.files import write_text
-from perception_gap.measures import range_of, verdicts
 from perception_gap.metrics import kl_divergence
-from perception_gap.proportions import paired_ci, proportion_ci
-from perception_gap.spreadsheet import csv_text
-from perception_gap.statistics import mean_ci
-from perception_gap.store import Run
+from perception_gap.metrics.means import range_of, verdicts
+from perception_gap.runs.store import Run
+from perception_gap.stats.proportions import paired_ci, proportion_ci
+from perception_gap.stats.statistics import mean_ci
+from perception_gap.storage.files import write_text
+from perception_gap.storage.spreadsheet import csv_text
 
 COLUMNS = ("preset", "seed", "rows", "task", "metric", "value", "low", "high", "n")
 # (rows, metric) → column of a run's samples; the answer's divergence is on the teacher's own words.

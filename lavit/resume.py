@@ -14,8 +14,8 @@ from typing import Any
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from lavit import manifest
-from perception_gap import intact
 from perception_gap.errors import UsageError
+from perception_gap.storage import intact
 
 RECORD, LOG, MODEL, WRITING, MODEL_WRITING = "train.json", "log.jsonl", "model", "writing", "model.writing"
 FILES, FOLDERS = (RECORD, LOG), (MODEL, WRITING, MODEL_WRITING)

@@ -13,10 +13,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from lavit import losses
 from lavit.heads import ProjectionHead
 from lavit.latents import LatentSpec, injected, latent_inputs, token_ids
-from perception_gap.capture import AttentionCapture, choose_layers, find_decoder
+from perception_gap.attention.capture import AttentionCapture, choose_layers, find_decoder
+from perception_gap.attention.gate import Gate
 from perception_gap.errors import UsageError
-from perception_gap.families.encoded import Encoded, predicting
-from perception_gap.gating import Gate
+from perception_gap.models.families.encoded import Encoded, predicting
 
 SUPERVISED = ("last", "all")
 

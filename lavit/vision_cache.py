@@ -21,15 +21,15 @@ from tqdm import tqdm
 from lavit import manifest
 from lavit.data import prompt_of
 from lavit.traces import Traces
-from perception_gap import intact
-from perception_gap.capture import find_decoder
+from perception_gap.attention.capture import find_decoder
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
-from perception_gap.families.encoded import Encoded
-from perception_gap.files import write_arrays
-from perception_gap.forward import vision
+from perception_gap.gaze.forward import vision
 from perception_gap.geometry import TokenGeometry
-from perception_gap.job import versions
-from perception_gap.loading import LoadedModel
+from perception_gap.measure.job import versions
+from perception_gap.models.families.encoded import Encoded
+from perception_gap.models.loading import LoadedModel
+from perception_gap.storage import intact
+from perception_gap.storage.files import write_arrays
 
 BATCH = 32  # traces a file
 _LAYOUT = 2  # counts in the key: another layout is another folder

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from perception_gap import intact, shapes
 from perception_gap.errors import UsageError
-from perception_gap.run_paths import follows_teacher, is_below
-from perception_gap.store import Run, run_info
+from perception_gap.runs import shapes
+from perception_gap.runs.paths import follows_teacher, is_below
+from perception_gap.runs.store import Run, run_info
+from perception_gap.storage import intact
 from reports.names import labels, short_name
 
 COMPARE_SCHEMA = 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from perception_gap.estimates import side
-from perception_gap.permutation import TOO_FEW
+from perception_gap.stats.estimates import side
+from perception_gap.stats.permutation import TOO_FEW
 from reports.answer import Answer
 from reports.compared import CompareRun
 from reports.names import frame

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from perception_gap.files import write_text
+from perception_gap.storage.files import write_text
 from reports import tables
 from reports.compared import CompareRun
 from reports.figures import figures_of

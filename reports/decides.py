@@ -1,16 +1,16 @@
-"""Does looking decide whether an answer is right? What `perception_gap.decides` stored, in words."""
+"""Does looking decide whether an answer is right? What `perception_gap.stats.decides` stored, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from perception_gap.estimates import side
-from perception_gap.permutation import TOO_FEW
+from perception_gap.stats.estimates import side
+from perception_gap.stats.permutation import TOO_FEW
 from reports.summary import written
 
 NULL = 0.5  # AUROC of a measure that says nothing
-SILENT = {"at chance": "accuracy not above guessing"}  # else as `perception_gap.decides` says it
+SILENT = {"at chance": "accuracy not above guessing"}  # else as `perception_gap.stats.decides` says it
 
 
 class Looking(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from perception_gap.estimates import side
+from perception_gap.stats.estimates import side
 from reports.summary import defined, too_few, written
 
 ROWS = {"answer": "answer", "question": "question", "text": "all text"}

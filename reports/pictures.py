@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from perception_gap.datasets.images import decode_image, pixel_bytes
+from perception_gap.data.images import decode_image, pixel_bytes
 from perception_gap.errors import GapcheckError
-from perception_gap.run_paths import is_below
+from perception_gap.runs.paths import is_below
 
 OUTSIDE, GONE, CHANGED = "lies outside the run", "cannot be read", "is not the one that was measured"
 

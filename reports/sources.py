@@ -20,12 +20,13 @@ from typing import Any
 
 import pandas as pd
 
-from perception_gap import intact, shapes
 from perception_gap.errors import UsageError, one_line
-from perception_gap.redaction import public_text
-from perception_gap.run_paths import is_below
-from perception_gap.spreadsheet import unescaped
-from perception_gap.store import SCHEMA_VERSION, Run, run_info, stored_keys
+from perception_gap.runs import shapes
+from perception_gap.runs.paths import is_below
+from perception_gap.runs.store import SCHEMA_VERSION, Run, run_info, stored_keys
+from perception_gap.storage import intact
+from perception_gap.storage.redaction import public_text
+from perception_gap.storage.spreadsheet import unescaped
 from reports.compared import CompareRun, open_comparison
 from reports.names import labels as labels
 from reports.names import short_name

@@ -24,7 +24,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from perception_gap.files import aside
+from perception_gap.storage.files import aside
 
 COLUMN, PAGE = 3.4, 6.9  # inches: one and two columns of a paper
 DPI = 150
@@ -202,7 +202,7 @@ def save(
 ) -> list[Path]:
     """Write FOLDER/NAME.FORMAT of each of FORMATS, atomically, PNG at 150 dpi; returns the paths.
 
-    follow: as `perception_gap.files.aside`.
+    follow: as `perception_gap.storage.files.aside`.
     """
     settle(figure)
     paths = []

@@ -8,9 +8,9 @@ from typing import Any, TypeGuard
 
 from tabulate import tabulate
 
-from perception_gap.estimates import side
-from perception_gap.permutation import TOO_FEW
-from perception_gap.store import Run
+from perception_gap.runs.store import Run
+from perception_gap.stats.estimates import side
+from perception_gap.stats.permutation import TOO_FEW
 
 Metric = Mapping[str, Any]
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from perception_gap.capture import find_decoder
+from perception_gap.attention.capture import find_decoder
 
 QUESTIONS = ("What colour is the small star?", "Which is closer, naïve 東京 or the 🎉 ring?\nA. red\nB. blue")
 SIZES = {"landscape": (266, 154), "portrait": (123, 210), "square": (168, 168)}  # width, height

@@ -42,7 +42,7 @@ def measure(what: Measurement) -> dict:
 
     from benchmarks.speed.gauges import peak_memory, timed
     from lavit.traces.look import look
-    from perception_gap import forward
+    from perception_gap.gaze import forward
     from perception_gap.sample import Sample
 
     if what.threads:

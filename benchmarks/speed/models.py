@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perception_gap.families.encoded import Encoded
-    from perception_gap.loading import LoadedModel
+    from perception_gap.models.families.encoded import Encoded
+    from perception_gap.models.loading import LoadedModel
 
 _ROPE = {"rope_type": "default", "rope_theta": 1e6}
 # Text decoders. "text": 358 M parameters; "tiny" tries a command out; the others have the released models' shapes.
@@ -50,8 +50,8 @@ def loaded(preset: str, layers: int, device: str, dtype: str, *, tower: bool) ->
     from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor
     from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
-    from perception_gap.families.qwen import Qwen
-    from perception_gap.loading import LoadedModel
+    from perception_gap.models.families.qwen import Qwen
+    from perception_gap.models.loading import LoadedModel
     from perception_gap.tiny import build
 
     tokenizer = build.tokenizer(_WORDS, vocab_size=400)

@@ -16,9 +16,9 @@ import pandas as pd
 from tabulate import tabulate
 
 from benchmarks.speed.bench import GAPCHECK, measure
-from perception_gap.files import ArrayFile, write_json, write_table
-from perception_gap.store import Run
-from perception_gap.summary import summarise
+from perception_gap.measure.summary import summarise
+from perception_gap.runs.store import Run
+from perception_gap.storage.files import ArrayFile, write_json, write_table
 
 
 def enlarge(run: Run, out: Path, n: int, teacher: Path | None = None) -> Path:

@@ -18,7 +18,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextMod
 
 from benchmarks.speed.gauges import bytes_available, peak_memory, timed
 from benchmarks.speed.models import TEXT
-from perception_gap.capture import AttentionCapture
+from perception_gap.attention.capture import AttentionCapture
 
 VARIANTS = ("plain", "rows", "eager", "hooks")
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from perception_gap.datasets.scenes import TASKS
+from perception_gap.data.scenes import TASKS
 from perception_gap.errors import UsageError
 
 # Table 1 of the paper, in its order.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from perception_gap.scoring import chosen_option, matches, option_letter
+from perception_gap.text.scoring import chosen_option, matches, option_letter
 
 Doc = dict[str, Any]
 Boxes = tuple[tuple[float, float, float, float], ...]
@@ -33,7 +33,7 @@ class Question:
     boxes: Boxes = ()
 
     def strict(self, answer: str) -> bool | None:
-        """The verdict of `perception_gap.scoring`; None where the document does not say what it would need."""
+        """The verdict of `perception_gap.text.scoring`; None where the document does not say what it would need."""
         if not self.references or self.n_options is None:
             return None
         if self.options:

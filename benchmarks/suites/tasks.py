@@ -25,7 +25,7 @@ from benchmarks.suites.docs import Docs, open_docs, undecoded
 from benchmarks.suites.questions import Question, is_known, read
 from benchmarks.suites.scenes.task import scene_docs
 from benchmarks.suites.sources import split_of
-from perception_gap.datasets.images import whole_images
+from perception_gap.data.images import whole_images
 from perception_gap.errors import GapcheckError, UsageError
 
 SCENES_A_TASK = 200  # without --limit

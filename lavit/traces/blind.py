@@ -11,15 +11,16 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from perception_gap import forward, loading
-from perception_gap.context import check_fits
-from perception_gap.endings import end_ids
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
-from perception_gap.families.base import refuse_control_tokens
-from perception_gap.loading import LoadedModel
-from perception_gap.model_files import locate
-from perception_gap.placement import choose_device, choose_dtype, on_cpu, quantized
-from perception_gap.weights import shapes
+from perception_gap.gaze import forward
+from perception_gap.models import loading
+from perception_gap.models.context import check_fits
+from perception_gap.models.endings import end_ids
+from perception_gap.models.families.base import refuse_control_tokens
+from perception_gap.models.files import locate
+from perception_gap.models.loading import LoadedModel
+from perception_gap.models.placement import choose_device, choose_dtype, on_cpu, quantized
+from perception_gap.models.weights import shapes
 
 Ask = Callable[[list[str]], list[str]]
 

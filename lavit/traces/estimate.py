@@ -9,10 +9,10 @@ from lavit.traces import blind
 from lavit.traces.keys import keyed
 from lavit.traces.measure import blindly, measure
 from lavit.traces.settings import Job
-from perception_gap.capture import choose_layers, find_decoder
+from perception_gap.attention.capture import choose_layers, find_decoder
 from perception_gap.errors import GapcheckError
-from perception_gap.loading import load
-from perception_gap.pipeline import _peak_bytes
+from perception_gap.models.loading import load
+from perception_gap.models.placement import peak_bytes
 
 _GAZE_BYTES = 2 + 2 + 4 * 4 + 2  # index, weight, rectangle, image
 
@@ -30,7 +30,7 @@ def estimate(job: Job) -> dict[str, Any]:
         blindly(ask, wanted, job.settings, job.batch_size)
         found["seconds a sample"] += (time.perf_counter() - began) / len(rows)
     found["hours"] = found["seconds a sample"] * found["samples"] / 3600
-    found["peak bytes"] = _peak_bytes()
+    found["peak bytes"] = peak_bytes()
     return found
 
 

@@ -20,12 +20,12 @@ from lavit.traces.measure import blindly, measure
 from lavit.traces.merge import merge
 from lavit.traces.schema import BLIND_SCHEMA, PART_SCHEMA, SCHEMA_VERSION
 from lavit.traces.settings import Job
-from perception_gap.capture import choose_layers, find_decoder
-from perception_gap.files import write_json
-from perception_gap.job import model_facts
-from perception_gap.loading import LoadedModel, load
-from perception_gap.locks import locked
-from perception_gap.store import Parts, claim_run
+from perception_gap.attention.capture import choose_layers, find_decoder
+from perception_gap.measure.job import model_facts
+from perception_gap.models.loading import LoadedModel, load
+from perception_gap.runs.store import Parts, claim_run
+from perception_gap.storage.files import write_json
+from perception_gap.storage.locks import locked
 
 
 def extract(job: Job, *, progress: bool = True) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from perception_gap.errors import UsageError
 from perception_gap.sample import Sample, prompt_text
-from perception_gap.scoring import chosen_option, matches
+from perception_gap.text.scoring import chosen_option, matches
 
 FILTERS = ("correctness", "difficulty", "alignment")
 MIN_FOCUS = 0.2  # paper, appendix C

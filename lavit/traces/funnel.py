@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from perception_gap.scoring import normalize
+from perception_gap.text.scoring import normalize
 
 TOP_ANSWERS = 8
 # Count → the filter that it is of, and what a row that passed it says.

@@ -14,9 +14,9 @@ import datasets
 from lavit.traces.filters import judge_hash
 from lavit.traces.schema import SCHEMA_VERSION
 from lavit.traces.settings import Job
-from perception_gap import job as jobs
-from perception_gap.job import image_hash, stored_paths
-from perception_gap.loading import LoadedModel
+from perception_gap.measure import job as jobs
+from perception_gap.measure.job import image_hash, stored_paths
+from perception_gap.models.loading import LoadedModel
 from perception_gap.sample import Sample
 
 Work = tuple[Sample, str, str]  # sample, hash of its images, key

@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from perception_gap import forward
-from perception_gap.capture import AttentionCapture
-from perception_gap.context import check_fits
+from perception_gap.attention.capture import AttentionCapture
 from perception_gap.errors import GapcheckError
-from perception_gap.families.encoded import predicting
+from perception_gap.gaze import forward
 from perception_gap.geometry import TokenGeometry
-from perception_gap.loading import LoadedModel
+from perception_gap.models.context import check_fits
+from perception_gap.models.families.encoded import predicting
+from perception_gap.models.loading import LoadedModel
 from perception_gap.sample import Sample, prompt_text
 
 

@@ -16,14 +16,14 @@ from lavit.traces.look import Look, look
 from lavit.traces.schema import V_SEM
 from lavit.traces.settings import Job, Settings
 from lavit.traces.target import target
-from perception_gap import analysis
-from perception_gap.datasets import Contents, check_boxes, open_pictures
+from perception_gap.data import Contents, check_boxes, open_pictures
 from perception_gap.errors import GapcheckError
-from perception_gap.job import stored_paths
-from perception_gap.loading import LoadedModel
+from perception_gap.measure import analysis
+from perception_gap.measure.job import stored_paths
 from perception_gap.metrics import focus_score
+from perception_gap.models.loading import LoadedModel
 from perception_gap.sample import Sample
-from perception_gap.scoring import score
+from perception_gap.text.scoring import score
 
 
 def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[dict], dict[str, np.ndarray]]:

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from lavit.traces.schema import ROW_SCHEMA, SCHEMA_VERSION, V_SEM
 from lavit.traces.target import Target
-from perception_gap import intact, shapes
 from perception_gap.errors import UsageError, one_line
+from perception_gap.runs import shapes
 from perception_gap.sample import Sample
+from perception_gap.storage import intact
 
 
 @dataclass(frozen=True, eq=False)

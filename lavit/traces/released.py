@@ -29,12 +29,12 @@ from lavit.traces.released_rows import Conversion, sample_of, trace_row
 from lavit.traces.schema import PART_SCHEMA, SCHEMA_VERSION
 from lavit.traces.settings import Settings
 from lavit.traces.target import TOP_K
-from perception_gap.datasets.stream import Entry, stream_entries
+from perception_gap.data.stream import Entry, stream_entries
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.files import write_json
-from perception_gap.job import image_hash
-from perception_gap.locks import locked
-from perception_gap.store import Parts, claim_run
+from perception_gap.measure.job import image_hash
+from perception_gap.runs.store import Parts, claim_run
+from perception_gap.storage.files import write_json
+from perception_gap.storage.locks import locked
 
 TEACHER = "Qwen/Qwen2.5-VL-32B-Instruct (released LaViT-15k)"
 WIDTH = 5120  # that teacher's; used where no file says it

@@ -15,9 +15,9 @@ from lavit.traces.look import Look, pool
 from lavit.traces.measure import base_row, look_fields, signal
 from lavit.traces.released_files import Tree, grid_of, read_attention, read_features, said, turned
 from lavit.traces.settings import Settings
-from perception_gap.datasets import check_boxes, open_image
-from perception_gap.datasets.jsonl import parse_boxes, shown, text
-from perception_gap.datasets.stream import Entry
+from perception_gap.data import check_boxes, open_image
+from perception_gap.data.jsonl import parse_boxes, shown, text
+from perception_gap.data.stream import Entry
 from perception_gap.errors import GapcheckError
 from perception_gap.geometry import TokenGeometry
 from perception_gap.sample import Sample

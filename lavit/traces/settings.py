@@ -8,7 +8,7 @@ from typing import Any
 
 from lavit.traces.filters import FILTERS, MIN_FOCUS
 from lavit.traces.target import TOP_K
-from perception_gap.datasets import Dataset
+from perception_gap.data import Dataset
 from perception_gap.errors import UsageError
 
 

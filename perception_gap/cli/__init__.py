@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.redaction import public_text
+from perception_gap.storage.redaction import public_text
 
 LONGEST = 480  # characters of an error
 # name -> (module that has `command`, help in the list of commands, which must not import the module)

@@ -38,7 +38,7 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
     from lavit.ablation import AblationRequest, ablate, parse_runs
     from lavit.evaluation import Evaluation
     from lavit.settings import parse_changes
-    from perception_gap.locks import locked
+    from perception_gap.storage.locks import locked
 
     try:
         listed = [int(seed) for seed in seeds.split(",")]

@@ -62,9 +62,9 @@ def command(model: str, teacher: str | None, dry_run: bool, strict: bool, figure
     latents, revision = options["latents"], options["revision"]
     request = build_request(model, teacher, options)
     from lavit.checkpoint import facts_of, has_latents, opener
-    from perception_gap import pipeline
-    from perception_gap.locks import locked
-    from perception_gap.store import claim_run
+    from perception_gap.measure import pipeline
+    from perception_gap.runs.store import claim_run
+    from perception_gap.storage.locks import locked
 
     if latents != "force" and not has_latents(facts_of(model, revision)):
         raise click.UsageError(f"--latents {latents}: {model} has no latent tokens; leave it out")
@@ -83,8 +83,8 @@ def command(model: str, teacher: str | None, dry_run: bool, strict: bool, figure
 
 def build_request(model: str, teacher: str | None, options: dict):
     """The Request of these command-line options."""
-    from perception_gap.job import Settings
-    from perception_gap.pipeline import Request
+    from perception_gap.measure.job import Settings
+    from perception_gap.measure.pipeline import Request
 
     names = ("rows", "layers", "text", "max_new_tokens", "instruction", "system", "latents")
     chosen = {name: options.pop(name) for name in names}

@@ -57,7 +57,7 @@ def show(done, *, strict: bool) -> int:
     """Tables, disagreements, failures; the exit status."""
     from benchmarks.tables import power
     from perception_gap.errors import one_line
-    from perception_gap.files import write_text
+    from perception_gap.storage.files import write_text
     from reports import tables
     from reports.sources import open_source
 

@@ -57,7 +57,7 @@ def command(models: tuple[str, ...], strict: bool, page: bool, **options) -> Non
     raster = parse_raster(options.pop("raster"))
     from lavit.checkpoint import opener
     from perception_gap.compare import Request, compare
-    from perception_gap.job import Settings
+    from perception_gap.measure.job import Settings
 
     settings = Settings(
         load=load,

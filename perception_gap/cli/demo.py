@@ -11,7 +11,7 @@ import click
 from perception_gap.cli.output import command_line
 
 if TYPE_CHECKING:
-    from perception_gap.store import Run
+    from perception_gap.runs.store import Run
 
 STUDENTS = ("student", "lavit")  # as it was, and what training with the teacher's gaze made of it
 
@@ -25,10 +25,10 @@ def command(out: Path, limit: int) -> None:
     tiny:student, and tiny:lavit, which was trained from it to look where tiny:teacher looks. Ends with a page.
     """
     from lavit.checkpoint import opener
-    from perception_gap import pipeline
     from perception_gap.cli.analyze import show
     from perception_gap.cli.report import write
-    from perception_gap.job import Settings
+    from perception_gap.measure import pipeline
+    from perception_gap.measure.job import Settings
     from reports.overlays import overlay_figure
     from reports.style import save
 

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from perception_gap.errors import UsageError, one_line
-from perception_gap.folders import make_folder
-from perception_gap.redaction import public_command
+from perception_gap.storage.folders import make_folder
+from perception_gap.storage.redaction import public_command
 
 # By what a file of our own is known, which may be written anew.
 PAGE = re.compile(rb'<p class="kicker">gapcheck</p>')

@@ -15,9 +15,9 @@ from perception_gap.cli.output import FIGURE, check_writable, command_line
 from perception_gap.errors import GapcheckError, UsageError
 
 if TYPE_CHECKING:
-    from perception_gap.job import Settings
+    from perception_gap.measure.job import Settings
+    from perception_gap.runs.store import Run
     from perception_gap.sample import Sample
-    from perception_gap.store import Run
 
 MOST_MODELS = 6
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -92,10 +92,10 @@ def command(models: tuple[str, ...], out: Path, text: str, words: bool, smooth: 
 
 def read_sample(options: dict[str, Any]) -> Sample:
     """The Sample of these options, its pictures decoded and its boxes on them; UsageError for what is wrong."""
-    from perception_gap.datasets import check_boxes, open_image
-    from perception_gap.datasets.jsonl import text, texts
+    from perception_gap.data import check_boxes, open_image
+    from perception_gap.data.jsonl import text, texts
     from perception_gap.sample import LETTERS, Sample
-    from perception_gap.scoring import score
+    from perception_gap.text.scoring import score
 
     images = tuple(path.absolute() for path in options.pop("images"))
     where = "gapcheck overlay"
@@ -120,7 +120,7 @@ def read_sample(options: dict[str, Any]) -> Sample:
 
 def read_boxes(given: Sequence[str], n_images: int):
     """Boxes and their images of `x0,y0,x1,y1[,image]`, several separated by ';'."""
-    from perception_gap.datasets.jsonl import parse_boxes
+    from perception_gap.data.jsonl import parse_boxes
 
     found = []
     for one in [part for text in given for part in text.split(";") if part.strip()]:
@@ -137,7 +137,7 @@ def read_boxes(given: Sequence[str], n_images: int):
 
 
 def read_settings(options: dict[str, Any]) -> Settings:
-    from perception_gap.job import Settings
+    from perception_gap.measure.job import Settings
 
     return Settings(load=pop_load(options), **options)
 
@@ -150,10 +150,10 @@ def measure(models: Sequence[str], sample: Sample, settings: Settings, text: str
     from dataclasses import replace
 
     from lavit.checkpoint import opener
-    from perception_gap.datasets import Dataset, hash_samples
-    from perception_gap.job import Job
-    from perception_gap.loading import check
-    from perception_gap.pipeline import run_job
+    from perception_gap.data import Dataset, hash_samples
+    from perception_gap.measure.job import Job
+    from perception_gap.measure.pipeline import run_job
+    from perception_gap.models.loading import check
 
     for name in models:  # what would stop the last model is said before the first is loaded
         check(name, settings.load.get("revision"), settings.load.get("trust_remote_code", False))

@@ -24,7 +24,7 @@ def command(papers: tuple[str, ...], tables: tuple[str, ...], check: bool, layou
     """
     from benchmarks import published
     from benchmarks.published.markdown import report
-    from perception_gap.spreadsheet import escaped
+    from perception_gap.storage.spreadsheet import escaped
 
     loaded = [published.load(paper) for paper in papers or published.papers()]
     if layout == "md":

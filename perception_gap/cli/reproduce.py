@@ -13,7 +13,7 @@ from perception_gap.cli.reproduction.plan import HUB, PIXELS, Plan, Wanted
 from perception_gap.cli.reproduction.planner import plan_of
 from perception_gap.cli.reproduction.recipes import TARGETS
 from perception_gap.errors import UsageError
-from perception_gap.redaction import public_command
+from perception_gap.storage.redaction import public_command
 
 NAMED = ("teacher", "middle", "student", "sft", "lavit")
 REAL = (*NAMED, "traces", "data_root", "viscot", "image_root", "instruction", "min_pixels", "max_pixels")
@@ -113,7 +113,7 @@ def show(plan: Plan, again: str) -> None:
     from perception_gap.cli.reproduction.findings import finding, printed_beside
     from perception_gap.cli.reproduction.page import page
     from perception_gap.cli.reproduction.present import present
-    from perception_gap.files import write_text
+    from perception_gap.storage.files import write_text
     from reports.sources import open_sources
 
     files, text = present(plan)

@@ -32,7 +32,7 @@ def command(tasks: tuple[str, ...], n: int, out: Path, split: str, seed: int) ->
       gapcheck scenes --task attribute --task pairs --n 50 --out runs/scenes
       gapcheck analyze tiny:student --data runs/scenes/scenes.jsonl
     """
-    from perception_gap.datasets.scenes_files import write_scenes
+    from perception_gap.data.scenes_files import write_scenes
 
     path = write_scenes(out, tasks or ("all",), n, split, seed)
     click.echo(f"{n} scenes: {path}")

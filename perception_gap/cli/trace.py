@@ -77,8 +77,8 @@ def command(teacher: str, dry_run: bool, strict: bool, **options) -> None:
     from lavit.traces.estimate import estimate
     from lavit.traces.extract import extract
     from perception_gap.cli.analyze import print_estimate
-    from perception_gap.locks import locked
-    from perception_gap.store import claim_run
+    from perception_gap.runs.store import claim_run
+    from perception_gap.storage.locks import locked
 
     claim_run(options["out"], "trace.json")
     with locked(options["out"]):
@@ -111,8 +111,8 @@ def build_job(teacher: str, options: dict[str, Any]):
     """The Job of these command-line options; draws scenes, but loads no model."""
     from lavit.traces.blind import check_text_model
     from lavit.traces.settings import Job, Settings
-    from perception_gap.datasets import open_data
-    from perception_gap.loading import check
+    from perception_gap.data import open_data
+    from perception_gap.models.loading import check
 
     filters = tuple(name for name in ("correctness", "difficulty", "alignment") if options.pop(name))
     settings = Settings(filters=filters, load=pop_load(options), **{name: options.pop(name) for name in _SETTINGS})

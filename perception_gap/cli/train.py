@@ -51,7 +51,7 @@ def command(
         raise click.UsageError("--traces and --out: both are needed to train")
     from lavit.request import TrainRequest
     from lavit.training import train
-    from perception_gap.locks import locked
+    from perception_gap.storage.locks import locked
 
     extra: dict[str, Any] = {"report_to": report_to, "dataloader_num_workers": workers}
     if fsdp is not None:

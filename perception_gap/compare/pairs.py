@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from perception_gap import metrics
-from perception_gap.divergence import Comparison
-from perception_gap.store import Run
+from perception_gap.measure.teacher import Comparison
+from perception_gap.runs.store import Run
 
 
 @dataclass(frozen=True)

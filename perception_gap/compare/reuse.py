@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from perception_gap.errors import UsageError
-from perception_gap.job import Job, image_hash, row_key, shared_text
-from perception_gap.loading import revision_of
-from perception_gap.placement import choose_device
-from perception_gap.store import Run, read_keys
+from perception_gap.measure.job import Job, image_hash, row_key, shared_text
+from perception_gap.models.loading import revision_of
+from perception_gap.models.placement import choose_device
+from perception_gap.runs.store import Run, read_keys
 
 
 def finished(job: Job) -> Run | None:

@@ -10,19 +10,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from perception_gap import loading, pipeline
 from perception_gap.compare import pairs, summary
 from perception_gap.compare.budget import common_budget
 from perception_gap.compare.pairs import Member
 from perception_gap.compare.reuse import finished
-from perception_gap.datasets import Dataset, Reading, open_data
+from perception_gap.data import Dataset, Reading, open_data
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.files import write_json, write_table
-from perception_gap.folders import claim, named
-from perception_gap.job import Job, Settings, check_teacher, image_hash, versions
-from perception_gap.locks import locked
-from perception_gap.run_paths import signed
-from perception_gap.store import Run, run_info
+from perception_gap.measure import pipeline
+from perception_gap.measure.job import Job, Settings, check_teacher, image_hash, versions
+from perception_gap.models import loading
+from perception_gap.runs.paths import signed
+from perception_gap.runs.store import Run, run_info
+from perception_gap.storage.files import write_json, write_table
+from perception_gap.storage.folders import claim, named
+from perception_gap.storage.locks import locked
 
 COMPARE_SCHEMA = 2
 MADE = "compare.json"

@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 
 from perception_gap.compare.pairs import Member
-from perception_gap.measures import against_floor, mean_of, verdicts
-from perception_gap.permutation import ARRANGEMENTS, holm
-from perception_gap.proportions import paired_ci
-from perception_gap.statistics import difference_ci, mean_ci
-from perception_gap.summary import CATEGORIES
+from perception_gap.measure.summary import CATEGORIES
+from perception_gap.metrics.means import against_floor, mean_of, verdicts
+from perception_gap.stats.permutation import ARRANGEMENTS, holm
+from perception_gap.stats.proportions import paired_ci
+from perception_gap.stats.statistics import difference_ci, mean_ci
 
 # Of one map; what of them a run lacks (no teacher, an older measure) is left out.
 OF_MODELS = (

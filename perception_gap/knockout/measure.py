@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,20 +11,18 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from perception_gap import forward
-from perception_gap.datasets import shrink
-from perception_gap.datasets.redrawn import without_boxed
-from perception_gap.families.encoded import Encoded
-from perception_gap.gating import Gate
+from perception_gap.attention.gate import Gate
+from perception_gap.data import shrink
+from perception_gap.data.redrawn import without_boxed
+from perception_gap.gaze import forward
+from perception_gap.gaze.prompting import Prompting
 from perception_gap.knockout.conditions import CONDITIONS, CUTS, FIELDS, Knockout
 from perception_gap.knockout.reading import Reading, plain_greedy, read, remembering
 from perception_gap.knockout.rows import rows_of, written_under
 from perception_gap.knockout.tokens import shares, token_sets
-from perception_gap.loading import LoadedModel
+from perception_gap.models.families.encoded import Encoded
+from perception_gap.models.loading import LoadedModel
 from perception_gap.sample import Sample, prompt_text
-
-if TYPE_CHECKING:
-    from perception_gap.job import Settings
 
 NOTHING = float("nan")
 
@@ -64,19 +61,23 @@ class Batch:
 
 
 def measure(
-    loaded: LoadedModel, settings: Settings, samples: Sequence[Sample], pictures: Sequence[Sequence[Image.Image]],
-    encoded: Encoded, answers: list[list[int]], maps: Sequence[np.ndarray],
+    loaded: LoadedModel,
+    knockout: Knockout,
+    prompting: Prompting,
+    samples: Sequence[Sample],
+    pictures: Sequence[Sequence[Image.Image]],
+    encoded: Encoded,
+    answers: list[list[int]],
+    maps: Sequence[np.ndarray],
     verdict: Callable[[str, Sample], bool | None],
-) -> list[Cuts]:  # fmt: skip
+) -> list[Cuts]:
     """Every condition of a batch.
 
     pictures: of each sample, as they were opened. answers: the model's own, as token ids; maps: raw [N], its own as
     well.
     """
-    asked = settings.knockout
-    assert asked is not None
-    batch = Batch.of(loaded, encoded, answers, settings.max_new_tokens)
-    sets = [_sets(asked, *each) for each in zip(samples, pictures, encoded.geometry, maps, strict=True)]
+    batch = Batch.of(loaded, encoded, answers, prompting.max_new_tokens)
+    sets = [_sets(knockout, *each) for each in zip(samples, pictures, encoded.geometry, maps, strict=True)]
     decode = loaded.processor.tokenizer.decode
     first = [decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip() for ids in answers]
     values = np.full((len(samples), 1 + len(CONDITIONS), len(FIELDS)), NOTHING)
@@ -92,13 +93,13 @@ def measure(
         keep(b, 0, first[b], batch.base.log_probability[b], 0, 0)
     for c, (rows, tokens) in enumerate(CUTS):
         chosen = [found.get(tokens) for found in sets]
-        defined, reading, new = under_cut(batch, rows, chosen, asked.layers)
+        defined, reading, new = under_cut(batch, rows, chosen, knockout.layers)
         for b in np.flatnonzero(defined).tolist():
             mask = chosen[b]
             assert mask is not None
             said = decode(new[b], skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
             keep(b, 1 + c, said, reading.log_probability[b], mask.sum(), shares(maps[b])[mask].sum())
-    for b, (value, ids) in _redrawn(batch, settings, samples, pictures).items():
+    for b, (value, ids) in _redrawn(batch, prompting, samples, pictures).items():
         said = decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
         keep(b, len(CONDITIONS), said, value, NOTHING, NOTHING)
     return [Cuts(v.astype(np.float32), t) for v, t in zip(values, texts, strict=True)]
@@ -153,7 +154,7 @@ def under_cut(
 
 
 def _redrawn(
-    batch: Batch, settings: Settings, samples: Sequence[Sample], pictures: Sequence[Sequence[Image.Image]]
+    batch: Batch, prompting: Prompting, samples: Sequence[Sample], pictures: Sequence[Sequence[Image.Image]]
 ) -> dict[int, tuple[float, list[int]]]:
     """Index of a sample → (log-probability of the own answer, the answer) on the scene without what is in its boxes."""
     scenes = [without_boxed(s.id, np.asarray(own[0])) if len(own) == 1 else None
@@ -162,9 +163,9 @@ def _redrawn(
     if not there:
         return {}
     which = list(there)
-    drawn = [[shrink(picture, settings.most_pixels)] for picture in there.values()]
-    texts = [prompt_text(samples[b].question, samples[b].options, settings.instruction) for b in which]
-    encoded, own = forward.encode(batch.loaded, drawn, texts, settings.system), [batch.answers[b] for b in which]
+    drawn = [[shrink(picture, prompting.most_pixels)] for picture in there.values()]
+    texts = [prompt_text(samples[b].question, samples[b].options, prompting.instruction) for b in which]
+    encoded, own = forward.encode(batch.loaded, drawn, texts, prompting.system), [batch.answers[b] for b in which]
     reading = read(batch.loaded, encoded, own, batch.max_new_tokens)
     given = own
     doubtful = ~(batch.settled[which] & reading.greedy)

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perception_gap import forward
-from perception_gap.capture import find_decoder
-from perception_gap.endings import as_ids
+from perception_gap.attention.capture import find_decoder
 from perception_gap.errors import GapcheckError, UnsupportedModelError
-from perception_gap.families.encoded import Encoded
-from perception_gap.loading import LoadedModel
+from perception_gap.gaze import forward
+from perception_gap.models.endings import as_ids
+from perception_gap.models.families.encoded import Encoded
+from perception_gap.models.loading import LoadedModel
 
 # What `generate` does to logits or to the text beyond taking the largest: name in the generation config → neutral.
 _NEUTRAL: dict[str, Any] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from perception_gap.families.encoded import Encoded
+from perception_gap.models.families.encoded import Encoded
 
 
 def rows_of(rows: str, encoded: Encoded, start: int) -> Tensor:

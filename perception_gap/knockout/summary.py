@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from perception_gap.knockout.conditions import CONDITIONS, ROWS
-from perception_gap.measures import mean_of
-from perception_gap.proportions import paired_ci, proportion_ci
-from perception_gap.statistics import mean_ci
+from perception_gap.metrics.means import mean_of
+from perception_gap.stats.proportions import paired_ci, proportion_ci
+from perception_gap.stats.statistics import mean_ci
 
 # Tokens in the boxes against tokens elsewhere, cut from the same rows: as many of them, or of the same mass.
 CONTRASTS = {"inside_minus_outside_number": "outside_number", "inside_minus_outside_mass": "outside_mass"}

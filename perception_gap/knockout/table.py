@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perception_gap.files import frame_of, write_table
 from perception_gap.knockout.conditions import CONDITIONS, FIELDS
 from perception_gap.knockout.summary import summarise
+from perception_gap.storage.files import frame_of, write_table
 
 FILE = "knockout.parquet"
 

@@ -21,7 +21,7 @@ def to_array(values: Values) -> np.ndarray:
     return np.array(values, dtype=np.float64)
 
 
-def _distribution(attention: Values) -> np.ndarray | None:
+def as_distribution(attention: Values) -> np.ndarray | None:
     """A map [N] scaled to sum 1; None where that is undefined.
 
     Undefined: no token, no mass, or a weight that is negative, NaN or infinite. Raises ValueError unless [N].
@@ -36,7 +36,7 @@ def _distribution(attention: Values) -> np.ndarray | None:
     return weights / weights.sum()
 
 
-def _pair(p: Values, q: Values) -> tuple[np.ndarray, np.ndarray] | None:
+def as_pair(p: Values, q: Values) -> tuple[np.ndarray, np.ndarray] | None:
     """Two maps over the same tokens, each scaled to sum 1; None where either is undefined.
 
     ValueError unless both are [N].
@@ -44,5 +44,5 @@ def _pair(p: Values, q: Values) -> tuple[np.ndarray, np.ndarray] | None:
     raw = to_array(p), to_array(q)
     if raw[0].shape != raw[1].shape:
         raise ValueError(f"maps of shapes {raw[0].shape} and {raw[1].shape}: expected one raster for both, [N]")
-    first, second = _distribution(raw[0]), _distribution(raw[1])
+    first, second = as_distribution(raw[0]), as_distribution(raw[1])
     return None if first is None or second is None else (first, second)

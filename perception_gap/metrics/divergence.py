@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import rel_entr
 
-from perception_gap.metrics._arrays import _pair
+from perception_gap.metrics._arrays import as_pair
 
 if TYPE_CHECKING:
     from perception_gap.metrics._arrays import Values
@@ -27,7 +27,7 @@ def kl_divergence(p: Values, q: Values) -> float:
 
     Direction: teacher ‖ student, large where the student ignores what the teacher looks at (paper fig. 3).
     """
-    pair = _pair(p, q)
+    pair = as_pair(p, q)
     if pair is None:
         return math.nan
     teacher, student = pair
@@ -38,7 +38,7 @@ def kl_divergence(p: Values, q: Values) -> float:
 
 def js_divergence(p: Values, q: Values) -> float:
     """Jensen–Shannon divergence in nats, 0..ln 2, symmetric: mean KL of both maps to their average."""
-    pair = _pair(p, q)
+    pair = as_pair(p, q)
     if pair is None:
         return math.nan
     middle = (pair[0] + pair[1]) / 2
@@ -53,7 +53,7 @@ def top_k_overlap(p: Values, q: Values, k: int = 8) -> float:
     """
     if k < 1:
         raise ValueError(f"k = {k}: expected at least 1")
-    pair = _pair(p, q)
+    pair = as_pair(p, q)
     if pair is None:
         return math.nan
     k = min(k, len(pair[0]))

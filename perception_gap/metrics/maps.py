@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import entr
 
-from perception_gap.metrics._arrays import _distribution, to_array
+from perception_gap.metrics._arrays import as_distribution, to_array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -68,25 +68,25 @@ def pointing_game(attention: Values, geometry: TokenGeometry, boxes: Values, ima
 
 def entropy(attention: Values) -> float:
     """H = −Σ p_j ln p_j in nats, 0..ln N (paper eq. 10)."""
-    p = _distribution(attention)
+    p = as_distribution(attention)
     return math.nan if p is None else float(entr(p).sum())
 
 
 def relative_entropy(attention: Values) -> float:
     """Entropy / ln N, 0..1: comparable over grids of different size. NaN for fewer than two tokens."""
-    p = _distribution(attention)
+    p = as_distribution(attention)
     return math.nan if p is None or len(p) < 2 else float(entr(p).sum() / math.log(len(p)))
 
 
 def salient_region_count(attention: Values, factor: float = 1.5) -> float:
     """Number of tokens whose weight exceeds factor × the mean weight (paper table 2: 1.5)."""
-    p = _distribution(attention)
+    p = as_distribution(attention)
     return math.nan if p is None else float((p > factor * p.mean()).sum())
 
 
 def salient_region_fraction(attention: Values, factor: float = 1.5) -> float:
     """`salient_region_count` / N, 0..1."""
-    p = _distribution(attention)
+    p = as_distribution(attention)
     return math.nan if p is None else float((p > factor * p.mean()).mean())
 
 
@@ -123,7 +123,7 @@ def _map_over(attention: Values, geometry: TokenGeometry) -> np.ndarray | None:
         raise ValueError(
             f"a map of shape {weights.shape} for {len(geometry)} image tokens: expected ({len(geometry)},)"
         )
-    return _distribution(weights)
+    return as_distribution(weights)
 
 
 def _regions(boxes: Values, images: ArrayLike | None, geometry: TokenGeometry) -> tuple[np.ndarray, np.ndarray] | None:

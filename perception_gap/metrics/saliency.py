@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perception_gap.metrics._arrays import _pair
+from perception_gap.metrics._arrays import as_pair
 
 if TYPE_CHECKING:
     from perception_gap.metrics._arrays import Values
@@ -26,7 +26,7 @@ def correlation_coefficient(p: Values, q: Values) -> float:
 
     NaN also where a map is uniform (nothing varies), so for a single token.
     """
-    pair = _pair(p, q)
+    pair = as_pair(p, q)
     if pair is None:
         return math.nan
     first, second = (weights - weights.mean() for weights in pair)
@@ -38,5 +38,5 @@ def correlation_coefficient(p: Values, q: Values) -> float:
 
 def similarity(p: Values, q: Values) -> float:
     """SIM = Σ_j min(p_j, q_j), 0..1: the mass that both maps put in the same places; 1 − total variation distance."""
-    pair = _pair(p, q)
+    pair = as_pair(p, q)
     return math.nan if pair is None else min(1.0, float(np.minimum(*pair).sum()))

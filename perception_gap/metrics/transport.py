@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.metrics._arrays import _distribution, to_array
+from perception_gap.metrics._arrays import as_distribution, to_array
 
 if TYPE_CHECKING:
     from perception_gap.metrics._arrays import Values
@@ -37,7 +37,7 @@ def earth_movers_distance(p: Values, q: Values, shape: tuple[int, int]) -> float
     rows, cols = shape
     if any(weights.shape != (rows * cols,) for weights in raw):
         raise ValueError(f"maps of {raw[0].size} and {raw[1].size} cells: expected {rows} × {cols} in both")
-    first, second = _distribution(raw[0]), _distribution(raw[1])
+    first, second = as_distribution(raw[0]), as_distribution(raw[1])
     if first is None or second is None:
         return math.nan
     surplus = first - second

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from perception_gap.datasets.drawing import COLORS, DIRECTIONS, SHAPES, SIDE, Thing
-from perception_gap.datasets.scenes import TASKS, scene
+from perception_gap.data.drawing import COLORS, DIRECTIONS, SHAPES, SIDE, Thing
+from perception_gap.data.scenes import TASKS, scene
 from perception_gap.errors import UsageError
 from perception_gap.geometry import TokenGeometry
 

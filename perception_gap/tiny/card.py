@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from perception_gap.job import Settings
-from perception_gap.pipeline import Request, analyze
-from perception_gap.store import Run
+from perception_gap.measure.job import Settings
+from perception_gap.measure.pipeline import Request, analyze
+from perception_gap.runs.store import Run
 from perception_gap.tiny.train import RECIPES
 
 WEIGHTS = Path(__file__).parent / "weights"

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from perception_gap.capture import AttentionCapture
+from perception_gap.attention.capture import AttentionCapture
 from perception_gap.sample import prompt_text
 from perception_gap.tiny import build
 from perception_gap.tiny.cache import GRID, render

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from perception_gap.estimates import side
+from perception_gap.stats.estimates import side
 from reports.figures.models import Made
 from reports.seeds import NO_INTERVAL, over_seeds, value_of
 from reports.sources import Matrix

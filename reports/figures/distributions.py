@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from perception_gap.measures import mean_of
+from perception_gap.metrics.means import mean_of
 from reports.figures.models import Group, Made, Model, without
 from reports.style import (
     COLUMN,

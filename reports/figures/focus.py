@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from perception_gap.measures import mean_of
-from perception_gap.statistics import accuracy_by_threshold, auroc_ci
+from perception_gap.metrics.means import mean_of
+from perception_gap.stats.statistics import accuracy_by_threshold, auroc_ci
 from reports.figures.distributions import histogram
 from reports.figures.models import Group, Made, Model, without
 from reports.style import (

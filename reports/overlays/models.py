@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from perception_gap.errors import UsageError
-from perception_gap.store import Run, answered
+from perception_gap.runs.store import Run, answered
 from reports.overlays.picture import shown_pictures
 from reports.pictures import PictureError
 from reports.sources import labels

@@ -19,8 +19,8 @@ import pandas as pd
 from PIL import Image
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.intact import Arrays
-from perception_gap.store import Run, geometry_of
+from perception_gap.runs.store import Run, geometry_of
+from perception_gap.storage.intact import Arrays
 from reports.names import frame
 from reports.pictures import OUTSIDE, PictureError, open_pictures
 from reports.sources import BenchModel, BenchRun, Source, labels, teacher_or_reason

@@ -23,8 +23,8 @@ import matplotlib
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
-from perception_gap.files import write_text
-from perception_gap.store import Run
+from perception_gap.runs.store import Run
+from perception_gap.storage.files import write_text
 from reports import comparison, figures, style, tables
 from reports.answer import Answer
 from reports.page.albums import Album, albums

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perception_gap.estimates import Estimate, side
-from perception_gap.measures import verdicts
-from perception_gap.proportions import paired_ci
-from perception_gap.statistics import mean_ci
-from perception_gap.store import Run
+from perception_gap.metrics.means import verdicts
+from perception_gap.runs.store import Run
+from perception_gap.stats.estimates import Estimate, side
+from perception_gap.stats.proportions import paired_ci
+from perception_gap.stats.statistics import mean_ci
 from reports.answer import Answer
 from reports.decides import FOCUS, KL, claims, reason, verdict
 from reports.names import frame

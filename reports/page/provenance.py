@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from perception_gap.redaction import public_text
-from perception_gap.store import Run
+from perception_gap.runs.store import Run
+from perception_gap.storage.redaction import public_text
 from reports.names import frame
 from reports.page.albums import Album
 from reports.sources import BenchRun, CompareRun, Matrix, Source, Training, Unfinished, labels, teacher_or_reason

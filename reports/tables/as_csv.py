@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from perception_gap.spreadsheet import escaped
+from perception_gap.storage.spreadsheet import escaped
 from reports.tables.model import Cell, Row, Table
 
 COLUMNS = ("table", "row", "column", "source", "value", "low", "high", "n", "starred", "note")
@@ -15,7 +15,7 @@ COLUMNS = ("table", "row", "column", "source", "value", "low", "high", "n", "sta
 def render(tables: Sequence[Table]) -> str:
     """COLUMNS; value, low, high in the unit of the column, empty where undefined; notes separated by `; `.
 
-    A text that a spreadsheet would run has a ' in front (`perception_gap.spreadsheet`).
+    A text that a spreadsheet would run has a ' in front (`perception_gap.storage.spreadsheet`).
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

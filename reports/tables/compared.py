@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from perception_gap.estimates import side
+from perception_gap.stats.estimates import side
 from reports.compared import CompareRun
 from reports.names import frame
 from reports.summary import Metric, defined

@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmarks import published
 from benchmarks.published.model import pick
-from perception_gap.proportions import paired_ci
+from perception_gap.stats.proportions import paired_ci
 from reports.seeds import NO_INTERVAL, over_seeds
 from reports.sources import BenchRun, Matrix
 from reports.tables.match import title

@@ -14,7 +14,7 @@ import click
 
 import benchmarks.published
 from perception_gap.cli import COMMANDS, main
-from perception_gap.model_files import TINY_WEIGHTS
+from perception_gap.models.files import TINY_WEIGHTS
 from tests.fuzz import damage
 from tests.fuzz.base import KINDS
 

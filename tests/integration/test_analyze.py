@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from perception_gap.datasets.scenes import scenes
-from perception_gap.store import Run
+from perception_gap.data.scenes import scenes
+from perception_gap.runs.store import Run
 from tests.command import gapcheck
 
 ENTRY = [sys.executable, "-c", "from perception_gap.cli import main; main()"]
@@ -227,7 +227,7 @@ def test_a_dry_run_prints_what_the_whole_would_take_and_stores_nothing(model, da
 
 OUT_OF_MEMORY = """
 import resource, sys
-import perception_gap.pipeline, reports.summary
+import perception_gap.measure.pipeline, reports.summary
 from perception_gap.cli import main
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 700 * 2**20,) * 2)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perception_gap.files import write_json
+from perception_gap.storage.files import write_json
 from reports.compared import CompareRun
 from reports.sources import open_source
 from tests.command import gapcheck

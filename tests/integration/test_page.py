@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.store import Run
+from perception_gap.runs.store import Run
 from reports.figures.models import of_bench, of_runs
 from reports.page import write_page
 from reports.page.albums import albums
@@ -398,7 +398,7 @@ def test_the_command_shows_an_unfinished_run_with_what_it_has(runs, tmp_path, ta
     shutil.copytree(runs[0].path.parent / "images", tmp_path / "images")
     import pandas as pd
 
-    from perception_gap.files import write_json
+    from perception_gap.storage.files import write_json
 
     keys = pd.read_parquet(next((folder / "parts").glob("*.parquet")))["key"].tolist()
     write_json(folder / "parts" / "keys.json", {"keys": [*keys[:24], *(["-"] * 36)]})

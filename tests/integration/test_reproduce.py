@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from perception_gap.datasets.scenes import scenes
-from perception_gap.model_files import TINY_WEIGHTS
+from perception_gap.data.scenes import scenes
+from perception_gap.models.files import TINY_WEIGHTS
 from tests.benchmark_data import write_paper
 from tests.command import gapcheck
 

@@ -19,9 +19,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from perception_gap import analysis
-from perception_gap.datasets.scenes_files import write_scenes
-from perception_gap.store import Run, read_keys
+from perception_gap.data.scenes_files import write_scenes
+from perception_gap.measure import analysis
+from perception_gap.runs.store import Run, read_keys
 from tests.command import gapcheck
 
 ENTRY = [sys.executable, "-c", "from perception_gap.cli import main; main()"]

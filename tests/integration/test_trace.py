@@ -21,9 +21,9 @@ from safetensors.numpy import load_file, save_file
 
 from lavit.traces import Traces
 from lavit.traces.filters import rotations
-from perception_gap.datasets.scenes_files import write_scenes
+from perception_gap.data.scenes_files import write_scenes
 from perception_gap.sample import Sample
-from perception_gap.scoring import chosen_option, score
+from perception_gap.text.scoring import chosen_option, score
 from tests.integration.test_analyze import ENTRY, gapcheck
 
 TEACHER = ("tiny:teacher", "--max-new-tokens", 16)

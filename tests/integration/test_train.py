@@ -24,8 +24,8 @@ import lavit.checkpoint
 from lavit.resume import checkpoints
 from lavit.settings import PRESETS, settings_of
 from lavit.trainer import is_write_error
-from perception_gap import checksums
-from perception_gap.files import write_json
+from perception_gap.storage import checksums
+from perception_gap.storage.files import write_json
 from tests.command import gapcheck
 
 ENTRY = [sys.executable, "-m", "perception_gap"]

@@ -1,4 +1,4 @@
-"""Imports run one way; the command line alone looks at everything, inside its functions."""
+"""Imports run down the listing; the command line alone looks at the other packages, inside its functions."""
 
 import ast
 from collections.abc import Iterator
@@ -8,21 +8,28 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 OURS = ("perception_gap", "lavit", "benchmarks", "reports")
-# What may be imported at the top of a module, and in addition inside a function.
+# The folders and modules of `perception_gap` from the ground up: each may import itself and those before it, whether
+# at the top of a module, inside a function or for types alone.
+ORDER = (
+    *("errors", "storage", "sample", "geometry", "text", "stats", "data", "models", "attention", "gaze", "metrics"),
+    *("runs", "knockout", "measure", "compare", "tiny", "cli"),
+)
+# What may be imported at the top of a module of another package, and in addition inside a function.
 ALLOWED = {
     "perception_gap": (("perception_gap",), ()),
     "perception_gap.cli": (("perception_gap",), ("lavit", "benchmarks", "reports")),
     "lavit": (("lavit", "perception_gap"), ()),
     "benchmarks": (("benchmarks", "perception_gap"), ("lavit",)),
     "reports": (
-        ("reports", "benchmarks.published", "perception_gap.store", "perception_gap.files", "perception_gap.geometry",
-         "perception_gap.sample", "perception_gap.errors", "perception_gap.statistics", "perception_gap.proportions",
-         "perception_gap.estimates", "perception_gap.permutation", "perception_gap.measures",
-         "perception_gap.datasets.images", "perception_gap.intact",
-         "perception_gap.redaction", "perception_gap.run_paths", "perception_gap.shapes", "perception_gap.spreadsheet"),
-         (),
+        (
+            "reports",
+            "benchmarks.published",
+            *(f"perception_gap.{name}" for name in ("errors", "storage", "sample", "geometry", "stats")),
+            *(f"perception_gap.{name}" for name in ("data.images", "metrics", "runs")),
+        ),
+        (),
     ),
-}  # fmt: skip
+}
 
 
 def imports(tree: ast.AST, module: str, is_package: bool, lazy: bool = False) -> Iterator[tuple[str, int, bool]]:
@@ -44,9 +51,29 @@ def below(name: str, package: str) -> bool:
     return name == package or name.startswith(f"{package}.")
 
 
+def place(name: str) -> int | None:
+    """Where a dotted name stands in ORDER; None outside of it (the top of the package is a door, not a room)."""
+    parts = name.split(".")
+    return ORDER.index(parts[1]) if parts[0] == "perception_gap" and len(parts) > 1 and parts[1] in ORDER else None
+
+
+def upwards(importer: str, name: str) -> bool:
+    """Whether a module of `perception_gap` imports what stands after it."""
+    mine, other = place(importer), place(name)
+    return mine is not None and other is not None and other > mine
+
+
+def private(importer: str, name: str) -> bool:
+    """Whether a name with a leading underscore crosses a file; a private module serves its own folder."""
+    *path, last = name.split(".")
+    hidden = [part for part in path if part.startswith("_") and not part.startswith("__")]
+    own_folder = not hidden or below(importer, ".".join(path[: path.index(hidden[0])]))
+    return (last.startswith("_") and not last.startswith("__")) or not own_folder
+
+
 def violations(root: Path) -> list[str]:
-    """MODULE:LINE imports NAME, for every import of ours that the table above does not allow."""
-    found = []
+    """MODULE:LINE imports NAME, for every import of ours that the tables above do not allow."""
+    faults = []
     for path in sorted(p for package in OURS for p in (root / package).rglob("*.py")):
         is_package = path.name == "__init__.py"
         module = ".".join(path.relative_to(root).with_suffix("").parts[: -1 if is_package else None])
@@ -55,13 +82,19 @@ def violations(root: Path) -> list[str]:
         for name, line, lazy in imports(ast.parse(path.read_text(encoding="utf-8")), module, is_package):
             if not any(below(name, package) for package in OURS):
                 continue
-            if not any(below(name, package) for package in (*top, *(inside if lazy else ()))):
-                found.append(f"{module}:{line} imports {name}")
-    return found
+            allowed = any(below(name, package) for package in (*top, *(inside if lazy else ())))
+            if not allowed or upwards(module, name) or private(module, name):
+                faults.append(f"{module}:{line} imports {name}")
+    return faults
 
 
-def test_imports_run_one_way():
+def test_imports_run_down_the_listing():
     assert violations(ROOT) == []
+
+
+def test_every_folder_has_its_place_in_the_order():
+    there = {path.stem for path in (ROOT / "perception_gap").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert there - {"__init__", "__main__", "__pycache__", "py"} == set(ORDER)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +102,14 @@ def test_imports_run_one_way():
     [
         ("perception_gap/a.py", "import lavit", False),
         ("perception_gap/a.py", "def f():\n    from reports import tables", False),
-        ("perception_gap/a.py", "import torch, perception_gap.store", True),
+        ("perception_gap/a.py", "import torch, perception_gap.runs", True),
+        ("perception_gap/runs/a.py", "from perception_gap.storage.files import x", True),
+        ("perception_gap/storage/a.py", "from perception_gap.runs import x", False),
+        ("perception_gap/attention/a.py", "def f():\n    from perception_gap import runs", False),
+        ("perception_gap/metrics/a.py", "if TYPE_CHECKING:\n    import perception_gap.measure.x", False),
+        ("perception_gap/metrics/a.py", "from perception_gap.stats.x import _hidden", False),
+        ("perception_gap/metrics/a.py", "from perception_gap.metrics._arrays import pair", True),
+        ("perception_gap/measure/a.py", "from perception_gap.metrics._arrays import pair", False),
         ("perception_gap/cli/a.py", "from reports import tables", False),
         ("perception_gap/cli/a.py", "def f():\n    from reports import tables", True),
         ("perception_gap/cli/a.py", "if True:\n    import reports", False),
@@ -77,8 +117,8 @@ def test_imports_run_one_way():
         ("lavit/a.py", "import benchmarks.suites", False),
         ("benchmarks/a.py", "import lavit", False),
         ("benchmarks/a.py", "def f():\n    import lavit.generate", True),
-        ("reports/a.py", "from perception_gap import store, geometry", True),
-        ("reports/a.py", "from perception_gap.capture import AttentionCapture", False),
+        ("reports/a.py", "from perception_gap import runs, geometry", True),
+        ("reports/a.py", "from perception_gap.attention.capture import AttentionCapture", False),
         ("reports/a.py", "from benchmarks import published", True),
         ("reports/a.py", "from benchmarks import suites", False),
         ("reports/__init__.py", "from . import tables\nfrom .tables import x", True),

@@ -8,10 +8,10 @@ from typing import Any
 from datasets import Dataset, DatasetDict, Features, Image, List, Value
 from lmms_eval.api.task import ConfigurableMessagesTask
 
-from perception_gap.datasets.jsonl import read_jsonl
-from perception_gap.datasets.scenes_files import write_scenes
+from perception_gap.data.jsonl import read_jsonl
+from perception_gap.data.scenes_files import write_scenes
 from perception_gap.sample import prompt_text
-from perception_gap.scoring import score
+from perception_gap.text.scoring import score
 
 _TEXT = Value("string")
 _FEATURES = {

@@ -6,13 +6,13 @@ from tempfile import TemporaryFile
 
 from perception_gap.cli.reproduction.plan import Plan
 from perception_gap.errors import UsageError
-from perception_gap.folders import make_folder
+from perception_gap.storage.folders import make_folder
 
 
 def check(plan: Plan) -> None:
     """UsageError, with the remedy, for a model or data of a later step that are not there; weights are not read."""
     from lavit.checkpoint import facts_of, has_latents
-    from perception_gap.loading import check as check_model
+    from perception_gap.models.loading import check as check_model
 
     writable(plan)
     if len(plan.steps) > 1:  # a single step says it for itself

@@ -80,7 +80,7 @@ def differences(plan: Plan, bench: Any) -> str:
 
 def _of_row(row: dict) -> dict:
     """{mean, ci, n} of a row of comparisons.csv, undefined as None."""
-    from perception_gap.statistics import Estimate
+    from perception_gap.stats.statistics import Estimate
 
     return Estimate(row["difference"], row["difference_low"], row["difference_high"], int(row["n"])).as_dict()
 

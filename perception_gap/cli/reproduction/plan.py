@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from perception_gap.cli.reproduction.recipes import TARGETS, Target
-from perception_gap.redaction import public_command
+from perception_gap.storage.redaction import public_command
 
 HUB = {
     "teacher": "Qwen/Qwen2.5-VL-32B-Instruct", "middle": "Qwen/Qwen2.5-VL-7B-Instruct",

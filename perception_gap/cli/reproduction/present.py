@@ -22,7 +22,7 @@ def present(plan: Plan) -> tuple[list[Path], str]:
 
 
 def tables_of(plan: Plan, sources: Sequence[Any]) -> tuple[list[Path], str]:
-    from perception_gap.files import write_text
+    from perception_gap.storage.files import write_text
     from reports.tables import build, render
 
     wanted = plan.wanted

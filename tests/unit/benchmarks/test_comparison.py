@@ -10,8 +10,8 @@ from scipy.stats import binomtest
 
 from benchmarks.comparison import compare, paired, per_cluster_all
 from benchmarks.power import detectable
-from perception_gap.permutation import holm
-from perception_gap.proportions import paired_ci, proportion_ci
+from perception_gap.stats.permutation import holm
+from perception_gap.stats.proportions import paired_ci, proportion_ci
 
 # Sums of at most a few thousand float64 numbers.
 EXACT = 1e-12

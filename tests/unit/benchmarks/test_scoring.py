@@ -8,7 +8,7 @@ from importlib.metadata import version
 import pytest
 from click.testing import CliRunner
 
-import perception_gap.scoring
+import perception_gap.text.scoring
 from benchmarks import scoring
 from benchmarks.scoring import STRICT, Case, Reader, letter_read, load_cases
 from perception_gap.errors import UsageError
@@ -38,7 +38,7 @@ def test_the_cases_are_many_distinct_and_of_every_kind():
 def test_the_module_gives_the_strict_scorer_under_its_own_name():
     assert scoring.__all__ == ["chosen_option", "matches", "normalize", "option_letter", "score"]
     for name in scoring.__all__:
-        assert getattr(scoring, name) is getattr(perception_gap.scoring, name)
+        assert getattr(scoring, name) is getattr(perception_gap.text.scoring, name)
 
 
 # (reader, output, options or their number, what a human reads, what lmms-eval 0.7.3 reads)

@@ -7,7 +7,7 @@ import gc
 import pytest
 from transformers.modeling_utils import AttentionInterface
 
-from perception_gap import interface
+from perception_gap.attention import interface
 
 
 @pytest.fixture(autouse=True)

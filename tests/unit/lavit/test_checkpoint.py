@@ -18,8 +18,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from lavit import checkpoint
 from lavit.latents import LatentSpec, add_tokens
 from lavit.student import LavitStudent, Objective
-from perception_gap import forward, load
+from perception_gap import load
 from perception_gap.errors import UsageError
+from perception_gap.gaze import forward
 from tests.integration.test_analyze import gapcheck
 
 WIDTH = 12  # of the teacher

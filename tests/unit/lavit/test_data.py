@@ -15,9 +15,9 @@ from lavit.data import Example, TraceDataset, boxed, collate, prompt_of, shuffle
 from lavit.latents import LatentSpec, LatentTokens
 from lavit.traces import Target, Trace, resample
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.families import Encoded
 from perception_gap.geometry import TokenGeometry
-from perception_gap.loading import load
+from perception_gap.models.families import Encoded
+from perception_gap.models.loading import load
 from perception_gap.sample import Sample
 from tests.models import TRAINED as KINDS
 from tests.proofs import SIZES, picture

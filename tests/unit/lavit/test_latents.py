@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from lavit.latents import MODES, LatentSpec, LatentTokens, add_tokens, injected, latent_inputs, token_ids
+from perception_gap.attention.gate import Gate
 from perception_gap.errors import UsageError
-from perception_gap.families import Encoded
-from perception_gap.forward import gaze, generate
-from perception_gap.gating import Gate
-from perception_gap.loading import LoadedModel, load
+from perception_gap.gaze.forward import gaze, generate
+from perception_gap.models.families import Encoded
+from perception_gap.models.loading import LoadedModel, load
 from tests.models import TRAINED as KINDS
 from tests.proofs import decoder_inputs
 from tests.students import answer_ids, prompts, with_latents

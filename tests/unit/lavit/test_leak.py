@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lavit.leak import right_box, shares
-from perception_gap.datasets.scenes import scene
+from perception_gap.data.scenes import scene
 from perception_gap.geometry import TokenGeometry
 
 

@@ -15,8 +15,8 @@ from lavit.request import TrainRequest
 from lavit.resume import checkpoints, finished, log_row, logged, newest_whole, settle
 from lavit.settings import TrainSettings
 from perception_gap.errors import UsageError
-from perception_gap.files import write_json
-from perception_gap.folders import LOCK
+from perception_gap.storage.files import write_json
+from perception_gap.storage.folders import LOCK
 
 MADE: dict[str, Any] = {
     "preset": "paper", "scale": "tiny", "settings": {"steps": 6, "seed": 0}, "student": {"name": "tiny:student"},

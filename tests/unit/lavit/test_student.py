@@ -17,10 +17,10 @@ from torch.func import functional_call
 from lavit.latents import LatentSpec, LatentTokens
 from lavit.student import LavitStudent, Objective
 from lavit.vision_cache import vision_features
-from perception_gap.capture import find_decoder
+from perception_gap.attention.capture import find_decoder
+from perception_gap.attention.gate import Gate
 from perception_gap.errors import UsageError
-from perception_gap.gating import Gate
-from perception_gap.loading import load
+from perception_gap.models.loading import load
 from tests.models import TRAINED as KINDS
 from tests.students import WIDTH, Case, case, gradients, total
 

@@ -13,7 +13,7 @@ from PIL import Image
 from lavit.traces import Trace
 from lavit.vision_cache import VisionCache, prompt_of, vision_features
 from perception_gap.errors import UnsupportedModelError, UsageError
-from perception_gap.loading import load
+from perception_gap.models.loading import load
 from perception_gap.sample import Sample
 from tests.models import TRAINED as KINDS
 

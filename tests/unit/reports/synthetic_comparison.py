@@ -7,7 +7,7 @@ from pathlib import Path
 
 from perception_gap.compare import Request, run
 from perception_gap.compare.pairs import Member
-from perception_gap.datasets import Dataset
+from perception_gap.data import Dataset
 from reports.compared import CompareRun
 from reports.sources import open_source
 from tests.unit.reports import synthetic_run

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from perception_gap.datasets.scenes import Scene, scenes
-from perception_gap.files import write_json, write_table
+from perception_gap.data.scenes import Scene, scenes
 from perception_gap.geometry import TokenGeometry
-from perception_gap.run_paths import signed
-from perception_gap.store import SCHEMA_VERSION, Parts, Run, geometry_fields
-from perception_gap.summary import finish
+from perception_gap.measure.summary import finish
+from perception_gap.runs.paths import signed
+from perception_gap.runs.store import SCHEMA_VERSION, Parts, Run, geometry_fields
+from perception_gap.storage.files import write_json, write_table
 
 WORDS = (("the", "functional"), ("small", "attribute"), ("star", "object"), ("is", "functional"), ("red", "attribute"))
 

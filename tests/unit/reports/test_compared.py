@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from perception_gap.errors import UsageError
-from perception_gap.files import write_json
-from perception_gap.store import Run
+from perception_gap.runs.store import Run
+from perception_gap.storage.files import write_json
 from reports import tables
 from reports.compared import CompareRun
 from reports.page import write_page

@@ -7,9 +7,9 @@ import math
 import pytest
 
 from perception_gap.compare.summary import most_alike, of_pairs
-from perception_gap.estimates import side
-from perception_gap.permutation import TOO_FEW, holm
-from perception_gap.statistics import mean_ci
+from perception_gap.stats.estimates import side
+from perception_gap.stats.permutation import TOO_FEW, holm
+from perception_gap.stats.statistics import mean_ci
 from reports import comparison
 from reports.summary import written
 from tests.unit.reports.synthetic_comparison import write_comparison

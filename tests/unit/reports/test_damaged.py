@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot
 
-from perception_gap import intact
 from perception_gap.errors import UsageError
-from perception_gap.files import write_arrays, write_json
+from perception_gap.storage import intact
+from perception_gap.storage.files import write_arrays, write_json
 from reports import tables
 from reports.page import write_page
 from reports.sources import open_source

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perception_gap.decides import decides
+from perception_gap.stats.decides import decides
 from reports.decides import FOCUS, KL, claims, clause, p_value, reason, verdict
 
 HIGH, LOW = list(np.linspace(0.5, 0.9, 9)), list(np.linspace(0.1, 0.4, 9))

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from perception_gap.summary import summarise
+from perception_gap.measure.summary import summarise
 from reports.figures import figures_of, write_figures
 from reports.figures.divergence import CATEGORIES
 from reports.overlays import overlay_figure

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from perception_gap.estimates import side
+from perception_gap.stats.estimates import side
 from reports.figures import figures_of
 from reports.style import settle
 from tests.unit.reports.synthetic_comparison import write_comparison

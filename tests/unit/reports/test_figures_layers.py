@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from perception_gap.layer_profile import Profile
+from perception_gap.measure.layer_profile import Profile
 from reports.figures import figures_of, layers
 from reports.figures.models import of_runs
 from reports.style import RC, save

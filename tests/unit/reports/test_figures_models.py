@@ -9,8 +9,8 @@ import pytest
 from matplotlib.text import Text
 from scipy.stats import spearmanr
 
-from perception_gap.run_paths import signed
-from perception_gap.statistics import auroc_ci
+from perception_gap.runs.paths import signed
+from perception_gap.stats.statistics import auroc_ci
 from reports.figures import figures_of, kind_of
 from reports.figures.divergence import CATEGORIES
 from reports.figures.gap import correlations

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from perception_gap import machine_key
-from perception_gap.files import write_json
+from perception_gap.storage import machine_key
+from perception_gap.storage.files import write_json
 from tests.command import gapcheck
 from tests.unit.reports import synthetic_run
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from perception_gap.knockout.summary import summarise
-from perception_gap.statistics import mean_ci
+from perception_gap.stats.statistics import mean_ci
 from reports.figures import NAMES, figures_of
 from reports.knockout import block, finding
 from reports.summary import summary_table

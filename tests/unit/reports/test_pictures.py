@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from perception_gap.datasets import open_image
-from perception_gap.datasets.images import pixel_bytes
-from perception_gap.run_paths import is_below
+from perception_gap.data import open_image
+from perception_gap.data.images import pixel_bytes
+from perception_gap.runs.paths import is_below
 from reports.pictures import CHANGED, GONE, OUTSIDE, PictureError, open_pictures
 
 

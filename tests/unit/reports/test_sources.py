@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from perception_gap.errors import UsageError
-from perception_gap.files import write_json, write_table
-from perception_gap.store import Parts, Run
-from perception_gap.summary import so_far
+from perception_gap.measure.summary import so_far
+from perception_gap.runs.store import Parts, Run
+from perception_gap.storage.files import write_json, write_table
 from reports.sources import BenchRun, Matrix, Training, Unfinished, labels, open_source, open_sources, short_name
 from tests.unit.reports import synthetic_run
 from tests.unit.reports.tables.synthetic_bench import TRAINED, rows

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perception_gap.decides import decides
-from perception_gap.estimates import side
-from perception_gap.measures import against_floor
-from perception_gap.statistics import auroc_ci, mean_ci
+from perception_gap.metrics.means import against_floor
+from perception_gap.stats.decides import decides
+from perception_gap.stats.estimates import side
+from perception_gap.stats.statistics import auroc_ci, mean_ci
 from reports.summary import ROWS, finding, lookup, summary_table, too_few, written
 
 NONE = {"mean": None, "ci": None, "n": 0}

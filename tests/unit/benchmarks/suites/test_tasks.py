@@ -20,10 +20,10 @@ from benchmarks.suites import tasks as tasks_module
 from benchmarks.suites.catalog import PAPER, SCENES, SCENES_FOLDER
 from benchmarks.suites.docs import Docs, undecoded
 from benchmarks.suites.tasks import Suite, open_suites
-from perception_gap.datasets.jsonl import read_jsonl
-from perception_gap.datasets.scenes_files import write_scenes
+from perception_gap.data.jsonl import read_jsonl
+from perception_gap.data.scenes_files import write_scenes
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.scoring import score
+from perception_gap.text.scoring import score
 from tests.benchmark_data import BLINK, encoded, write_paper
 
 

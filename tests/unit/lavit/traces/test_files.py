@@ -16,8 +16,8 @@ from lavit.traces.filters import decide
 from lavit.traces.merge import table_of, write_parquet
 from lavit.traces.schema import FEATURES, ROW_SCHEMA, SCHEMA_VERSION
 from perception_gap.errors import UsageError
-from perception_gap.files import write_json
 from perception_gap.geometry import TokenGeometry
+from perception_gap.storage.files import write_json
 
 WIDTH = 5120
 

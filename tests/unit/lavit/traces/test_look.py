@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from lavit.traces.look import look, pool
-from perception_gap import forward
-from perception_gap.loading import LoadedModel, load
+from perception_gap.gaze import forward
+from perception_gap.models.loading import LoadedModel, load
 from perception_gap.sample import Sample
 from tests.models import TRAINED as KINDS
 

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from perception_gap.cli import main
 from perception_gap.cli.overlay import SAMPLE, measure, read_boxes, read_sample, said
-from perception_gap.datasets.scenes import scenes
+from perception_gap.data.scenes import scenes
 from perception_gap.errors import UsageError
 from tests.unit.reports.synthetic_run import STUDENT, TEACHER, with_samples, write_run
 
@@ -71,7 +71,7 @@ def test_several_models_and_pictures_are_compared_on_the_first_ones_answer(tiny_
 
 
 def test_the_runs_are_those_of_analyze_and_the_first_is_everybodys_teacher(tiny_checkpoint, pictures, tmp_path):
-    from perception_gap.job import Settings
+    from perception_gap.measure.job import Settings
 
     sample = read_sample({"images": (pictures[0],), "question": "what is red", "answer": None, "options": (),
                           "boxes": ("10,10,60,60",)})  # fmt: skip

@@ -15,7 +15,7 @@ from perception_gap.cli.reproduction.findings import differences, estimate, prin
 from perception_gap.cli.reproduction.plan import Step, Wanted
 from perception_gap.cli.reproduction.planner import plan_of
 from perception_gap.cli.reproduction.recipes import ROLES, TARGETS, latent_roles
-from perception_gap.model_files import TINY, TINY_WEIGHTS
+from perception_gap.models.files import TINY, TINY_WEIGHTS
 from tests.command import gapcheck
 from tests.unit.reports.tables.synthetic_bench import write_bench
 

@@ -14,9 +14,9 @@ from perception_gap.compare import Request, compare
 from perception_gap.compare.pairs import Member, frames
 from perception_gap.compare.summary import agreement, of_models, of_pairs
 from perception_gap.errors import UsageError
-from perception_gap.pipeline import Request as PlainRequest
-from perception_gap.pipeline import analyze
-from perception_gap.statistics import FEW
+from perception_gap.measure.pipeline import Request as PlainRequest
+from perception_gap.measure.pipeline import analyze
+from perception_gap.stats.statistics import FEW
 
 RASTER = (16, 16)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from perception_gap.compare.reuse import finished
-from perception_gap.datasets import Dataset, open_data
-from perception_gap.job import Job, Settings
-from perception_gap.pipeline import open_plain, run_job
+from perception_gap.data import Dataset, open_data
+from perception_gap.measure.job import Job, Settings
+from perception_gap.measure.pipeline import open_plain, run_job
 
 
 @pytest.fixture(scope="module")

@@ -15,19 +15,19 @@ from transformers.modeling_utils import AttentionInterface
 
 from lavit.checkpoint import opener
 from lavit.latents import LatentSpec, LatentTokens
-from perception_gap import forward
-from perception_gap.analysis import verdict
-from perception_gap.capture import find_decoder
-from perception_gap.datasets.scenes import scenes
-from perception_gap.gating import Gate
-from perception_gap.job import Settings
+from perception_gap.attention.capture import find_decoder
+from perception_gap.attention.gate import Gate
+from perception_gap.data.scenes import scenes
+from perception_gap.gaze import forward
 from perception_gap.knockout import CONDITIONS, Knockout
 from perception_gap.knockout.conditions import CUTS, FIELDS, ROWS
 from perception_gap.knockout.measure import Batch, key_mask, measure, under_cut
 from perception_gap.knockout.reading import plain_greedy, read, remembering
 from perception_gap.knockout.rows import rows_of
 from perception_gap.knockout.tokens import token_sets
-from perception_gap.loading import load
+from perception_gap.measure.analysis import verdict
+from perception_gap.measure.job import Settings
+from perception_gap.models.loading import load
 from perception_gap.sample import Sample, prompt_text
 from tests.proofs import QUESTIONS, SIZES, picture
 from tests.students import with_latents
@@ -244,7 +244,7 @@ def test_neither_the_batch_nor_its_order_changes_a_sample(tmp_path):
     def of(some: list[Sample]) -> dict[str, Any]:
         encoded, answers, maps = answered(loaded, some)
         pictures = [[Image.open(s.images[0])] for s in some]
-        cuts = measure(loaded, settings, some, pictures, encoded, answers, maps, verdict)
+        cuts = measure(loaded, settings.knockout, settings.prompting, some, pictures, encoded, answers, maps, verdict)
         return {s.id: cut for s, cut in zip(some, cuts, strict=True)}
 
     fours = of(samples[:4]) | of(samples[4:])

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perception_gap import intact, shapes
 from perception_gap.knockout.conditions import CONDITIONS, CUTS, FIELDS
 from perception_gap.knockout.summary import summarise
 from perception_gap.knockout.table import COLUMNS, FILE, Table, condition_rows
-from perception_gap.permutation import TOO_FEW
+from perception_gap.runs import shapes
+from perception_gap.stats.permutation import TOO_FEW
+from perception_gap.storage import intact
 
 ASKED = {"layers": "all", "k": 8, "seed": 0}
 INSIDE, NUMBER, MASS = (CUTS.index(("text", name)) for name in ("inside", "outside_number", "outside_mass"))

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perception_gap.decides import decides
-from perception_gap.statistics import mean_ci
+from perception_gap.stats.decides import decides
+from perception_gap.stats.statistics import mean_ci
 from reports.decides import FOCUS, KL, reason
 from reports.page.albums import Album, albums
 from reports.page.headline import headline, paired

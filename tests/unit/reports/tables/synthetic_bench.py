@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import results
-from perception_gap.files import write_json, write_table
+from perception_gap.storage.files import write_json, write_table
 from reports.sources import BenchRun, Matrix, open_source
 
 Verdicts = Mapping[str, Mapping[str, Sequence[bool | None]]]  # model -> task -> verdict of each question

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perception_gap.errors import UsageError
-from perception_gap.proportions import paired_ci
+from perception_gap.stats.proportions import paired_ci
 from reports import tables
 from reports.sources import open_source
 from tests.unit.reports.tables.synthetic_bench import write_bench, write_matrix

@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from perception_gap.estimates import side
+from perception_gap.stats.estimates import side
 from reports import tables
 from reports.tables import as_text, compared
 from reports.tables.model import Cell, Column, Row, Table

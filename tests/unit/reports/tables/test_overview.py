@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from perception_gap.errors import UsageError
-from perception_gap.files import write_json
+from perception_gap.storage.files import write_json
 from reports import tables
 from reports.sources import BenchRun, Unfinished, open_source
 from reports.summary import lookup

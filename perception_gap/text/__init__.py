@@ -1,0 +1,1 @@
+"""Words of an answer, what they state, and whether that is right."""
