@@ -26,7 +26,7 @@ from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites import Suite, open_suites
 from benchmarks.suites.questions import Question
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.measure.job import versions
+from perception_gap.runs.key import versions
 from perception_gap.storage import intact
 from perception_gap.storage.files import aside, write_json
 from perception_gap.storage.folders import claim, named

@@ -15,9 +15,9 @@ from lmms_eval.api.model import lmms
 from benchmarks.answers import Answer
 from benchmarks.plugin import Lavit
 from perception_gap.errors import GapcheckError, UsageError, one_line
-from perception_gap.measure.job import model_facts
 from perception_gap.models import loading
 from perception_gap.models.families import Family
+from perception_gap.runs.key import model_facts
 from perception_gap.storage.machine_key import signature
 from perception_gap.storage.redaction import BACKEND, hidden_arguments, public_model, without_secrets
 

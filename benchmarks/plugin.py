@@ -21,11 +21,12 @@ from tqdm import tqdm
 from benchmarks.answers import Answer, AnswerStore, Prompt, prompt_of
 from perception_gap.attention.capture import choose_layers, find_decoder
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.gaze import forward
-from perception_gap.measure.analysis import in_memory
-from perception_gap.measure.job import model_facts, versions
+from perception_gap.gaze.answer import decode_answer, encode, generate, pad_id
+from perception_gap.gaze.look import look
 from perception_gap.models.context import check_fits
 from perception_gap.models.loading import LoadedModel, load
+from perception_gap.runs.engine import in_memory
+from perception_gap.runs.key import model_facts, versions
 from perception_gap.runs.store import geometry_fields
 from perception_gap.storage.files import write_json
 
@@ -163,27 +164,24 @@ class GapcheckHF(lmms):
         began = time.perf_counter()
         system = systems.pop()
         images = [list(prompt.images) for prompt in prompts]
-        encoded = forward.encode(
-            self.loaded, images, [p.text for p in prompts], self.system if system is None else system
-        )
-        ids = forward.generate(self.loaded, encoded, max_new_tokens)
+        encoded = encode(self.loaded, images, [p.text for p in prompts], self.system if system is None else system)
+        ids = generate(self.loaded, encoded, max_new_tokens)
         lengths = encoded.inputs["attention_mask"].sum(1).tolist()
-        whole, _ = encoded.with_answers(ids, forward.pad_id(self.loaded))
+        whole, _ = encoded.with_answers(ids, pad_id(self.loaded))
         check_fits(self.loaded.model.config, whole.inputs["attention_mask"], "prompt and answer are too long together")
-        looks = forward.gaze(self.loaded, encoded, ids, self.layers) if self.gaze else [None] * len(prompts)
+        gazes = look(self.loaded, encoded, ids, self.layers) if self.gaze else [None] * len(prompts)
         seconds = (time.perf_counter() - began) / len(prompts)
-        decode = self.loaded.processor.tokenizer.decode
         answers = []
-        for b, look in enumerate(looks):
-            text = decode(ids[b], skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
+        for b, gaze in enumerate(gazes):
+            text = decode_answer(self.loaded, ids[b])
             fields = {
                 "seconds": seconds, "n_image_tokens": int(encoded.image[b].sum()),
                 "heights": [image.height for image in images[b]], "widths": [image.width for image in images[b]],
             }  # fmt: skip
-            if look is not None:
-                fields |= {"text_image_mass": look.mass} | geometry_fields(encoded.geometry[b])
+            if gaze is not None:
+                fields |= {"text_image_mass": gaze.mass} | geometry_fields(encoded.geometry[b])
             counts = TokenCounts(input_tokens=int(lengths[b]), output_tokens=len(ids[b]))
-            answers.append(Answer(text, counts, fields=fields, arrays={} if look is None else {"own": look.map}))
+            answers.append(Answer(text, counts, fields=fields, arrays={} if gaze is None else {"own": gaze.map}))
         return answers
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:

@@ -21,7 +21,7 @@ from lavit.heads import ProjectionHead
 from lavit.latents import LatentSpec, LatentTokens
 from lavit.student import LavitStudent
 from perception_gap.errors import UsageError, one_line
-from perception_gap.measure.job import Settings
+from perception_gap.measure.settings import Settings
 from perception_gap.models import loading
 from perception_gap.models.files import locate
 from perception_gap.models.loading import LoadedModel
@@ -142,7 +142,7 @@ def check_whole(name: str) -> None:
 
 
 def opener(name: str, settings: Settings) -> LoadedModel:
-    """Opens models for `measure.pipeline.analyze`; a plain one (a teacher, say) has no latents to treat."""
+    """Opens models for `measure.analyze.analyze`; a plain one (a teacher, say) has no latents to treat."""
     there = has_latents(facts_of(name, settings.load.get("revision")))
     return load(name, settings.latents if there else "force", **settings.load)
 

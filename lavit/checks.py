@@ -12,8 +12,8 @@ from lavit.request import TrainRequest
 from lavit.resume import FILES, FOLDERS, LOG, MODEL, MODEL_WRITING, RECORD, WRITING, checkpoints
 from lavit.settings import TrainSettings
 from lavit.traces import Traces
+from perception_gap.data import Contents
 from perception_gap.errors import UsageError
-from perception_gap.measure.job import image_hash
 from perception_gap.storage import intact
 from perception_gap.storage.folders import LOCK, claim
 
@@ -38,7 +38,7 @@ def check_images(traces: Traces) -> None:
         trace = traces[i]
         lost = [path for path in trace.sample.images if not path.is_file()]
         gone += lost
-        if not lost and trace.image_hash and image_hash(trace.sample) != trace.image_hash:
+        if not lost and trace.image_hash and Contents.of(trace.sample.images).hash != trace.image_hash:
             other.append(trace.sample.images[0])
     if gone:
         raise UsageError(f"traces {traces.path}: {len(gone)} images are missing, the first {gone[0]}; put them back")

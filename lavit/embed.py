@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from lavit.checkpoint import opener
 from lavit.manifest import MANIFEST
-from perception_gap.measure.job import Settings
-from perception_gap.measure.pipeline import Request, analyze
+from perception_gap.measure.analyze import AnalyzeOptions, analyze
+from perception_gap.measure.settings import Settings
 from perception_gap.runs.store import Run
 from perception_gap.storage.files import write_json
 from perception_gap.tiny.card import WEIGHTS, percent
@@ -93,7 +93,7 @@ def main(name: str, run: Path, limit: int, work: Path) -> None:
     made = json.loads((run / "train.json").read_text())
     tokens = json.loads((WEIGHTS / name / "lavit.json").read_text())["latents"]["tokens"]
     measured = f"gapcheck analyze tiny:{name} --teacher tiny:teacher --data scenes --limit {limit} --max-new-tokens 16"
-    request = Request(
+    request = AnalyzeOptions(
         model=f"tiny:{name}", teacher="tiny:teacher", limit=limit, batch_size=48, out=work / name,
         settings=Settings(text="teacher", max_new_tokens=16), command=measured,
     )  # fmt: skip

@@ -12,8 +12,8 @@ import pandas as pd
 from lavit import results
 from lavit.checkpoint import opener
 from perception_gap.data import Reading
-from perception_gap.measure.job import Settings
-from perception_gap.measure.pipeline import Request, analyze
+from perception_gap.measure.analyze import AnalyzeOptions, analyze
+from perception_gap.measure.settings import Settings
 from perception_gap.runs.store import Run
 from perception_gap.stats.estimates import Estimate
 from perception_gap.stats.proportions import paired_ci, proportion_ci
@@ -50,7 +50,7 @@ class Evaluation:
             text="own" if teacher is None else "teacher", max_new_tokens=self.max_new_tokens,
             instruction=self.instruction, latents=latents, load=self.load,
         )  # fmt: skip
-        request = Request(
+        request = AnalyzeOptions(
             model=model, teacher=None if teacher is None else str(teacher.path), data=self.data, out=out,
             image_root=self.image_root, reading=self.reading, limit=limit or self.limit, settings=settings,
             batch_size=self.batch_size, command=self.command,

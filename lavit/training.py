@@ -24,10 +24,10 @@ from lavit.traces import Traces
 from lavit.trainer import Bar, LavitTrainer
 from lavit.vision_cache import VisionCache
 from perception_gap.errors import UsageError
-from perception_gap.gaze.forward import pad_id
-from perception_gap.measure.job import versions
+from perception_gap.gaze.answer import pad_id
 from perception_gap.models.endings import as_ids
 from perception_gap.models.loading import LoadedModel, load
+from perception_gap.runs.key import versions
 from perception_gap.storage.files import write_json, write_text
 
 

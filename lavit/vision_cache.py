@@ -23,11 +23,11 @@ from lavit.data import prompt_of
 from lavit.traces import Traces
 from perception_gap.attention.capture import find_decoder
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
-from perception_gap.gaze.forward import vision
+from perception_gap.gaze.answer import vision
 from perception_gap.geometry import TokenGeometry
-from perception_gap.measure.job import versions
 from perception_gap.models.families.encoded import Encoded
 from perception_gap.models.loading import LoadedModel
+from perception_gap.runs.key import versions
 from perception_gap.storage import intact
 from perception_gap.storage.files import write_arrays
 

@@ -41,8 +41,8 @@ def measure(what: Measurement) -> dict:
     import torch
 
     from benchmarks.speed.gauges import peak_memory, timed
-    from lavit.traces.look import look
-    from perception_gap.gaze import forward
+    from lavit.traces.look import teacher_looks
+    from perception_gap.gaze.answer import encode, generate
     from perception_gap.sample import Sample
 
     if what.threads:
@@ -52,15 +52,15 @@ def measure(what: Measurement) -> dict:
     text = models.question(loaded.processor.tokenizer, QUESTION)
     samples = [Sample(str(b), (Path("random"),), text, "") for b in range(what.batch)]
     pictures = [[image]] * what.batch
-    positions = int(forward.encode(loaded, pictures, [text] * what.batch, None).image.numel()) + ANSWER * what.batch
+    positions = int(encode(loaded, pictures, [text] * what.batch, None).image.numel()) + ANSWER * what.batch
 
     def answer() -> None:
         with torch.inference_mode():
-            encoded = forward.encode(loaded, pictures, [text] * what.batch, None)
-            forward.generate(loaded, encoded, ANSWER)
+            encoded = encode(loaded, pictures, [text] * what.batch, None)
+            generate(loaded, encoded, ANSWER)
 
     def trace() -> None:
-        look(loaded, samples, pictures, max_new_tokens=ANSWER)
+        teacher_looks(loaded, samples, pictures, max_new_tokens=ANSWER)
 
     with peak_memory(what.device) as peak:
         taken = timed({"answer": answer, "trace": trace}[what.variant], what.repeats, what.device)
@@ -74,10 +74,11 @@ def bytes_a_trace(image_tokens: int, width: int, samples: int = 200) -> dict[str
     """
     import numpy as np
 
-    from lavit.traces.look import Look
-    from lavit.traces.measure import base_row, full_arrays, look_fields, signal
+    from lavit.traces.look import TeacherLook
+    from lavit.traces.measure import UNTRACED, full_arrays, look_fields, signal
     from lavit.traces.merge import table_of, write_parquet
-    from lavit.traces.settings import Settings
+    from lavit.traces.settings import TraceSettings
+    from perception_gap.runs.samples import Work, sample_row
     from perception_gap.geometry import TokenGeometry
     from perception_gap.sample import Sample
 
@@ -93,17 +94,18 @@ def bytes_a_trace(image_tokens: int, width: int, samples: int = 200) -> dict[str
             box = (*corner.tolist(), *(corner + 1 + rng.random(2) * 100).tolist())
             image = (out / "images" / f"{i}.jpg",)
             sample = Sample(f"sample-{i}", image, rng.bytes(60).hex(), rng.bytes(8).hex(), (box,), (0,), task="random")
-            seen = Look(
+            seen = TeacherLook(
                 answer=rng.bytes(8).hex(), geometry=geometry, mass=float(rng.random()),
                 attention=rng.random(image_tokens).astype(np.float32),
                 v_sem=rng.normal(size=width).astype(np.float32),
             )  # fmt: skip
             key = rng.bytes(16).hex()
-            fields, arrays = signal(key, seen, Settings())
+            fields, arrays = signal(key, seen, TraceSettings())
             verdicts = {"correct": True, "blind_answers": [rng.bytes(8).hex()], "blind_correct": False,
                         "focus": float(rng.random()), "aligned": True, "kept": True, "dropped_by": None,
                         "pooling": "mean"}  # fmt: skip
-            row = base_row(out, sample, rng.bytes(32).hex(), key) | {"heights": [480], "widths": [640]}
+            work = Work(sample, rng.bytes(32).hex(), key)
+            row = UNTRACED | sample_row(out, work) | {"heights": [480], "widths": [640]}
             rows.append(row | look_fields(seen) | verdicts | {"status": "ok"} | fields)
             vectors.append(arrays[f"{key}/v_sem"])
         write_parquet(out / "traces.parquet", table_of(rows, vectors))
@@ -112,7 +114,7 @@ def bytes_a_trace(image_tokens: int, width: int, samples: int = 200) -> dict[str
         write_parquet(out / "bare.parquet", table_of(rows, bare))
         without = (out / "bare.parquet").stat().st_size
     states = np.zeros((image_tokens, width), np.float32)
-    full = full_arrays("", Look("", geometry, np.zeros(image_tokens, np.float32), 0.0, None, states))
+    full = full_arrays("", TeacherLook("", geometry, np.zeros(image_tokens, np.float32), 0.0, None, states))
     return {
         "parquet": stored / samples, "v_sem": (stored - without) / samples,
         "full": float(sum(array.nbytes for array in full.values())),

@@ -17,7 +17,7 @@ from accelerate.utils import send_to_device
 
 from benchmarks.speed import models
 from benchmarks.speed.gauges import peak_memory, timed
-from perception_gap.gaze.forward import pad_id
+from perception_gap.gaze.answer import pad_id
 from perception_gap.models.loading import LoadedModel
 
 TEACHER_WIDTH = 5120  # Qwen2.5-VL-32B, the paper's teacher

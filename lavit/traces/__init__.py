@@ -5,16 +5,16 @@ from lavit.traces.filters import FILTERS
 from lavit.traces.funnel import funnel, funnel_table
 from lavit.traces.read import Trace, Traces
 from lavit.traces.schema import SCHEMA_VERSION
-from lavit.traces.settings import Job, Settings
+from lavit.traces.settings import Extraction, TraceSettings
 from lavit.traces.target import Target, resample, target
 
 __all__ = [
     "FILTERS",
     "SCHEMA_VERSION",
-    "Job",
-    "Settings",
+    "Extraction",
     "Target",
     "Trace",
+    "TraceSettings",
     "Traces",
     "extract",
     "funnel",

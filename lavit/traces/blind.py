@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
-from perception_gap.gaze import forward
+from perception_gap.gaze.answer import decode_answer, encode, generate
 from perception_gap.models import loading
 from perception_gap.models.context import check_fits
 from perception_gap.models.endings import end_ids
@@ -29,12 +29,8 @@ def without_image(loaded: LoadedModel, system: str | None, max_new_tokens: int) 
     """prompts → answers of a vision-language model whose prompts hold no image."""
 
     def ask(prompts: list[str]) -> list[str]:
-        encoded = forward.encode(loaded, [[] for _ in prompts], prompts, system)
-        decode = loaded.processor.tokenizer.decode
-        return [
-            decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
-            for ids in forward.generate(loaded, encoded, max_new_tokens)
-        ]
+        encoded = encode(loaded, [[] for _ in prompts], prompts, system)
+        return [decode_answer(loaded, ids) for ids in generate(loaded, encoded, max_new_tokens)]
 
     return ask
 

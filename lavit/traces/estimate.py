@@ -7,8 +7,8 @@ from typing import Any
 
 from lavit.traces import blind
 from lavit.traces.keys import keyed
-from lavit.traces.measure import blindly, measure
-from lavit.traces.settings import Job
+from lavit.traces.measure import blindly, measure_batch
+from lavit.traces.settings import Extraction
 from perception_gap.attention.capture import choose_layers, find_decoder
 from perception_gap.errors import GapcheckError
 from perception_gap.models.loading import load
@@ -17,9 +17,9 @@ from perception_gap.models.placement import peak_bytes
 _GAZE_BYTES = 2 + 2 + 4 * 4 + 2  # index, weight, rectangle, image
 
 
-def estimate(job: Job) -> dict[str, Any]:
+def estimate(job: Extraction) -> dict[str, Any]:
     """Bytes are an upper bound: every sample kept, texts uncompressed. GapcheckError if the whole batch fails."""
-    rows, found = _teacher(job)
+    rows, estimates = _teacher(job)
     if job.settings.text_model and "difficulty" in job.settings.filters:
         ask, _ = blind.open_text_model(
             job.settings.text_model, job.settings.system, job.settings.max_new_tokens, job.settings.load
@@ -28,18 +28,18 @@ def estimate(job: Job) -> dict[str, Any]:
         wanted = [(s, s.id) for s in job.dataset.samples[: job.batch_size] if s.id in right]
         began = time.perf_counter()
         blindly(ask, wanted, job.settings, job.batch_size)
-        found["seconds a sample"] += (time.perf_counter() - began) / len(rows)
-    found["hours"] = found["seconds a sample"] * found["samples"] / 3600
-    found["peak bytes"] = peak_bytes()
-    return found
+        estimates["seconds a sample"] += (time.perf_counter() - began) / len(rows)
+    estimates["hours"] = estimates["seconds a sample"] * estimates["samples"] / 3600
+    estimates["peak bytes"] = peak_bytes()
+    return estimates
 
 
-def _teacher(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _teacher(job: Extraction) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     loaded = load(job.model, **job.settings.load)
     choose_layers(job.settings.layers, find_decoder(loaded.model))
     batch = keyed(job, loaded, job.dataset.samples[: job.batch_size])
     began = time.perf_counter()
-    rows, _ = measure(loaded, job, batch)
+    rows, _ = measure_batch(loaded, job, batch)
     seconds = time.perf_counter() - began
     failed = [row["error"] for row in rows if row["status"] != "ok"]
     if len(failed) == len(rows):

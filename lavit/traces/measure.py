@@ -4,61 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lavit.traces import blind
 from lavit.traces.filters import ask_blind, asked, decide, verdicts
-from lavit.traces.keys import Work, row_key
-from lavit.traces.look import Look, look
+from lavit.traces.keys import work_of
+from lavit.traces.look import TeacherLook, teacher_looks
 from lavit.traces.schema import V_SEM
-from lavit.traces.settings import Job, Settings
+from lavit.traces.settings import Extraction, TraceSettings
 from lavit.traces.target import target
-from perception_gap.data import Contents, check_boxes, open_pictures
-from perception_gap.errors import GapcheckError
-from perception_gap.measure import analysis
-from perception_gap.measure.job import stored_paths
 from perception_gap.metrics import focus_score
 from perception_gap.models.loading import LoadedModel
+from perception_gap.runs.engine import in_memory
+from perception_gap.runs.samples import Opened, Work, failed, open_samples
 from perception_gap.sample import Sample
 from perception_gap.text.scoring import score
 
 
-def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[dict], dict[str, np.ndarray]]:
+def measure_batch(
+    loaded: LoadedModel, job: Extraction, items: Sequence[Work]
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Rows and arrays of one batch; a sample that cannot be traced is a row with the reason."""
     settings = job.settings
-    rows: dict[str, dict] = {}
-    ready = []
-    for sample, listed, key in work:
-        contents = Contents.of(sample.images)
-        images = contents.hash
-        if images != listed:  # another picture by now is traced as it is, under the key of that
-            key = row_key(job, loaded, sample, images)
-        row = rows[key] = base_row(job.out, sample, images, key)
-        try:
-            pictures = open_pictures(sample, contents)
-            sizes = [(p.height, p.width) for p in pictures]
-            sample = sample.in_pixels(sizes)
-            row |= {"heights": [h for h, _ in sizes], "widths": [w for _, w in sizes]} | sample.box_fields()
-            check_boxes(sample, sizes)
-            if settings.judge is None and {"correctness", "difficulty"} & set(settings.filters):
-                score(sample.answer, sample.answer, sample.options)  # a reference that names no option is said here
-            ready.append((sample, key, pictures))
-        except GapcheckError as error:
-            row |= {"status": "failed", "error": str(error)}
-        except MemoryError as error:
-            row |= {"status": "failed", "error": analysis.failure(error)}
-    looks: dict[str, Look] = {}
-    for group, outcome in analysis.in_memory(partial(_looks, loaded, settings), ready):
-        for i, (_, key, _) in enumerate(group):
+
+    def scorable(sample: Sample) -> None:
+        if settings.judge is None and {"correctness", "difficulty"} & set(settings.filters):
+            score(sample.answer, sample.answer, sample.options)  # a reference that names no option is refused here
+
+    rows, ready = open_samples(job.out, items, partial(work_of, job, loaded), scorable)
+    for key, row in rows.items():
+        rows[key] = UNTRACED | row
+    looks: dict[str, TeacherLook] = {}
+    for group, outcome in in_memory(partial(_looks, loaded, settings), ready):
+        for i, item in enumerate(group):
             if isinstance(outcome, str):
-                rows[key] |= {"status": "failed", "error": outcome}
+                rows[item.key] |= failed(outcome)
             else:
-                looks[key] = outcome[i]
-                rows[key] |= {"status": "ok"} | look_fields(outcome[i])
-    seen = [(sample, key) for sample, key, _ in ready if key in looks]
+                looks[item.key] = outcome[i]
+                rows[item.key] |= {"status": "ok"} | look_fields(outcome[i])
+    seen = [(item.sample, item.key) for item in ready if item.key in looks]
     if "correctness" in settings.filters:
         right = verdicts([asked(sample, looks[key].answer) for sample, key in seen], settings.judge)
         for (_, key), verdict in zip(seen, right, strict=True):
@@ -74,35 +60,41 @@ def measure(loaded: LoadedModel, job: Job, work: Sequence[Work]) -> tuple[list[d
     for key, row in rows.items():
         row |= decide(row, settings.filters, settings.min_focus, settings.without_boxes)
         if row["kept"]:
-            fields, found = signal(key, looks[key], settings)
+            fields, taught = signal(key, looks[key], settings)
             row |= fields
             if row["status"] == "ok":
-                arrays |= found
+                arrays |= taught
             else:
                 row |= decide(row, settings.filters, settings.min_focus, settings.without_boxes)
     return list(rows.values()), arrays
 
 
-def _looks(loaded: LoadedModel, settings: Settings, ready: list) -> list[Look]:
-    return look(
-        loaded, [sample for sample, _, _ in ready], [pictures for _, _, pictures in ready], pooling=settings.v_sem,
-        layers=settings.layers, instruction=settings.instruction, system=settings.system,
-        max_new_tokens=settings.max_new_tokens, features=settings.keep_full,
-    )  # fmt: skip
+def _looks(loaded: LoadedModel, settings: TraceSettings, ready: list[Opened]) -> list[TeacherLook]:
+    return teacher_looks(
+        loaded,
+        [item.sample for item in ready],
+        [item.pictures for item in ready],
+        pooling=settings.v_sem,
+        layers=settings.layers,
+        instruction=settings.instruction,
+        system=settings.system,
+        max_new_tokens=settings.max_new_tokens,
+        features=settings.keep_full,
+    )
 
 
-def base_row(out: Path, sample: Sample, images: str, key: str) -> dict[str, Any]:
-    """What is known of a sample before any model sees it."""
-    return {
-        "key": key, "sample_id": sample.id, "task": sample.task, "pair": sample.pair,
-        "images": stored_paths(out, sample), "image_hash": images, "heights": [], "widths": [],
-        "question": sample.question, "options": list(sample.options), "reference": sample.answer,
-        **sample.box_fields(),
-        "status": "failed", "error": None, "correct": None, "blind_answers": [], "blind_correct": None, "focus": None,
-    }  # fmt: skip
+# What a trace says of a sample before the teacher sees it, beside `sample_row`.
+UNTRACED: dict[str, Any] = {
+    "status": "failed",
+    "error": None,
+    "correct": None,
+    "blind_answers": [],
+    "blind_correct": None,
+    "focus": None,
+}
 
 
-def look_fields(seen: Look) -> dict[str, Any]:
+def look_fields(seen: TeacherLook) -> dict[str, Any]:
     rows, cols = seen.geometry.grid_shape or (None, None)
     return {
         "answer": seen.answer, "n_image_tokens": len(seen.geometry), "grid_rows": rows, "grid_cols": cols,
@@ -111,7 +103,7 @@ def look_fields(seen: Look) -> dict[str, Any]:
 
 
 def blindly(
-    ask: blind.Ask, wanted: Sequence[tuple[Sample, str]], settings: Settings, batch_size: int
+    ask: blind.Ask, wanted: Sequence[tuple[Sample, str]], settings: TraceSettings, batch_size: int
 ) -> dict[str, dict[str, Any]]:
     """key → blind fields; right blind means right under every rotation of the options."""
     fields: dict[str, dict[str, Any]] = {}
@@ -119,9 +111,9 @@ def blindly(
     def work(group: list[tuple[Sample, str]]) -> list[list[Any]]:
         return ask_blind(ask, [sample for sample, _ in group], settings.instruction, batch_size)
 
-    for group, outcome in analysis.in_memory(work, list(wanted)):
+    for group, outcome in in_memory(work, list(wanted)):
         if isinstance(outcome, str):
-            fields |= {key: {"status": "failed", "error": f"without the image: {outcome}"} for _, key in group}
+            fields |= {key: failed(f"without the image: {outcome}") for _, key in group}
             continue
         right = iter(verdicts([question for turned in outcome for question in turned], settings.judge))
         for (_, key), turned in zip(group, outcome, strict=True):
@@ -132,14 +124,14 @@ def blindly(
     return fields
 
 
-def focus_fields(row: dict[str, Any], sample: Sample, seen: Look) -> dict[str, Any]:
+def focus_fields(row: dict[str, Any], sample: Sample, seen: TeacherLook) -> dict[str, Any]:
     if seen.attention is None:
         return {"focus": None}
     sizes = list(zip(row["heights"], row["widths"], strict=True))
     return {"focus": focus_score(seen.attention, seen.geometry, sample.unit_boxes(sizes), sample.box_images)}
 
 
-def signal(key: str, seen: Look, settings: Settings) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def signal(key: str, seen: TeacherLook, settings: TraceSettings) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What a kept sample teaches: the row's gaze fields, and the arrays; or the fields of a failed row."""
     fields, arrays = gaze_fields(seen, settings.top_k), {}
     if seen.v_sem is not None:
@@ -152,7 +144,7 @@ def signal(key: str, seen: Look, settings: Settings) -> tuple[dict[str, Any], di
     return fields, arrays
 
 
-def gaze_fields(seen: Look, top_k: int) -> dict[str, Any]:
+def gaze_fields(seen: TeacherLook, top_k: int) -> dict[str, Any]:
     """The target in the row's form; where there is none, `error` says why."""
     if seen.attention is None:
         return {"error": "the answer is empty: no map"}
@@ -176,7 +168,7 @@ def _half(values: np.ndarray) -> np.ndarray:
         return values.astype(np.float16)
 
 
-def full_arrays(key: str, seen: Look) -> dict[str, np.ndarray]:
+def full_arrays(key: str, seen: TeacherLook) -> dict[str, np.ndarray]:
     """--keep-full: the map [N], the features [N, D], and the rectangles [N, 4] with their images [N]."""
     arrays = {
         f"{key}/boxes": seen.geometry.boxes.astype(np.float32),

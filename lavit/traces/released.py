@@ -9,32 +9,29 @@ be read fails its row. The release has no boxes and no teacher's answer: the ref
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from lavit.traces.keys import versions
+from lavit.traces.keys import PACKAGES
 from lavit.traces.merge import merge
 from lavit.traces.released_files import Tree, read_features
 from lavit.traces.released_rows import Conversion, sample_of, trace_row
 from lavit.traces.schema import PART_SCHEMA, SCHEMA_VERSION
-from lavit.traces.settings import Settings
+from lavit.traces.settings import TraceSettings
 from lavit.traces.target import TOP_K
+from perception_gap.data import Contents
 from perception_gap.data.stream import Entry, stream_entries
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.measure.job import image_hash
-from perception_gap.runs.store import Parts, claim_run
+from perception_gap.runs.engine import Arrays, Engine, open_parts, writing
+from perception_gap.runs.key import key_of, provenance
+from perception_gap.runs.store import Parts
+from perception_gap.sample import Sample
 from perception_gap.storage.files import write_json
-from perception_gap.storage.locks import locked
 
 TEACHER = "Qwen/Qwen2.5-VL-32B-Instruct (released LaViT-15k)"
 WIDTH = 5120  # that teacher's; used where no file says it
@@ -64,27 +61,22 @@ def convert(
     """
     if not source.is_file():
         raise UsageError(f"{source}: {'a folder' if source.is_dir() else 'no such file'}; expected the release's JSON")
-    tree, settings = Tree(source, image_root), Settings(filters=(), v_sem=pooling, top_k=top_k)
+    tree, settings = Tree(source, image_root), TraceSettings(filters=(), v_sem=pooling, top_k=top_k)
     width = _width(tree, limit)
-    claim_run(out, "trace.json")
-    with locked(out):
+    with writing(out, "trace.json"):
         return _convert(Conversion(tree, out, settings, width, limit), teacher, fresh, progress, command)
 
 
 def _convert(job: Conversion, teacher: str, fresh: bool, progress: bool, command: str) -> dict[str, Any]:
     out, source = job.out, job.tree.source
-    parts = Parts(out, fresh=fresh, schema=PART_SCHEMA, made="trace.json")
+    parts = open_parts(out, fresh=fresh, schema=PART_SCHEMA, described_in="trace.json")
     (out / "traces.parquet").unlink(missing_ok=True)  # an unfinished conversion must not show older traces
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    info: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "command": command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    info = provenance(SCHEMA_VERSION, command, *PACKAGES) | {
         "teacher": {"name": teacher, "revision": None, "width": job.width, "v_sem": "taken before the final norm"},
         "settings": asdict(job.settings),
         "data": {"spec": f"lavit15k:{source}", "hash": digest},
-        "versions": versions(),
     }
     write_json(out / "trace.json", info)
     keys = _store(job, parts, progress)
@@ -133,30 +125,41 @@ def _width(tree: Tree, limit: int | None) -> int:
     return WIDTH
 
 
+@dataclass(frozen=True)
+class Record:
+    """One entry of the file. again: whether an entry before it has the same id."""
+
+    entry: Entry
+    sample: Sample
+    images: str
+    key: str
+    again: bool
+
+
+def _records(job: Conversion) -> Iterator[Record]:
+    ids: set[str] = set()
+    for entry in _entries(job.tree, job.limit):
+        sample = sample_of(job.tree, entry)
+        images = Contents.of(sample.images).hash
+        yield Record(entry, sample, images, _key(job, entry, images), sample.id in ids)
+        ids.add(sample.id)
+
+
 def _store(job: Conversion, parts: Parts, progress: bool) -> list[str]:
     """Every row that is not stored yet, batch by batch; the keys of all, in order."""
-    keys: list[str] = []
-    ids: set[str] = set()
-    if line := parts.mend():
-        tqdm.write(line, file=sys.stderr)
-    done = set(parts.done())
-    entries = _entries(job.tree, job.limit)
-    with tqdm(unit="sample", desc=job.tree.source.name, disable=not progress) as bar:
-        while batch := list(islice(entries, BATCH)):
-            rows, arrays = [], {}
-            for entry in batch:
-                sample = sample_of(job.tree, entry)
-                key = _key(job, entry, images := image_hash(sample))
-                keys.append(key)
-                if key not in done:
-                    row, found = trace_row(job, entry, sample, images, key, again=sample.id in ids)
-                    rows.append(row)
-                    arrays.update(found)
-                ids.add(sample.id)
-            if rows:
-                parts.write(rows, arrays)
-            bar.update(len(batch))
-    return keys
+
+    def process(records: Sequence[Record]) -> tuple[list[dict[str, Any]], Arrays]:
+        rows: list[dict[str, Any]] = []
+        arrays: Arrays = {}
+        for record in records:
+            row, signals = trace_row(job, record.entry, record.sample, record.images, record.key, again=record.again)
+            rows.append(row)
+            arrays |= signals
+        return rows, arrays
+
+    label = job.tree.source.name if progress else None
+    engine: Engine[Record] = Engine(parts, lambda record: record.key, process, BATCH, label)
+    return [key for key in engine.run(_records(job)) if key is not None]
 
 
 def _key(job: Conversion, entry: Entry, images: str) -> str:
@@ -166,4 +169,4 @@ def _key(job: Conversion, entry: Entry, images: str) -> str:
         stat = os.stat(path) if os.path.isfile(path) else None
         files.append([str(path), stat and [stat.st_size, stat.st_mtime_ns]])
     decided = [SCHEMA_VERSION, "released", entry.number, entry.value, images, files, asdict(job.settings), job.width]
-    return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return key_of(*decided)

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lavit.traces.look import Look, pool
-from lavit.traces.measure import base_row, look_fields, signal
+from lavit.traces.look import TeacherLook, pool
+from lavit.traces.measure import UNTRACED, look_fields, signal
 from lavit.traces.released_files import Tree, grid_of, read_attention, read_features, said, turned
-from lavit.traces.settings import Settings
+from lavit.traces.settings import TraceSettings
 from perception_gap.data import check_boxes, open_image
 from perception_gap.data.jsonl import parse_boxes, shown, text
 from perception_gap.data.stream import Entry
 from perception_gap.errors import GapcheckError
 from perception_gap.geometry import TokenGeometry
+from perception_gap.runs.samples import Work, failed, sample_row
 from perception_gap.sample import Sample
 
 # Notes in `error` of rows that are well.
@@ -37,7 +38,7 @@ class Conversion:
 
     tree: Tree
     out: Path
-    settings: Settings
+    settings: TraceSettings
     width: int
     limit: int | None = None
 
@@ -59,14 +60,14 @@ def trace_row(
     job: Conversion, entry: Entry, sample: Sample, images: str, key: str, *, again: bool
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The row and its arrays (V_sem); one that failed says why. again: whether its id is that of an entry before."""
-    row = base_row(job.out, sample, images, key)
+    row = UNTRACED | sample_row(job.out, Work(sample, images, key))
     try:
         if again:
             raise GapcheckError(f"id {sample.id!r} is that of an entry before: expected each question_id once")
         fields, arrays = _fields(job, entry, sample, key)
     except (GapcheckError, OSError) as error:
         reason = str(error).encode(errors="replace").decode()  # a JSON text may hold half a character
-        return row | {"status": "failed", "error": reason}, {}
+        return row | failed(reason), {}
     return row | fields, arrays
 
 
@@ -94,7 +95,7 @@ def _fields(job: Conversion, entry: Entry, sample: Sample, key: str) -> tuple[di
     weights = None if attention is None else torch.from_numpy(attention).float()
     v_sem = None if states is None else pool(states, weights, job.settings.v_sem)
     notes += [note for note in (unsure, NO_WEIGHTS if states is not None and v_sem is None else None) if note]
-    seen = Look(
+    seen = TeacherLook(
         answer, TokenGeometry(np.zeros((0, 4)), np.zeros(0)) if geometry is None else geometry,
         attention if geometry is not None else None, float("nan"), None if v_sem is None else v_sem.numpy(),
     )  # fmt: skip

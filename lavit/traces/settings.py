@@ -1,4 +1,4 @@
-"""What decides a trace, and the job that an extraction does."""
+"""What decides a trace, and what an extraction does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from perception_gap.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Settings:
+class TraceSettings:
     """What decides a trace, beside the teacher and the sample; defaults are the paper's.
 
     without_boxes: what the alignment filter does with a sample that has none. "drop" by default: nobody checked that
@@ -52,13 +52,13 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Job:
+class Extraction:
     """One teacher over one dataset into one folder."""
 
     model: str
     dataset: Dataset
     out: Path
-    settings: Settings
+    settings: TraceSettings
     batch_size: int = 8
     seed: int = 0
     fresh: bool = False

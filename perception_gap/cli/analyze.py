@@ -62,36 +62,35 @@ def command(model: str, teacher: str | None, dry_run: bool, strict: bool, figure
     latents, revision = options["latents"], options["revision"]
     request = build_request(model, teacher, options)
     from lavit.checkpoint import facts_of, has_latents, opener
-    from perception_gap.measure import pipeline
-    from perception_gap.runs.store import claim_run
-    from perception_gap.storage.locks import locked
+    from perception_gap.measure.analyze import analyze
+    from perception_gap.measure.estimate import estimate
+    from perception_gap.runs.engine import writing
 
     if latents != "force" and not has_latents(facts_of(model, revision)):
         raise click.UsageError(f"--latents {latents}: {model} has no latent tokens; leave it out")
     if dry_run:
-        print_estimate(pipeline.estimate(request, opener=opener))
+        print_estimate(estimate(request, opener=opener))
         return
-    claim_run(request.folder())
-    with locked(request.folder()):
+    with writing(request.folder()):
         if (request.folder() / "figures").is_dir():
             from reports.figures import forget_figures
 
             forget_figures(request.folder() / "figures")  # an unfinished run must not show older ones
-        run = pipeline.analyze(request, say=click.echo, opener=opener)
+        run = analyze(request, say=click.echo, opener=opener)
         sys.exit(show(run, strict=strict, figures=figures))
 
 
 def build_request(model: str, teacher: str | None, options: dict):
-    """The Request of these command-line options."""
-    from perception_gap.measure.job import Settings
-    from perception_gap.measure.pipeline import Request
+    """The AnalyzeOptions of these command-line options."""
+    from perception_gap.measure.analyze import AnalyzeOptions
+    from perception_gap.measure.settings import Settings
 
     names = ("rows", "layers", "text", "max_new_tokens", "instruction", "system", "latents")
     chosen = {name: options.pop(name) for name in names}
     settings = Settings(load=pop_load(options), **pop_deeper(options), **chosen)
     asked = options.pop("raster")
     raster = None if asked is None else parse_raster(asked)
-    return Request(
+    return AnalyzeOptions(
         model=model,
         teacher=teacher,
         reading=pop_reading(options),

@@ -56,15 +56,15 @@ def command(models: tuple[str, ...], strict: bool, page: bool, **options) -> Non
             raise click.UsageError(f"--{name.replace('_', '-')}: means nothing to some families; --pixels is for all")
     raster = parse_raster(options.pop("raster"))
     from lavit.checkpoint import opener
-    from perception_gap.compare import Request, compare
-    from perception_gap.measure.job import Settings
+    from perception_gap.compare import CompareOptions, compare
+    from perception_gap.measure.settings import Settings
 
     settings = Settings(
         load=load,
         **pop_deeper(options),
         **{k: options.pop(k) for k in ("layers", "instruction", "system", "max_new_tokens")},
     )
-    request = Request(
+    request = CompareOptions(
         models,
         reading=pop_reading(options),
         settings=settings,

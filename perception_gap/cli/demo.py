@@ -27,20 +27,20 @@ def command(out: Path, limit: int) -> None:
     from lavit.checkpoint import opener
     from perception_gap.cli.analyze import show
     from perception_gap.cli.report import write
-    from perception_gap.measure import pipeline
-    from perception_gap.measure.job import Settings
+    from perception_gap.measure.analyze import AnalyzeOptions, analyze
+    from perception_gap.measure.settings import Settings
     from reports.overlays import overlay_figure
     from reports.style import save
 
     runs: list[Run] = []
     status = 0
     for name in STUDENTS:
-        request = pipeline.Request(
+        request = AnalyzeOptions(
             model=f"tiny:{name}", teacher=str(runs[0].path / "teacher") if runs else "tiny:teacher", data="scenes",
             out=out / name, limit=limit, batch_size=24, settings=Settings(text="teacher", max_new_tokens=16),
             command=command_line(),
         )  # fmt: skip
-        runs.append(pipeline.analyze(request, say=click.echo, opener=opener))
+        runs.append(analyze(request, say=click.echo, opener=opener))
         status = max(status, show(runs[-1], strict=False, figures=False))
         click.echo("")
     save(overlay_figure(runs, runs[0].teacher(), k=3), out, "overlays", ("png",))

@@ -15,7 +15,7 @@ from perception_gap.cli.output import FIGURE, check_writable, command_line
 from perception_gap.errors import GapcheckError, UsageError
 
 if TYPE_CHECKING:
-    from perception_gap.measure.job import Settings
+    from perception_gap.measure.settings import Settings
     from perception_gap.runs.store import Run
     from perception_gap.sample import Sample
 
@@ -137,7 +137,7 @@ def read_boxes(given: Sequence[str], n_images: int):
 
 
 def read_settings(options: dict[str, Any]) -> Settings:
-    from perception_gap.measure.job import Settings
+    from perception_gap.measure.settings import Settings
 
     return Settings(load=pop_load(options), **options)
 
@@ -151,8 +151,8 @@ def measure(models: Sequence[str], sample: Sample, settings: Settings, text: str
 
     from lavit.checkpoint import opener
     from perception_gap.data import Dataset, hash_samples
-    from perception_gap.measure.job import Job
-    from perception_gap.measure.pipeline import run_job
+    from perception_gap.measure.analyze import run_analysis
+    from perception_gap.measure.settings import Analysis
     from perception_gap.models.loading import check
 
     for name in models:  # what would stop the last model is said before the first is loaded
@@ -170,9 +170,9 @@ def measure(models: Sequence[str], sample: Sample, settings: Settings, text: str
             rows=rows if first else settings.rows,
         )
         teacher = runs[0] if runs and kind != "own" else None
-        job = Job(name, dataset, folder / str(number), asked, teacher, batch_size=1, command=command_line())
+        job = Analysis(name, dataset, folder / str(number), asked, teacher, batch_size=1, command=command_line())
         click.echo(f"{name}: loading and asking", err=True)
-        runs.append(run_job(job, opener, progress=False))
+        runs.append(run_analysis(job, opener, progress=False))
         runs[-1].named = tuple(image.parent for image in sample.images)
         row = runs[-1].row(SAMPLE)
         if row["status"] != "ok":

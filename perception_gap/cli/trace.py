@@ -82,7 +82,7 @@ def command(teacher: str, dry_run: bool, strict: bool, **options) -> None:
 
     claim_run(options["out"], "trace.json")
     with locked(options["out"]):
-        job = build_job(teacher, options)
+        job = build_extraction(teacher, options)
         if dry_run:
             print_estimate({teacher: estimate(job)})
             return
@@ -107,15 +107,16 @@ def convert(teacher: str, options: dict[str, Any]) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def build_job(teacher: str, options: dict[str, Any]):
-    """The Job of these command-line options; draws scenes, but loads no model."""
+def build_extraction(teacher: str, options: dict[str, Any]):
+    """The Extraction of these command-line options; draws scenes, but loads no model."""
     from lavit.traces.blind import check_text_model
-    from lavit.traces.settings import Job, Settings
+    from lavit.traces.settings import Extraction, TraceSettings
     from perception_gap.data import open_data
     from perception_gap.models.loading import check
 
     filters = tuple(name for name in ("correctness", "difficulty", "alignment") if options.pop(name))
-    settings = Settings(filters=filters, load=pop_load(options), **{name: options.pop(name) for name in _SETTINGS})
+    chosen = {name: options.pop(name) for name in _SETTINGS}
+    settings = TraceSettings(filters=filters, load=pop_load(options), **chosen)
     reading = pop_reading(options)
     out, limit, seed = options["out"], options["limit"], options["seed"]
     # What would stop the work later is said before scenes are drawn and weights are read.
@@ -131,10 +132,16 @@ def build_job(teacher: str, options: dict[str, Any]):
         split=options["split"],
         reading=reading,
     )
-    return Job(
-        model=teacher, dataset=dataset, out=out, settings=settings, batch_size=options["batch_size"], seed=seed,
-        fresh=options["fresh"], command=command_line(),
-    )  # fmt: skip
+    return Extraction(
+        model=teacher,
+        dataset=dataset,
+        out=out,
+        settings=settings,
+        batch_size=options["batch_size"],
+        seed=seed,
+        fresh=options["fresh"],
+        command=command_line(),
+    )
 
 
 def show(info: dict[str, Any], out: Path, *, strict: bool) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 
 from perception_gap.errors import UsageError
-from perception_gap.measure.job import Job, image_hash, row_key, shared_text
+from perception_gap.measure.settings import Analysis, row_key, shared_text
 from perception_gap.models.loading import revision_of
 from perception_gap.models.placement import choose_device
+from perception_gap.runs.key import image_hashes
 from perception_gap.runs.store import Run, read_keys
 
 
-def finished(job: Job) -> Run | None:
+def finished(job: Analysis) -> Run | None:
     """The run in `job.out` if nothing that decides it has changed since, else None; no weights are read.
 
     Compared are the model's revision, device and settings, the versions of the libraries, every sample with its
@@ -34,7 +35,7 @@ def finished(job: Job) -> Run | None:
         return None
     if not _same_teacher(run, job):
         return None
-    hashes = [image_hash(sample) for sample in job.dataset.samples]
+    hashes = image_hashes(job.dataset.samples)
     wanted = [
         row_key(job, facts, sample, images, shared_text(job, sample, images))
         for sample, images in zip(job.dataset.samples, hashes, strict=True)
@@ -42,7 +43,7 @@ def finished(job: Job) -> Run | None:
     return run if keys == wanted else None
 
 
-def _same_teacher(run: Run, job: Job) -> bool:
+def _same_teacher(run: Run, job: Analysis) -> bool:
     kept = run.info["teacher"]
     if job.teacher is None or kept is None:
         return (job.teacher is None) == (kept is None)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from perception_gap.compare.pairs import Member
 from perception_gap.compare.reuse import finished
 from perception_gap.data import Dataset, Reading, open_data
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.measure import pipeline
-from perception_gap.measure.job import Job, Settings, check_teacher, image_hash, versions
+from perception_gap.measure.analyze import Opener, open_plain, run_analysis, stored_teacher
+from perception_gap.measure.settings import Analysis, Settings, check_teacher
 from perception_gap.models import loading
+from perception_gap.runs.key import image_hashes, provenance
 from perception_gap.runs.paths import signed
 from perception_gap.runs.store import Run, run_info
 from perception_gap.storage.files import write_json, write_table
@@ -32,7 +32,7 @@ _OURS = {"data", "teacher", "figures", MADE, "summary.json", "pairs.parquet", "w
 
 
 @dataclass(frozen=True)
-class Request:
+class CompareOptions:
     """The options of `gapcheck compare`.
 
     teacher: a model or a finished run whose answers are the text that all are read on; without one that text is each
@@ -66,43 +66,43 @@ class Compared:
 
 
 def compare(
-    request: Request, *, progress: bool = True, say: Callable[[str], None] = print,
-    opener: pipeline.Opener = pipeline.open_plain,
+    options: CompareOptions, *, progress: bool = True, say: Callable[[str], None] = print,
+    opener: Opener = open_plain,
 ) -> Compared:  # fmt: skip
     """Every model over the same samples, then every pair of them.
 
     UsageError before any model is read for what is wrong with one of them. A model that fails later is named in the
     result; the others go on. GapcheckError when fewer than two are left.
     """
-    budgets, line = _budgets(request)
-    claim(request.out, MADE, lambda name: name in ("data", "teacher") or name.endswith(".tmp"))
-    with locked(request.out):
+    budgets, line = _budgets(options)
+    claim(options.out, MADE, lambda name: name in ("data", "teacher") or name.endswith(".tmp"))
+    with locked(options.out):
         say(line)
-        return _compare(request, budgets, line, progress, say, opener)
+        return _compare(options, budgets, line, progress, say, opener)
 
 
 def _compare(
-    request: Request, budgets: dict[str, int | None], line: str, progress: bool, say: Callable[[str], None],
-    opener: pipeline.Opener,
+    options: CompareOptions, budgets: dict[str, int | None], line: str, progress: bool, say: Callable[[str], None],
+    opener: Opener,
 ) -> Compared:  # fmt: skip
     dataset = open_data(
-        request.data,
-        limit=request.limit,
-        image_root=request.image_root,
-        work=request.out,
-        seed=request.seed,
-        reading=request.reading,
+        options.data,
+        limit=options.limit,
+        image_root=options.image_root,
+        work=options.out,
+        seed=options.seed,
+        reading=options.reading,
     )
-    folders = dict(zip(request.models, named(request.models, _OURS), strict=True))
-    teacher = _teacher(request, dataset, budgets, say, progress, opener)
-    describe(request, folders, budgets, line, dataset, teacher)
+    folders = dict(zip(options.models, named(options.models, _OURS), strict=True))
+    teacher = _teacher(options, dataset, budgets, say, progress, opener)
+    describe(options, folders, budgets, line, dataset, teacher)
     members = [Member(teacher.info["model"]["name"], teacher, "own")] if teacher else []
     failed: dict[str, str] = {}
     wrong_use = True
     for name, folder in folders.items():
-        if teacher and _place(name) in (_place(request.teacher or ""), _place(members[0].name)):
+        if teacher and _place(name) in (_place(options.teacher or ""), _place(members[0].name)):
             continue
-        job = _job(request, name, dataset, request.out / folder, budgets[name], teacher)
+        job = _job(options, name, dataset, options.out / folder, budgets[name], teacher)
         try:
             members.append(Member(name, _one(job, say, progress, opener)))
         except GapcheckError as error:
@@ -115,30 +115,30 @@ def _compare(
         raise kind(
             f"{len(members)} of {len(folders) + bool(teacher)} models were measured, nothing to compare: {reasons}"
         )
-    return finish(request, tuple(members), folders, budgets, failed)
+    return finish(options, tuple(members), folders, budgets, failed)
 
 
-def _budgets(request: Request) -> tuple[dict[str, int | None], str]:
+def _budgets(options: CompareOptions) -> tuple[dict[str, int | None], str]:
     """Pixels of each model; UsageError for names, families and options that would stop the comparison later."""
-    stored = request.teacher is not None and (Path(request.teacher) / "run.json").exists()
-    known = {_place(name) for name in request.models}
-    own = [request.teacher] if request.teacher and not stored and _place(request.teacher) not in known else []
-    names = [*own, *request.models]
-    places = [_place(name) for name in request.models]
+    stored = options.teacher is not None and (Path(options.teacher) / "run.json").exists()
+    known = {_place(name) for name in options.models}
+    own = [options.teacher] if options.teacher and not stored and _place(options.teacher) not in known else []
+    names = [*own, *options.models]
+    places = [_place(name) for name in options.models]
     if len(set(places)) != len(places):  # also one folder in two spellings
-        raise UsageError(f"models {', '.join(request.models)}: expected each once")
+        raise UsageError(f"models {', '.join(options.models)}: expected each once")
     if len(names) + stored < 2:
         raise UsageError(f"model {names[0]}: expected at least two models, or --teacher; `gapcheck analyze` takes one")
-    options = request.settings.load
-    if len(names) > 1 and "revision" in options:
+    load = options.settings.load
+    if len(names) > 1 and "revision" in load:
         raise UsageError("--revision belongs to one model; give folders, or leave it out")
-    trust = options.get("trust_remote_code", False)
-    families = {name: loading.check(name, options.get("revision"), trust) for name in names}
+    trust = load.get("trust_remote_code", False)
+    families = {name: loading.check(name, load.get("revision"), trust) for name in names}
     if stored:
-        asked = run_info(Path(request.teacher or ""))["model"]["name"]
+        asked = run_info(Path(options.teacher or ""))["model"]["name"]
         with suppress(UsageError):  # a run may outlive its model: what that saw is then not known
             families[asked] = loading.check(asked, None, trust)
-    return common_budget(families, request.pixels)
+    return common_budget(families, options.pixels)
 
 
 def _of(name: str, budgets: dict[str, int | None]) -> int | None:
@@ -146,13 +146,14 @@ def _of(name: str, budgets: dict[str, int | None]) -> int | None:
     return next(budget for known, budget in budgets.items() if _place(known) == _place(name))
 
 
-def check_whole(run: Run, dataset: Dataset, budgets: dict[str, int | None], request: Request) -> None:
+def check_whole(run: Run, dataset: Dataset, budgets: dict[str, int | None], options: CompareOptions) -> None:
     """UsageError unless a stored teacher's run holds exactly these samples, shown and cut as the models are.
 
     Otherwise its accuracy and focus would be of other questions, or of pictures that the others see smaller.
     """
-    hashes = [image_hash(sample) for sample in dataset.samples]
-    check_teacher(run, dataset, hashes)
+    samples = list(dataset.samples)
+    hashes = image_hashes(samples)
+    check_teacher(run, samples, hashes)
     here = sum(
         s.id in run and (run.row(s.id)["question"], run.row(s.id)["image_hash"]) == (s.question, h)
         for s, h in zip(dataset.samples, hashes, strict=True)
@@ -174,7 +175,7 @@ def check_whole(run: Run, dataset: Dataset, budgets: dict[str, int | None], requ
             f"teacher run {run.path}: made with most_pixels {kept.get('most_pixels')}, not {budgets[name]}; name "
             "its model instead, or give --pixels own"
         )
-    cut = None if request.settings.knockout is None else asdict(request.settings.knockout)
+    cut = None if options.settings.knockout is None else asdict(options.settings.knockout)
     if kept.get("knockout") and cut and kept["knockout"] != cut:
         raise UsageError(f"teacher run {run.path}: cut as {kept['knockout']}, not {cut}; use the same for both")
 
@@ -185,88 +186,93 @@ def _place(name: str) -> str:
 
 
 def _job(
-    request: Request, name: str, dataset: Dataset, out: Path, most_pixels: int | None, teacher: Run | None
-) -> Job:  # fmt: skip
-    text = "teacher" if request.teacher else "reference"
-    settings = replace(request.settings, text=text, most_pixels=most_pixels)
-    return Job(
-        model=name, dataset=dataset, out=out, settings=settings, teacher=teacher, batch_size=request.batch_size,
-        seed=request.seed, raster=request.raster, fresh=request.fresh, command=request.command,
+    options: CompareOptions, name: str, dataset: Dataset, out: Path, most_pixels: int | None, teacher: Run | None
+) -> Analysis:  # fmt: skip
+    text = "teacher" if options.teacher else "reference"
+    settings = replace(options.settings, text=text, most_pixels=most_pixels)
+    return Analysis(
+        model=name, dataset=dataset, out=out, settings=settings, teacher=teacher, batch_size=options.batch_size,
+        seed=options.seed, raster=options.raster, fresh=options.fresh, command=options.command,
     )  # fmt: skip
 
 
-def _one(job: Job, say: Callable[[str], None], progress: bool, opener: pipeline.Opener) -> Run:
+def _one(job: Analysis, say: Callable[[str], None], progress: bool, opener: Opener) -> Run:
     found = finished(job)
     if found is not None:
         say(f"{job.model}: finished in {job.out}")
         return found
-    return pipeline.run_job(job, opener, progress=progress)
+    return run_analysis(job, opener, progress=progress)
 
 
 def _teacher(
-    request: Request, dataset: Dataset, budgets: dict[str, int | None], say: Callable[[str], None], progress: bool,
-    opener: pipeline.Opener,
-) -> Run | None:  # fmt: skip
+    options: CompareOptions,
+    dataset: Dataset,
+    budgets: dict[str, int | None],
+    say: Callable[[str], None],
+    progress: bool,
+    opener: Opener,
+) -> Run | None:
     """The teacher's finished run, or its own pass into OUT/teacher; None without a teacher."""
-    if request.teacher is None:
+    if options.teacher is None:
         return None
-    if (Path(request.teacher) / "run.json").exists():
+    if (Path(options.teacher) / "run.json").exists():
         asked = replace(
-            request.settings, text="own", rows="question" if request.settings.rows == "question" else "answer"
+            options.settings, text="own", rows="question" if options.settings.rows == "question" else "answer"
         )
-        run = pipeline.stored_teacher(request.teacher, asked, request.out)
-        check_whole(run, dataset, budgets, request)
+        run = stored_teacher(options.teacher, asked, options.out)
+        check_whole(run, dataset, budgets, options)
         return run
-    job = _job(request, request.teacher, dataset, request.out / "teacher", _of(request.teacher, budgets), None)
+    job = _job(options, options.teacher, dataset, options.out / "teacher", _of(options.teacher, budgets), None)
     return _one(replace(job, settings=replace(job.settings, text="own")), say, progress, opener)
 
 
 def describe(
-    request: Request, folders: dict[str, str], budgets: dict[str, int | None], line: str, dataset: Dataset,
+    options: CompareOptions, folders: dict[str, str], budgets: dict[str, int | None], line: str, dataset: Dataset,
     teacher: Run | None,
 ) -> None:  # fmt: skip
     """compare.json: what was asked, and where each model's run lies; an older summary would speak of something else."""
-    (request.out / "summary.json").unlink(missing_ok=True)
-    info = {
-        "schema_version": COMPARE_SCHEMA, "command": request.command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "models": {name: folder for name, folder in folders.items() if not teacher or name not in
-                   (request.teacher, teacher.info["model"]["name"])},
-        "teacher": None if teacher is None else {
-            "name": teacher.info["model"]["name"], "path": os.path.relpath(teacher.path, request.out),
-        },
-        "text": "teacher" if request.teacher else "reference", "pixels": request.pixels, "budget": line,
-        "most_pixels": budgets, "raster": list(request.raster), "seed": request.seed,
-        "settings": asdict(request.settings),
+    (options.out / "summary.json").unlink(missing_ok=True)
+    taught = (options.teacher, teacher.info["model"]["name"]) if teacher else ()
+    info = provenance(COMPARE_SCHEMA, options.command) | {
+        "models": {name: folder for name, folder in folders.items() if name not in taught},
+        "teacher": None
+        if teacher is None
+        else {"name": teacher.info["model"]["name"], "path": os.path.relpath(teacher.path, options.out)},
+        "text": "teacher" if options.teacher else "reference",
+        "pixels": options.pixels,
+        "budget": line,
+        "most_pixels": budgets,
+        "raster": list(options.raster),
+        "seed": options.seed,
+        "settings": asdict(options.settings),
         "data": dataset.description(),
-        "versions": versions(),
-    }  # fmt: skip
-    write_json(request.out / MADE, signed(info))
+    }
+    write_json(options.out / MADE, signed(info))
 
 
 def finish(
-    request: Request, members: tuple[Member, ...], folders: dict[str, str], budgets: dict[str, int | None],
+    options: CompareOptions, members: tuple[Member, ...], folders: dict[str, str], budgets: dict[str, int | None],
     failed: dict[str, str],
 ) -> Compared:  # fmt: skip
     """pairs.parquet, words.parquet and, last, summary.json."""
-    samples, words = pairs.frames(members, request.raster, request.seed)
-    files = {name: write_table(request.out / name, table)
+    samples, words = pairs.frames(members, options.raster, options.seed)
+    files = {name: write_table(options.out / name, table)
              for name, table in (("pairs.parquet", samples), ("words.parquet", words))}  # fmt: skip
     facts = {
         member.name: {
-            "folder": os.path.relpath(member.run.path, request.out),
+            "folder": os.path.relpath(member.run.path, options.out),
             "most_pixels": budgets.get(member.name), "is_teacher": member.kind == "own",
         }
         for member in members
     }  # fmt: skip
-    of_pairs = summary.of_pairs(samples, words, request.seed) if len(samples) else []
+    of_pairs = summary.of_pairs(samples, words, options.seed) if len(samples) else []
     told = {
         "baseline": members[0].name,
-        "models": summary.of_models(members, facts, request.seed),
+        "models": summary.of_models(members, facts, options.seed),
         "pairs": of_pairs,
-        "most_alike": summary.most_alike(of_pairs, samples, request.seed),
+        "most_alike": summary.most_alike(of_pairs, samples, options.seed),
         "failed": failed,
         "files": files,
     }
-    write_json(request.out / "summary.json", told)
-    return Compared(request.out, members, told, failed)
+    write_json(options.out / "summary.json", told)
+    return Compared(options.out, members, told, failed)

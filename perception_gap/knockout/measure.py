@@ -14,7 +14,7 @@ from torch.nn import functional
 from perception_gap.attention.gate import Gate
 from perception_gap.data import shrink
 from perception_gap.data.redrawn import without_boxed
-from perception_gap.gaze import forward
+from perception_gap.gaze.answer import decode_answer, encode, generate, pad_id
 from perception_gap.gaze.prompting import Prompting
 from perception_gap.knockout.conditions import CONDITIONS, CUTS, FIELDS, Knockout
 from perception_gap.knockout.reading import Reading, plain_greedy, read, remembering
@@ -78,8 +78,7 @@ def measure(
     """
     batch = Batch.of(loaded, encoded, answers, prompting.max_new_tokens)
     sets = [_sets(knockout, *each) for each in zip(samples, pictures, encoded.geometry, maps, strict=True)]
-    decode = loaded.processor.tokenizer.decode
-    first = [decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip() for ids in answers]
+    first = [decode_answer(loaded, ids) for ids in answers]
     values = np.full((len(samples), 1 + len(CONDITIONS), len(FIELDS)), NOTHING)
     texts: list[list[str | None]] = [[None] * len(CONDITIONS) for _ in samples]
 
@@ -97,11 +96,10 @@ def measure(
         for b in np.flatnonzero(defined).tolist():
             mask = chosen[b]
             assert mask is not None
-            said = decode(new[b], skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
-            keep(b, 1 + c, said, reading.log_probability[b], mask.sum(), shares(maps[b])[mask].sum())
+            text = decode_answer(loaded, new[b])
+            keep(b, 1 + c, text, reading.log_probability[b], mask.sum(), shares(maps[b])[mask].sum())
     for b, (value, ids) in _redrawn(batch, prompting, samples, pictures).items():
-        said = decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
-        keep(b, len(CONDITIONS), said, value, NOTHING, NOTHING)
+        keep(b, len(CONDITIONS), decode_answer(loaded, ids), value, NOTHING, NOTHING)
     return [Cuts(v.astype(np.float32), t) for v, t in zip(values, texts, strict=True)]
 
 
@@ -142,14 +140,14 @@ def under_cut(
             loaded.model, rows_of(rows, read_in, start), wide, 0.0, layers, behind=written_under(rows), beginnings=True
         )
 
-    whole, _ = encoded.with_answers(batch.answers, forward.pad_id(loaded))
+    whole, _ = encoded.with_answers(batch.answers, pad_id(loaded))
     with gate(whole):
         reading = read(loaded, encoded, batch.answers, batch.max_new_tokens)
     doubtful = defined & ~(batch.settled & reading.greedy) if shortcut else defined
     given = batch.answers
     if doubtful.any():
         with gate(encoded), remembering(loaded, start + batch.max_new_tokens):
-            given = forward.generate(loaded, encoded, batch.max_new_tokens)
+            given = generate(loaded, encoded, batch.max_new_tokens)
     return defined, reading, [new if d else old for new, old, d in zip(given, batch.answers, doubtful, strict=True)]
 
 
@@ -165,11 +163,11 @@ def _redrawn(
     which = list(there)
     drawn = [[shrink(picture, prompting.most_pixels)] for picture in there.values()]
     texts = [prompt_text(samples[b].question, samples[b].options, prompting.instruction) for b in which]
-    encoded, own = forward.encode(batch.loaded, drawn, texts, prompting.system), [batch.answers[b] for b in which]
+    encoded, own = encode(batch.loaded, drawn, texts, prompting.system), [batch.answers[b] for b in which]
     reading = read(batch.loaded, encoded, own, batch.max_new_tokens)
     given = own
     doubtful = ~(batch.settled[which] & reading.greedy)
     if doubtful.any():
-        given = forward.generate(batch.loaded, encoded, batch.max_new_tokens)
+        given = generate(batch.loaded, encoded, batch.max_new_tokens)
     said = [new if d else old for new, old, d in zip(given, own, doubtful, strict=True)]
     return {b: (float(reading.log_probability[i]), said[i]) for i, b in enumerate(which)}

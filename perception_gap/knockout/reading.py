@@ -14,7 +14,7 @@ from torch import Tensor
 
 from perception_gap.attention.capture import find_decoder
 from perception_gap.errors import GapcheckError, UnsupportedModelError
-from perception_gap.gaze import forward
+from perception_gap.gaze.answer import pad_id
 from perception_gap.models.endings import as_ids
 from perception_gap.models.families.encoded import Encoded
 from perception_gap.models.loading import LoadedModel
@@ -53,7 +53,7 @@ def read(loaded: LoadedModel, encoded: Encoded, answers: Sequence[Sequence[int]]
             f"{type(model).__name__} gives the logits of all positions at once, which is more than memory holds: "
             "leave --knockout out"
         )
-    whole, _ = encoded.with_answers(answers, forward.pad_id(loaded))
+    whole, _ = encoded.with_answers(answers, pad_id(loaded))
     start, stop = encoded.image.shape[1], whole.image.shape[1]
     keep = torch.arange(start - 1, stop, device=whole.image.device)
     with loaded.reading(encoded):

@@ -27,7 +27,7 @@ from perception_gap.storage import checksums
 from perception_gap.storage import intact
 from perception_gap.runs import shapes
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.storage.files import check_declared, write_arrays, write_table
+from perception_gap.storage.files import check_declared, write_arrays, write_json, write_table
 from perception_gap.storage.folders import claim
 from perception_gap.geometry import TokenGeometry
 from perception_gap.runs.paths import follows_teacher, own_data_root
@@ -159,6 +159,10 @@ class Parts:
         write_arrays(self.folder / f"{name}.safetensors", arrays, {"rows": checksum})
         kept = {key: part for key, part in self.done().items() if part != name}
         self._known = kept | {row["key"]: name for row in rows}
+
+    def list_keys(self, keys: Sequence[str]) -> None:
+        """Writes which rows the run will have, in their order (`stored_keys` reads that)."""
+        write_json(self.folder / KEYS, {"keys": list(keys)})
 
     def read(self, keys: list[str], kinds: Container[str] | None = None) -> Iterator[tuple[dict, dict]]:
         """(row, arrays by kind) of the stored keys, in the order asked for; one part in memory at a time.
@@ -300,7 +304,7 @@ def teacher_of(folder: Path, info: Mapping[str, Any], named: Sequence[Path] = ()
 
 
 def read_keys(parts: Path) -> list[str]:
-    """The keys that `write_keys` wrote. UsageError where there are none, or damaged ones."""
+    """The keys that `list_keys` wrote. UsageError where there are none, or damaged ones."""
     found = intact.read_json(parts / KEYS)
     intact.require(found, {"keys": list, checksums.FIELD: str}, parts / KEYS)
     return found["keys"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from perception_gap.measure.job import Settings
-from perception_gap.measure.pipeline import Request, analyze
+from perception_gap.measure.analyze import AnalyzeOptions, analyze
+from perception_gap.measure.settings import Settings
 from perception_gap.runs.store import Run
 from perception_gap.tiny.train import RECIPES
 
@@ -83,7 +83,7 @@ def main(names: tuple[str, ...], work: Path, limit: int) -> None:
         if made.exists():
             shutil.copytree(made, WEIGHTS / name, dirs_exist_ok=True)
         command = f"gapcheck analyze tiny:{name} --data scenes --limit {limit}"
-        request = Request(
+        request = AnalyzeOptions(
             model=f"tiny:{name}", limit=limit, batch_size=24, out=work / "cards" / name,
             settings=Settings(max_new_tokens=16), command=command,
         )  # fmt: skip

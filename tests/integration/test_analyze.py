@@ -227,7 +227,7 @@ def test_a_dry_run_prints_what_the_whole_would_take_and_stores_nothing(model, da
 
 OUT_OF_MEMORY = """
 import resource, sys
-import perception_gap.measure.pipeline, reports.summary
+import perception_gap.measure.analyze, reports.summary
 from perception_gap.cli import main
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 700 * 2**20,) * 2)

@@ -11,7 +11,7 @@ from perception_gap.cli.reproduction.plan import Plan
 
 def page(plan: Plan, again: str, finding: str, files: Sequence[Path]) -> str:
     """Markdown. again: the command that makes all of it; files: the table or figure."""
-    from perception_gap.measure.job import versions
+    from perception_gap.runs.key import versions
 
     wanted = plan.wanted
     lines = "\n".join(step.line for step in plan.steps)

@@ -20,7 +20,7 @@ from lavit.latents import LatentSpec, add_tokens
 from lavit.student import LavitStudent, Objective
 from perception_gap import load
 from perception_gap.errors import UsageError
-from perception_gap.gaze import forward
+from perception_gap.gaze.answer import encode, generate, pad_id
 from tests.integration.test_analyze import gapcheck
 
 WIDTH = 12  # of the teacher
@@ -126,7 +126,7 @@ def test_the_released_layout_loads_with_its_weights_its_latents_and_its_head(bas
 
 def test_generation_inserts_the_released_latents_behind_the_prompt(released):
     loaded = checkpoint.load(str(released), device="cpu")
-    encoded = forward.encode(loaded, *PROMPT)
+    encoded = encode(loaded, *PROMPT)
     ids = encoded.inputs["input_ids"][0]
     assert ids[-4:].tolist() == loaded.latents.ids
     assert encoded.latent[0].sum() == 4
@@ -139,14 +139,14 @@ def test_generation_inserts_the_released_latents_behind_the_prompt(released):
     by_hand["attention_mask"] = torch.ones_like(by_hand["input_ids"])
     by_hand["mm_token_type_ids"] = torch.cat([by_hand["mm_token_type_ids"], torch.zeros_like(extra)], 1)
     produced = plain.model.generate(**by_hand, max_new_tokens=5, do_sample=False)[0, len(ids) :]
-    assert forward.generate(loaded, encoded, 5)[0] == [i for i in produced.tolist() if i != forward.pad_id(plain)]
+    assert generate(loaded, encoded, 5)[0] == [i for i in produced.tolist() if i != pad_id(plain)]
 
 
 @pytest.mark.parametrize("mode", ["none", "mask", "template", "blind"])
 def test_the_released_latents_can_be_left_out_and_hidden(released, mode):
     loaded = checkpoint.load(str(released), latents=mode, device="cpu")
     assert loaded.latents.count == (0 if mode == "none" else 4)
-    forward.generate(loaded, forward.encode(loaded, *PROMPT), 3)
+    generate(loaded, encode(loaded, *PROMPT), 3)
 
 
 def test_a_released_checkpoint_is_a_plain_model_to_who_loads_it_plainly(released):
@@ -209,7 +209,7 @@ def test_our_layout_is_a_plain_checkpoint_and_comes_back_as_it_was(base, tmp_pat
     assert loaded.latents.spec == spec
     assert loaded.latents.system == spec.system
     assert (loaded.model.lm_head.weight is loaded.model.get_input_embeddings().weight) is tie
-    inputs = forward.encode(loaded, *PROMPT).inputs
+    inputs = encode(loaded, *PROMPT).inputs
     with torch.inference_mode():
         expected = student.base(**inputs).logits
         assert torch.equal(model.eval()(**inputs).logits, expected)

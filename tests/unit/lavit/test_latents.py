@@ -12,7 +12,8 @@ from torch import Tensor
 from lavit.latents import MODES, LatentSpec, LatentTokens, add_tokens, injected, latent_inputs, token_ids
 from perception_gap.attention.gate import Gate
 from perception_gap.errors import UsageError
-from perception_gap.gaze.forward import gaze, generate
+from perception_gap.gaze.answer import generate
+from perception_gap.gaze.look import look
 from perception_gap.models.families import Encoded
 from perception_gap.models.loading import LoadedModel, load
 from tests.models import TRAINED as KINDS
@@ -411,11 +412,11 @@ def test_answering_and_looking_work_in_every_mode(tiny_checkpoint, mode):
     loaded.latents = latents = LatentTokens(SPECS["continuous"], loaded.processor.tokenizer, mode)
     encoded = latents.extend(prompts(loaded))
     answers = generate(loaded, encoded, 4)
-    looks = gaze(loaded, encoded, answers, "all", "response")
-    for look, geometry in zip(looks, encoded.geometry, strict=True):
-        assert look.latent_maps.shape == (0 if mode == "none" else 3, len(geometry))
-        assert "v-trace" not in look.text
-        assert 0 < look.mass < 1
+    gazes = look(loaded, encoded, answers, "all", "response")
+    for gaze, geometry in zip(gazes, encoded.geometry, strict=True):
+        assert gaze.latent_maps.shape == (0 if mode == "none" else 3, len(geometry))
+        assert "v-trace" not in gaze.text
+        assert 0 < gaze.mass < 1
     model: Any = loaded.model
     assert not model.get_input_embeddings()._forward_hooks
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from perception_gap.compare import Request, run
+from perception_gap.compare import CompareOptions, run
 from perception_gap.compare.pairs import Member
 from perception_gap.data import Dataset
 from reports.compared import CompareRun
@@ -32,7 +32,7 @@ def write_comparison(
     members = [Member("tiny:teacher", teacher, "own")]
     members += [Member(model.name, one) for model, one in zip(students, runs, strict=True)]
     folders |= {name: name.replace(":", "-").replace("/", "-") for name in gone}
-    request = Request(tuple(folders), teacher="tiny:teacher", out=out, command="gapcheck compare ..")
+    request = CompareOptions(tuple(folders), teacher="tiny:teacher", out=out, command="gapcheck compare ..")
     data = Dataset("scenes", [None] * n, "0")  # type: ignore[list-item]  # only counted
     budgets: dict[str, int | None] = {"tiny:teacher": None} | dict.fromkeys(folders, 4096)
     run.describe(request, folders, budgets, "pictures: at most 4,096 pixels", data, teacher)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lavit.traces.look import look, pool
-from perception_gap.gaze import forward
+from lavit.traces.look import pool, teacher_looks
+from perception_gap.gaze.answer import encode, generate, pad_id
+from perception_gap.gaze.look import look
 from perception_gap.models.loading import LoadedModel, load
 from perception_gap.sample import Sample
 from tests.models import TRAINED as KINDS
@@ -31,7 +32,7 @@ def picture(seed: int, width: int = 112, height: int = 84) -> Image.Image:
 
 def ask(model: LoadedModel, pictures, texts=TEXTS, **options):
     samples = [Sample(str(i), (Path("x"),), text, "a") for i, text in enumerate(texts)]
-    return look(model, samples, [[p] for p in pictures], **{"max_new_tokens": 4, **options})
+    return teacher_looks(model, samples, [[p] for p in pictures], **{"max_new_tokens": 4, **options})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -39,9 +40,9 @@ def test_it_sees_what_plain_generation_and_the_analysis_see(kind, loaded):
     model, pictures = loaded(kind), [picture(1), picture(2, 84, 112)]
     found = ask(model, pictures, features=True)
     encoded = model.family.encode([[p] for p in pictures], TEXTS)  # with pixels: nothing is shared
-    ids = forward.generate(model, encoded, 4)
-    gaze = forward.gaze(model, encoded, ids, "all")
-    whole, _ = encoded.with_answers(ids, forward.pad_id(model))
+    ids = generate(model, encoded, 4)
+    gaze = look(model, encoded, ids, "all")
+    whole, _ = encoded.with_answers(ids, pad_id(model))
     with torch.inference_mode():
         states = model.model(**whole.inputs, output_hidden_states=True).hidden_states[-1]
     for b, seen in enumerate(found):
@@ -57,10 +58,10 @@ def test_it_sees_what_plain_generation_and_the_analysis_see(kind, loaded):
 
 def test_the_images_features_take_the_place_of_their_pixels_where_the_model_allows(loaded):
     model = loaded("qwen2_5_vl")
-    inputs = forward.encode(model, [[picture(1)]], TEXTS[:1], None).inputs
+    inputs = encode(model, [[picture(1)]], TEXTS[:1], None).inputs
     assert "mm_encoder_outputs" in inputs
     assert "pixel_values" not in inputs
-    assert "mm_encoder_outputs" not in forward.encode(model, [[]], TEXTS[:1], None).inputs
+    assert "mm_encoder_outputs" not in encode(model, [[]], TEXTS[:1], None).inputs
 
 
 def test_the_mean_cannot_depend_on_the_question_and_the_weighted_one_does(loaded):

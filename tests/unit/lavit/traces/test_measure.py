@@ -5,23 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lavit.traces import Settings
-from lavit.traces.look import Look
+from lavit.traces import TraceSettings
+from lavit.traces.look import TeacherLook
 from lavit.traces.measure import gaze_fields, signal
 from perception_gap.errors import UsageError
 from perception_gap.geometry import TokenGeometry
 
 
-def seen(attention, v_sem=(1.0, 2.0), n: int = 4) -> Look:
+def seen(attention, v_sem=(1.0, 2.0), n: int = 4) -> TeacherLook:
     geometry = TokenGeometry.grid(1, n)
     weights = None if attention is None else np.asarray(attention, np.float32)
-    return Look("red", geometry, weights, 0.5, np.asarray(v_sem, np.float32))
+    return TeacherLook("red", geometry, weights, 0.5, np.asarray(v_sem, np.float32))
 
 
 def test_a_map_that_points_nowhere_is_said_and_never_stored_as_zeros():
     assert gaze_fields(seen([0.2] * 4), 8) == {"error": "the map is constant: no gaze target"}
     assert gaze_fields(seen(None), 8) == {"error": "the answer is empty: no map"}
-    fields, arrays = signal("k", seen([0.2] * 4), Settings())
+    fields, arrays = signal("k", seen([0.2] * 4), TraceSettings())
     assert "gaze_index" not in fields
     assert arrays["k/v_sem"].dtype == np.float16
 
@@ -41,7 +41,7 @@ def test_what_the_format_cannot_hold_fails_the_sample():
     assert gaze_fields(seen(attention, n=40_000), 8)["gaze_index"] == [32_767]
     attention[32_768] = 1
     assert "32,768" in gaze_fields(seen(attention, n=40_000), 8)["error"]
-    fields, _ = signal("k", seen([1, 2, 3, 4], v_sem=(1.0, 7e4)), Settings())
+    fields, _ = signal("k", seen([1, 2, 3, 4], v_sem=(1.0, 7e4)), TraceSettings())
     assert fields["status"] == "failed"
     assert "half precision" in fields["error"]
 
@@ -52,4 +52,4 @@ def test_what_the_format_cannot_hold_fails_the_sample():
 )
 def test_settings_outside_their_choices_are_refused(wrong):
     with pytest.raises(UsageError, match="expected"):
-        Settings(**wrong)
+        TraceSettings(**wrong)

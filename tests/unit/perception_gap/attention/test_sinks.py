@@ -14,7 +14,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from perception_gap import metrics
 from perception_gap.attention.capture import find_decoder
 from perception_gap.attention.sinks import SinkFinder, sink_dimensions, sink_tokens
-from perception_gap.gaze import forward
+from perception_gap.gaze.answer import encode, encode_text
+from perception_gap.gaze.look import look
 from perception_gap.models.families.encoded import Encoded
 from perception_gap.models.loading import LoadedModel, load
 from perception_gap.runs.store import Run
@@ -138,7 +139,7 @@ def pictures() -> list[Image.Image]:
 
 
 def encoded(loaded: LoadedModel, chosen: list[int]) -> Encoded:
-    return forward.encode(loaded, [[pictures()[i]] for i in chosen], [QUESTION] * len(chosen), None)
+    return encode(loaded, [[pictures()[i]] for i in chosen], [QUESTION] * len(chosen), None)
 
 
 def layer_inputs(loaded: LoadedModel, batch: Encoded) -> dict[int, torch.Tensor]:
@@ -204,8 +205,8 @@ def planted(wide, tmp_path_factory):
 
 
 def looks(loaded: LoadedModel, chosen: list[int], layers: str = "all"):
-    answers = [forward.encode_text(loaded, "the star is red")[: 2 + i] for i in range(len(chosen))]
-    return forward.gaze(loaded, encoded(loaded, chosen), answers, layers, sinks=True)
+    answers = [encode_text(loaded, "the star is red")[: 2 + i] for i in range(len(chosen))]
+    return look(loaded, encoded(loaded, chosen), answers, layers, sinks=True)
 
 
 def test_the_planted_token_is_the_sink_and_nothing_else(planted):
@@ -240,8 +241,8 @@ def test_only_the_layers_asked_for_are_looked_at(planted):
 def test_looking_changes_nothing_and_leaves_no_hook(planted):
     loaded = load(planted)
     batch = encoded(loaded, [0, 1])
-    answers = [forward.encode_text(loaded, "red")] * 2
-    plain, watched = (forward.gaze(loaded, batch, answers, "all", sinks=asked) for asked in (False, True))
+    answers = [encode_text(loaded, "red")] * 2
+    plain, watched = (look(loaded, batch, answers, "all", sinks=asked) for asked in (False, True))
     for a, b in zip(plain, watched, strict=True):
         np.testing.assert_array_equal(a.map, b.map)
         assert a.sinks is None

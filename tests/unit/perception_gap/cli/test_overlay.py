@@ -71,7 +71,7 @@ def test_several_models_and_pictures_are_compared_on_the_first_ones_answer(tiny_
 
 
 def test_the_runs_are_those_of_analyze_and_the_first_is_everybodys_teacher(tiny_checkpoint, pictures, tmp_path):
-    from perception_gap.measure.job import Settings
+    from perception_gap.measure.settings import Settings
 
     sample = read_sample({"images": (pictures[0],), "question": "what is red", "answer": None, "options": (),
                           "boxes": ("10,10,60,60",)})  # fmt: skip

@@ -10,12 +10,11 @@ import pytest
 
 from lavit.checkpoint import opener
 from perception_gap import metrics
-from perception_gap.compare import Request, compare
+from perception_gap.compare import CompareOptions, compare
 from perception_gap.compare.pairs import Member, frames
 from perception_gap.compare.summary import agreement, of_models, of_pairs
 from perception_gap.errors import UsageError
-from perception_gap.measure.pipeline import Request as PlainRequest
-from perception_gap.measure.pipeline import analyze
+from perception_gap.measure.analyze import AnalyzeOptions, analyze
 from perception_gap.stats.statistics import FEW
 
 RASTER = (16, 16)
@@ -25,7 +24,7 @@ RASTER = (16, 16)
 def done(tmp_path_factory, tiny_checkpoint):
     """Two embedded models of one grid and tokenizer, and one of another family, grid and tokenizer."""
     models = ("tiny:student", "tiny:lavit", str(tiny_checkpoint("llava_next")))
-    request = Request(models, limit=14, out=tmp_path_factory.mktemp("compare") / "out", batch_size=14)
+    request = CompareOptions(models, limit=14, out=tmp_path_factory.mktemp("compare") / "out", batch_size=14)
     return compare(request, progress=False, say=lambda _: None, opener=opener)
 
 
@@ -163,7 +162,7 @@ def test_models_stand_in_the_order_of_their_accuracy_with_paired_differences(don
 
 def test_a_stored_teacher_has_exactly_these_samples_and_pixels(done, tmp_path):
     def asked(teacher, **more):
-        request = Request(("tiny:student", "tiny:lavit"), teacher=str(teacher), out=tmp_path / "out", **more)
+        request = CompareOptions(("tiny:student", "tiny:lavit"), teacher=str(teacher), out=tmp_path / "out", **more)
         return compare(request, progress=False, say=lambda _: None, opener=opener)
 
     job = analysis_of("tiny:teacher", 4, tmp_path)
@@ -175,7 +174,7 @@ def test_a_stored_teacher_has_exactly_these_samples_and_pixels(done, tmp_path):
 
 
 def analysis_of(model: str, limit: int, work: Path) -> Path:
-    analyze(PlainRequest(model, out=work / "run", limit=limit), progress=False, say=lambda _: None)
+    analyze(AnalyzeOptions(model, out=work / "run", limit=limit), progress=False, say=lambda _: None)
     return work / "run"
 
 
@@ -192,7 +191,7 @@ def test_a_comparison_killed_in_the_teachers_pass_goes_on(tmp_path):
         original, loaded.family.encode = loaded.family.encode, forward
         return loaded
 
-    request = Request(("tiny:student",), teacher="tiny:teacher", limit=6, batch_size=2, out=tmp_path / "out")
+    request = CompareOptions(("tiny:student",), teacher="tiny:teacher", limit=6, batch_size=2, out=tmp_path / "out")
     with pytest.raises(KeyboardInterrupt):
         compare(request, progress=False, say=lambda _: None, opener=killed)
     assert not (request.out / "compare.json").exists()

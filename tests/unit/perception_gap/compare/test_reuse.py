@@ -11,17 +11,17 @@ import pytest
 
 from perception_gap.compare.reuse import finished
 from perception_gap.data import Dataset, open_data
-from perception_gap.measure.job import Job, Settings
-from perception_gap.measure.pipeline import open_plain, run_job
+from perception_gap.measure.analyze import open_plain, run_analysis
+from perception_gap.measure.settings import Analysis, Settings
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory, tiny_checkpoint) -> Job:
+def job(tmp_path_factory, tiny_checkpoint) -> Analysis:
     out = tmp_path_factory.mktemp("reuse")
     model = shutil.copytree(tiny_checkpoint("qwen2_5_vl"), out / "model")
     data = open_data("scenes", limit=4, work=out)
-    made = Job(str(model), data, out / "run", Settings(text="reference", max_new_tokens=2), batch_size=4)
-    run_job(made, open_plain, progress=False)
+    made = Analysis(str(model), data, out / "run", Settings(text="reference", max_new_tokens=2), batch_size=4)
+    run_analysis(made, open_plain, progress=False)
     return made
 
 

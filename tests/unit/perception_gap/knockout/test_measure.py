@@ -18,15 +18,16 @@ from lavit.latents import LatentSpec, LatentTokens
 from perception_gap.attention.capture import find_decoder
 from perception_gap.attention.gate import Gate
 from perception_gap.data.scenes import scenes
-from perception_gap.gaze import forward
+from perception_gap.gaze.answer import encode, generate, pad_id
+from perception_gap.gaze.look import look
 from perception_gap.knockout import CONDITIONS, Knockout
 from perception_gap.knockout.conditions import CUTS, FIELDS, ROWS
 from perception_gap.knockout.measure import Batch, key_mask, measure, under_cut
 from perception_gap.knockout.reading import plain_greedy, read, remembering
 from perception_gap.knockout.rows import rows_of
 from perception_gap.knockout.tokens import token_sets
-from perception_gap.measure.analysis import verdict
-from perception_gap.measure.job import Settings
+from perception_gap.measure.batch import verdict
+from perception_gap.measure.settings import Settings
 from perception_gap.models.loading import load
 from perception_gap.sample import Sample, prompt_text
 from tests.proofs import QUESTIONS, SIZES, picture
@@ -39,8 +40,8 @@ PLAIN = ("qwen2_5_vl", "llava")
 def random_batch(loaded: Any, answers: list[list[int]] | None = None) -> Batch:
     """Two prompts of different length over pictures of different size; own answers unless others are given."""
     pictures = [picture(SIZES["landscape"]), picture(SIZES["portrait"], seed=1)]
-    encoded = forward.encode(loaded, [[p] for p in pictures], QUESTIONS, None)
-    return Batch.of(loaded, encoded, answers or forward.generate(loaded, encoded, 6), 6)
+    encoded = encode(loaded, [[p] for p in pictures], QUESTIONS, None)
+    return Batch.of(loaded, encoded, answers or generate(loaded, encoded, 6), 6)
 
 
 def some_tokens(batch: Batch, seed: int = 0) -> list[np.ndarray]:
@@ -144,7 +145,7 @@ def test_a_cut_equals_eager_attention_with_the_keys_logits_at_minus_infinity(tin
     defined, reading, _ = under_cut(batch, rows, chosen, layers)
     assert defined.all()
     start = batch.encoded.image.shape[1]
-    whole, _ = batch.encoded.with_answers(batch.answers, forward.pad_id(loaded))
+    whole, _ = batch.encoded.with_answers(batch.answers, pad_id(loaded))
     keys, _ = replace(batch.encoded, image=key_mask(batch.encoded, chosen)).with_answers(batch.answers, 0)
     where = list(range(len(find_decoder(loaded.model).layers))) if layers == "all" else [1]
     with naive_attention(loaded.model, rows_of(rows, whole, start), keys.image, where):
@@ -193,9 +194,9 @@ def asked(n: int, folder) -> list[Sample]:
 
 def answered(loaded: Any, samples: list[Sample]) -> tuple[Any, list[list[int]], list[np.ndarray]]:
     prompts = [prompt_text(s.question, s.options) for s in samples]
-    encoded = forward.encode(loaded, [[Image.open(s.images[0])] for s in samples], prompts, None)
-    answers = forward.generate(loaded, encoded, LIMIT)
-    return encoded, answers, [g.map for g in forward.gaze(loaded, encoded, answers, "all")]
+    encoded = encode(loaded, [[Image.open(s.images[0])] for s in samples], prompts, None)
+    answers = generate(loaded, encoded, LIMIT)
+    return encoded, answers, [g.map for g in look(loaded, encoded, answers, "all")]
 
 
 @pytest.mark.parametrize("name", ["tiny:student", "tiny:lavit"])
@@ -285,7 +286,7 @@ def test_latents_are_read_under_the_cut_as_well(tiny_checkpoint, kind, rows):
     if rows == "text":
         # By hand: latents, template and answer are behind the image, so nothing but the image itself is read by it.
         start = batch.encoded.image.shape[1]
-        whole, _ = batch.encoded.with_answers(batch.answers, forward.pad_id(loaded))
+        whole, _ = batch.encoded.with_answers(batch.answers, pad_id(loaded))
         with Gate(loaded.model, rows_of("text", whole, start), whole.image, 0.0, beginnings=True):
             by_hand = read(loaded, batch.encoded, batch.answers, 6)
         assert np.array_equal(by_hand.log_probability, reading.log_probability)
@@ -299,7 +300,7 @@ def test_a_cut_holds_beside_latents_that_are_hidden_from_the_answer(tiny_checkpo
     loaded.latents = LatentTokens(spec, loaded.processor.tokenizer, "mask")
     found = []
     for seed in (0, 5):
-        encoded = forward.encode(loaded, [[picture(SIZES["square"], seed=seed)]], QUESTIONS[:1], None)
+        encoded = encode(loaded, [[picture(SIZES["square"], seed=seed)]], QUESTIONS[:1], None)
         batch = Batch.of(loaded, encoded, [[9, 8, 7]], 6)
         everything = [np.ones(len(encoded.geometry[0]), dtype=bool)]
         found.append((batch.base.log_probability[0], under_cut(batch, "text", everything, "all")[1].log_probability[0]))

@@ -9,7 +9,8 @@ from PIL import Image
 
 from perception_gap import metrics
 from perception_gap.attention.capture import find_decoder
-from perception_gap.gaze import forward
+from perception_gap.gaze.answer import encode, encode_text, pad_id
+from perception_gap.gaze.look import look
 from perception_gap.geometry import TokenGeometry
 from perception_gap.measure.per_layer import STORED, Reference, measure, measured, on_frame, reference
 from perception_gap.models.families.encoded import predicting
@@ -24,16 +25,16 @@ BOX = np.array([[0.1, 0.2, 0.6, 0.7]])
 def looks(loaded, chosen, layers="all", **options):
     rng = np.random.default_rng(0)
     made = [Image.fromarray(rng.integers(0, 255, (h, w, 3), dtype=np.uint8)) for h, w in ((84, 112), (112, 84))]
-    batch = forward.encode(loaded, [[made[i]] for i in chosen], [QUESTIONS[i] for i in chosen], None)
-    answers = [forward.encode_text(loaded, ("the star is red", "left")[i]) for i in chosen]
-    return batch, answers, forward.gaze(loaded, batch, answers, layers, per_head=True, **options)
+    batch = encode(loaded, [[made[i]] for i in chosen], [QUESTIONS[i] for i in chosen], None)
+    answers = [encode_text(loaded, ("the star is red", "left")[i]) for i in chosen]
+    return batch, answers, look(loaded, batch, answers, layers, per_head=True, **options)
 
 
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "llava"])
 def test_head_maps_are_the_mean_rows_of_eager_attention(tiny_checkpoint, kind):
     loaded = load(tiny_checkpoint(kind))
     batch, answers, found = looks(loaded, [0, 1])
-    whole, own = batch.with_answers(answers, forward.pad_id(loaded))
+    whole, own = batch.with_answers(answers, pad_id(loaded))
     find_decoder(loaded.model)
     loaded.model.set_attn_implementation("eager")
     with torch.inference_mode():
@@ -59,7 +60,7 @@ def test_a_batch_does_not_change_them_and_layers_are_those_asked_for(tiny_checkp
 def test_a_text_without_tokens_has_no_maps(tiny_checkpoint):
     loaded = load(tiny_checkpoint("qwen2_5_vl"))
     batch, answers, _ = looks(loaded, [0, 1])
-    found = forward.gaze(loaded, batch, [answers[0], []], "all", per_head=True)
+    found = look(loaded, batch, [answers[0], []], "all", per_head=True)
     assert found[1].heads.shape == (3, 4, len(batch.geometry[1]))
     assert np.isnan(found[1].heads).all()
     assert np.isfinite(found[0].heads).all()

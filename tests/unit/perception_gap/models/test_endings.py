@@ -11,7 +11,7 @@ from PIL import Image
 
 from perception_gap.data.scenes import scene
 from perception_gap.errors import UsageError
-from perception_gap.gaze import forward
+from perception_gap.gaze.answer import encode, generate
 from perception_gap.models.endings import as_ids
 from perception_gap.models.files import TINY_WEIGHTS
 from perception_gap.models.loading import load
@@ -41,8 +41,8 @@ def _without_ends(folder: Path, text_end=None, tokenizer_end=None) -> None:
 def _answer(folder: Path | str) -> str:
     loaded = load(folder, device="cpu")
     drawn = scene("attribute", 0)
-    encoded = forward.encode(loaded, [[Image.fromarray(drawn.image)]], [drawn.question], None)
-    (ids,) = forward.generate(loaded, encoded, 32)
+    encoded = encode(loaded, [[Image.fromarray(drawn.image)]], [drawn.question], None)
+    (ids,) = generate(loaded, encoded, 32)
     return loaded.processor.tokenizer.decode(ids, skip_special_tokens=True)
 
 

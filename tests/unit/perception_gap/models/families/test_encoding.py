@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.gaze import forward
+from perception_gap.gaze.answer import encode_text
 from perception_gap.models.families import FAMILIES, family_for, locate_text, predicting
 from perception_gap.models.families.base import Placement
 from perception_gap.models.loading import load
@@ -46,7 +46,7 @@ def test_no_special_token_reaches_the_model_through_a_question_a_system_prompt_o
         for question, system in ((f"What {name} here?", None), (f"What?{name}", None), ("What?", f"Be{name} brief.")):
             with pytest.raises(GapcheckError, match=rf"holds .+, .*{family.name}.* (remove|respell) it"):
                 family.encode([[picture((64, 64))]], [question], system)
-        ids = forward.encode_text(loaded, f"red{name} or blue")
+        ids = encode_text(loaded, f"red{name} or blue")
         assert not _special_ids(tokenizer) & set(ids)
     for harmless in ("<| im_end |>", "[a] <b> 1 < 2", "<image" if kind != "ovis2" else "x"):
         encoded = family.encode([[picture((64, 64))]], [harmless])

@@ -14,7 +14,7 @@ from perception_gap.models.families.generic import Generic
 from perception_gap.models.loading import load
 from tests.proofs import SIZES, picture
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 DOCS = ROOT / "docs" / "families.md"
 
 

@@ -11,7 +11,7 @@ import torch
 
 from perception_gap.attention.capture import AttentionCapture
 from perception_gap.errors import GapcheckError, UnsupportedModelError, UsageError
-from perception_gap.gaze import forward
+from perception_gap.gaze.answer import encode, generate
 from perception_gap.models.families import family_for, predicting
 from perception_gap.models.families.gemma4 import Gemma4
 from perception_gap.models.families.glm import Glm
@@ -160,13 +160,13 @@ def test_mistral3_refuses_a_picture_of_one_token(tiny_checkpoint):
 def test_features_seen_once_stand_for_the_pixels(tiny_checkpoint, kind):
     loaded = load(tiny_checkpoint(kind))
     pictures = [[picture(SIZES["landscape"])], [picture(SIZES["portrait"], 1), picture((64, 64), 2)]]
-    encoded = forward.encode(loaded, pictures, QUESTIONS, None)
+    encoded = encode(loaded, pictures, QUESTIONS, None)
     assert "pixel_values" not in encoded.inputs
     model: Any = loaded.model
     with torch.no_grad():
         plain = loaded.family.encode(pictures, QUESTIONS)
         torch.testing.assert_close(model(**encoded.inputs).logits, model(**plain.inputs).logits, atol=1e-5, rtol=0)
-    assert forward.generate(loaded, encoded, 3) == forward.generate(loaded, plain, 3)
+    assert generate(loaded, encoded, 3) == generate(loaded, plain, 3)
 
 
 @pytest.mark.parametrize("kind", ["qwen3_5", "qwen3_5_moe"])

@@ -8,7 +8,8 @@ from PIL import Image
 
 from lavit import checkpoint
 from perception_gap.errors import UsageError
-from perception_gap.gaze import forward
+from perception_gap.gaze.answer import encode, encode_text
+from perception_gap.gaze.look import ROWS, check_rows, look, mean_rows
 
 QUESTIONS = ("what colour is the star", "which shape is red")
 ANSWERS = ("red", "the star is red")  # so that the shorter one is padded
@@ -20,12 +21,11 @@ def gazes():
     loaded = checkpoint.load("tiny:lavit")
     rng = np.random.default_rng(0)
     pictures = [[Image.fromarray(rng.integers(0, 255, (112, 112, 3), dtype=np.uint8))] for _ in QUESTIONS]
-    encoded = forward.encode(loaded, pictures, QUESTIONS, None)
-    answers = [forward.encode_text(loaded, text) for text in ANSWERS]
+    encoded = encode(loaded, pictures, QUESTIONS, None)
+    answers = [encode_text(loaded, text) for text in ANSWERS]
     n_tokens = [len(ids) for ids in answers]
     found = {
-        rows: forward.gaze(loaded, encoded, answers, "all", rows, per_head=True)
-        for rows in ("answer", "latent", "response")
+        rows: look(loaded, encoded, answers, "all", rows, per_head=True) for rows in ("answer", "latent", "response")
     }
     return found, n_tokens
 
@@ -64,15 +64,15 @@ def test_layers_and_heads_average_to_the_map_of_the_same_rows(gazes):
 
 
 def test_a_mean_over_nothing_is_undefined():
-    np.testing.assert_array_equal(forward._mean(np.ones((2, 3), np.float32), []), [np.nan] * 3)
-    np.testing.assert_array_equal(forward._mean(np.arange(6.0).reshape(3, 2), [0, 2]), [2, 3])
+    np.testing.assert_array_equal(mean_rows(np.ones((2, 3), np.float32), []), [np.nan] * 3)
+    np.testing.assert_array_equal(mean_rows(np.arange(6.0).reshape(3, 2), [0, 2]), [2, 3])
 
 
 def test_rows_that_a_model_cannot_have_are_refused():
     with pytest.raises(UsageError, match="expected one of answer, question, latent, response"):
-        forward.check_rows("all")
+        check_rows("all")
     with pytest.raises(UsageError, match="has no latent tokens"):
-        forward.check_rows("latent", latents=False)
-    for rows in forward.ROWS:
-        forward.check_rows(rows)
-    forward.check_rows("response", latents=False)
+        check_rows("latent", latents=False)
+    for rows in ROWS:
+        check_rows(rows)
+    check_rows("response", latents=False)

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import perception_gap
 from perception_gap.attention.capture import choose_layers, find_decoder
-from perception_gap.data import Contents, Dataset
+from perception_gap.data import Dataset
 from perception_gap.errors import UsageError
 from perception_gap.gaze.prompting import Prompting
 from perception_gap.knockout import Knockout
 from perception_gap.measure import per_layer
 from perception_gap.models.loading import LoadedModel
+from perception_gap.runs.key import image_hashes, key_of, model_facts, provenance, sample_content, versions
 from perception_gap.runs.paths import signed, stored_path
+from perception_gap.runs.samples import Work
 from perception_gap.runs.store import SCHEMA_VERSION, Run, answered
 from perception_gap.sample import Sample
-from perception_gap.text.categories import tagger_name
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Job:
+class Analysis:
     """One model over one dataset into one folder; `teacher` is the finished run to compare with, if any."""
 
     model: str
@@ -71,42 +67,39 @@ class Job:
     fresh: bool = False
     command: str = ""
 
+    def work(self, facts: dict[str, Any]) -> list[Work]:
+        """Every sample with what decides its row. facts: `model_facts`. UsageError as `check_teacher`."""
+        samples = list(self.dataset.samples)
+        hashes = image_hashes(samples)
+        if self.teacher is not None:
+            check_teacher(self.teacher, samples, hashes)
+        return [self.work_of(facts, sample, images) for sample, images in zip(samples, hashes, strict=True)]
 
-def image_hash(sample: Sample) -> str:
-    """sha256 over the bytes of the sample's images (`Contents.hash`)."""
-    return Contents.of(sample.images).hash
+    def work_of(self, facts: dict[str, Any], sample: Sample, images: str) -> Work:
+        """images: hash of the sample's pictures."""
+        text = shared_text(self, sample, images)
+        return Work(sample, images, row_key(self, facts, sample, images, text), text)
 
 
-def row_key(job: Job, facts: dict, sample: Sample, images: str, shared: str | None) -> str:
+def row_key(job: Analysis, facts: dict[str, Any], sample: Sample, images: str, shared: str | None) -> str:
     """Hash of everything that decides a row; two runs share a row only if all of it is equal. facts: `model_facts`."""
-    content = asdict(sample) | {"images": [*stored_paths(job.out, sample), images]}
     # "auto" is another dtype on another machine.
     machine = [facts["dtype"], facts["device"].split(":")[0], versions()]
-    decided = [SCHEMA_VERSION, content, facts["revision"], machine, asdict(job.settings), shared]
+    decided = [SCHEMA_VERSION, sample_content(job.out, sample, images), facts["revision"], machine]
+    decided += [asdict(job.settings), shared]
     if job.settings.per_layer:  # its divergences are measured with the row, unlike those of whole maps
         against = per_layer.reference(job.teacher, job.settings.text, sample, images)
         decided += [job.raster, against and hashlib.sha256(against.map.tobytes()).hexdigest()]
-    return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return key_of(*decided)
 
 
-@cache  # asked for every row; looking packages up takes milliseconds
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "gapcheck": perception_gap.__version__, "tagger": tagger_name()}
-    for name in ("torch", "torchvision", "transformers", "accelerate"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def shared_text(job: Job, sample: Sample, images: str) -> str | None:
+def shared_text(job: Analysis, sample: Sample, images: str) -> str | None:
     """The text that teacher and student are both read on; None where there is none (the teacher failed, say)."""
     if job.settings.text == "reference":
         return sample.answer
     if job.settings.text == "own" or job.teacher is None or not same_sample(job.teacher, sample, images):
         return None
-    return job.teacher.row(sample.id)["answer"]
+    return str(job.teacher.row(sample.id)["answer"])
 
 
 def same_sample(teacher: Run, sample: Sample, images: str) -> bool:
@@ -114,21 +107,16 @@ def same_sample(teacher: Run, sample: Sample, images: str) -> bool:
     return sample.id in teacher and answered(teacher.row(sample.id), sample.question, images, sample.options)
 
 
-def model_facts(loaded: LoadedModel) -> dict:
-    """Which model it was: name, revision, classes, precision, device, size."""
-    return {
-        "name": loaded.name,
-        "revision": loaded.revision,
-        "family": type(loaded.family).__name__,
-        "class": type(loaded.model).__name__,
-        "dtype": str(loaded.model.dtype).removeprefix("torch."),
-        "device": str(loaded.device),
-        "parameters": loaded.model.num_parameters(),
-        "assumed": loaded.family.assumed,
-    }
+def check_teacher(teacher: Run, samples: Sequence[Sample], hashes: Sequence[str]) -> None:
+    """UsageError unless the teacher's run holds at least one of the samples; hashes: `image_hashes` of them."""
+    if not any(same_sample(teacher, s, h) for s, h in zip(samples, hashes, strict=True)):
+        raise UsageError(
+            f"teacher run {teacher.path}: none of these {len(hashes)} samples is in it (same id, question, image); "
+            "analyze the teacher on the same --data, or name its model instead"
+        )
 
 
-def describe(job: Job, loaded: LoadedModel) -> dict:
+def describe(job: Analysis, loaded: LoadedModel) -> dict[str, Any]:
     """run.json: everything that made the run."""
     teacher = job.teacher and {
         "name": job.teacher.info["model"]["name"],
@@ -136,29 +124,11 @@ def describe(job: Job, loaded: LoadedModel) -> dict:
         "path": os.path.relpath(job.teacher.path, job.out),
     }
     root = job.dataset.root
-    info = {
-        "schema_version": SCHEMA_VERSION,
-        "command": job.command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    info = provenance(SCHEMA_VERSION, job.command) | {
         "model": model_facts(loaded),
         "layers": choose_layers(job.settings.layers, find_decoder(loaded.model)),
         "teacher": teacher,
         "settings": asdict(job.settings) | {"batch_size": job.batch_size, "seed": job.seed},
         "data": job.dataset.description() | {"root": None if root is None else stored_path(job.out, root)},
-        "versions": versions(),
     }
     return signed(info)
-
-
-def stored_paths(out: Path, sample: Sample) -> list[str]:
-    """Image paths as a row keeps them: relative to the run folder when they lie beside or in it, else absolute."""
-    return [stored_path(out, path) for path in sample.images]
-
-
-def check_teacher(teacher: Run, dataset: Dataset, hashes: list[str]) -> None:
-    """UsageError unless the teacher's run holds at least one of the samples; hashes: `image_hash` of each."""
-    if not any(same_sample(teacher, s, h) for s, h in zip(dataset.samples, hashes, strict=True)):
-        raise UsageError(
-            f"teacher run {teacher.path}: none of these {len(hashes)} samples is in it (same id, question, image); "
-            "analyze the teacher on the same --data, or name its model instead"
-        )
