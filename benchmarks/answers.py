@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from lmms_eval.api.instance import GenerationResult, Instance, unwrap_generation_output
 from PIL import Image
-from tqdm import tqdm
 
 from perception_gap.data.images import pixel_bytes
 from perception_gap.errors import GapcheckError, one_line
-from perception_gap.runs.store import Parts
+from perception_gap.runs.engine import Arrays, Engine, open_parts
+from perception_gap.runs.key import key_of
 from perception_gap.storage.redaction import without_secrets
 
 SCHEMA_VERSION = 1
@@ -28,12 +25,23 @@ SCHEMA_VERSION = 1
 _FAILED = ("[LMMS_EVAL_REQUEST_FAILED", "[LMMS_EVAL_BUDGET_EXCEEDED")
 
 _TEXT, _WHOLE, _NUMBER = pa.string(), pa.int64(), pa.float64()
-ANSWER_SCHEMA = pa.schema({
-    "key": _TEXT, "answer": _TEXT, "seconds": _NUMBER, "n_tokens": _WHOLE, "n_prompt_tokens": _WHOLE,
-    "n_image_tokens": _WHOLE, "heights": pa.list_(_WHOLE), "widths": pa.list_(_WHOLE), "grid_rows": _WHOLE,
-    "grid_cols": _WHOLE, "token_boxes": pa.list_(_NUMBER), "token_images": pa.list_(_WHOLE),
-    "text_image_mass": _NUMBER,
-})  # fmt: skip
+ANSWER_SCHEMA = pa.schema(
+    {
+        "key": _TEXT,
+        "answer": _TEXT,
+        "seconds": _NUMBER,
+        "n_tokens": _WHOLE,
+        "n_prompt_tokens": _WHOLE,
+        "n_image_tokens": _WHOLE,
+        "heights": pa.list_(_WHOLE),
+        "widths": pa.list_(_WHOLE),
+        "grid_rows": _WHOLE,
+        "grid_cols": _WHOLE,
+        "token_boxes": pa.list_(_NUMBER),
+        "token_images": pa.list_(_WHOLE),
+        "text_image_mass": _NUMBER,
+    }
+)
 
 
 @dataclass
@@ -107,6 +115,8 @@ def _parts(message: dict) -> list[dict]:
 
 
 Ask = Callable[[list[Instance]], Sequence[Any]]
+Item = TypeVar("Item")
+Rows = list[dict[str, Any] | None]
 
 
 class AnswerStore:
@@ -117,52 +127,82 @@ class AnswerStore:
     """
 
     def __init__(
-        self, folder: Path, identity: Sequence[Any], *, made: str = "answers.json", fresh: bool = False
+        self, folder: Path, identity: Sequence[Any], *, described_in: str = "answers.json", fresh: bool = False
     ) -> None:
         self.identity = list(identity)
-        self.parts = Parts(folder, schema=ANSWER_SCHEMA, made=made, fresh=fresh)
-        # One process mends, before the others open the folder; a file that another one is writing is none of theirs.
-        if os.environ.get("RANK", "0") == "0" and (line := self.parts.mend()):
-            tqdm.write(line, file=sys.stderr)
+        self.parts = open_parts(folder, schema=ANSWER_SCHEMA, described_in=described_in, fresh=fresh)
         self.rows = {row["key"]: row for row, _ in self.parts.read(list(self.parts.done()), kinds=())}
 
     def key(self, messages: Sequence[dict], generation: dict[str, Any]) -> str:
-        said = [[message["role"], shown([message])] for message in messages]
-        decided = [SCHEMA_VERSION, self.identity, said, images_hash(messages), generation]
-        return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[:32]
+        turns = [[message["role"], shown([message])] for message in messages]
+        return key_of(SCHEMA_VERSION, self.identity, turns, images_hash(messages), generation)
 
-    def through(self, keys: Sequence[str], instances: Sequence[Instance], ask: Ask) -> dict[str, str]:
-        """Ask for what is not there yet, as one batch, and keep it. Returns key → reason of those that failed.
+    def keep(self, keys: Sequence[str], outputs: Sequence[Any], seconds: float) -> tuple[Rows, Arrays, dict[str, str]]:
+        """What an engine keeps of a model's outputs: (rows, arrays, key → reason of those that failed).
 
-        A failed request is not kept: the next run asks again.
+        A failed request is not kept: the next run asks again. seconds: an answer's, of a backend that does not say it.
         """
-        todo = {key: instance for key, instance in zip(keys, instances, strict=True) if key not in self.rows}
-        if not todo:
-            return {}
-        rows: list[dict[str, Any]] = []
-        arrays: dict[str, np.ndarray] = {}
-        failed: dict[str, str] = {}
-        began = time.perf_counter()
-        outputs = ask(list(todo.values()))
-        seconds = (time.perf_counter() - began) / len(todo)  # of a backend that does not say it itself
-        for key, output in zip(todo, outputs, strict=True):
+        rows: Rows = []
+        arrays: Arrays = {}
+        reasons: dict[str, str] = {}
+        for key, output in zip(keys, outputs, strict=True):
             answer = _answer(output)
             if answer.error is not None:
-                failed[key] = answer.error
+                reasons[key] = answer.error
+                rows.append(None)
                 continue
             counts = answer.token_counts
             row = {
-                "key": key, "answer": answer.text, "seconds": seconds,
+                "key": key,
+                "answer": answer.text,
+                "seconds": seconds,
                 "n_tokens": counts.output_tokens if counts else None,
                 "n_prompt_tokens": counts.input_tokens if counts else None,
-            } | answer.fields  # fmt: skip
-            rows.append({name: row.get(name) for name in ANSWER_SCHEMA.names})
+            } | answer.fields
+            self.rows[key] = {name: row.get(name) for name in ANSWER_SCHEMA.names}
+            rows.append(self.rows[key])
             arrays |= {f"{key}/{kind}": array for kind, array in answer.arrays.items()}
-        if rows:
-            # Two processes may meet the same question first: their parts must not bear the same name.
-            self.parts.write(rows, arrays, f"{rows[0]['key']}-{os.environ.get('RANK', 0)}")
-            self.rows |= {row["key"]: row for row in rows}
-        return failed
+        return rows, arrays, reasons
+
+    def engine(
+        self,
+        key: Callable[[Item], str | None],
+        instance: Callable[[Item], Instance],
+        ask: Ask,
+        reasons: dict[str, str],
+        batch_size: int,
+        label: str | None = None,
+    ) -> Engine[Item]:
+        """An engine that asks for what is not there yet; `reasons` is told key → reason of what failed."""
+
+        def process(items: Sequence[Item]) -> tuple[Rows, Arrays]:
+            began = time.perf_counter()
+            outputs = ask([instance(item) for item in items])
+            seconds = (time.perf_counter() - began) / len(items)
+            rows, arrays, failed = self.keep([str(key(item)) for item in items], outputs, seconds)
+            reasons.update(failed)
+            for row in rows:
+                if row is not None:
+                    reasons.pop(row["key"], None)
+            return rows, arrays
+
+        return Engine(self.parts, key, process, batch_size, label, unit="question")
+
+    def through(self, keys: Sequence[str], instances: Sequence[Instance], ask: Ask) -> dict[str, str]:
+        """Ask for what is not there yet, as one batch, and keep it. Returns key → reason of those that failed."""
+        reasons: dict[str, str] = {}
+        pairs = list(zip(keys, instances, strict=True))
+        engine: Engine[tuple[str, Instance]] = self.engine(_first, _second, ask, reasons, len(pairs))
+        engine.batch(pairs)
+        return reasons
+
+
+def _first(pair: tuple[str, Instance]) -> str:
+    return pair[0]
+
+
+def _second(pair: tuple[str, Instance]) -> Instance:
+    return pair[1]
 
 
 def _answer(output: Any) -> Answer:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,20 @@ import datasets
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 from loguru import logger
-from tqdm import tqdm
 
 from benchmarks import models, results
 from benchmarks.answers import AnswerStore, images_hash, prompt_of, shown
-from benchmarks.models import Asked
+from benchmarks.models import ModelOptions
 from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites import Suite, open_suites
 from benchmarks.suites.questions import Question
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.runs.key import versions
+from perception_gap.models.placement import release_memory
+from perception_gap.runs.engine import Shard
+from perception_gap.runs.key import provenance
 from perception_gap.storage import intact
 from perception_gap.storage.files import aside, write_json
 from perception_gap.storage.folders import claim, named
@@ -34,6 +35,7 @@ from perception_gap.storage.locks import locked
 from perception_gap.storage.redaction import public_model, public_text, without_secrets
 
 SCHEMA_VERSION = 2
+PACKAGES = ("lmms-eval", "datasets")  # beside those that every run names
 # What OUT may hold before its bench.json: drawn scenes, and what a full disk or a kill left of bench.json itself.
 _BEFORE = re.compile(r"data|bench\.json\.(\w+\.)?\d+\.tmp")
 # What OUT holds beside the models' folders.
@@ -41,7 +43,7 @@ _TAKEN = {"data", "images", "bench.json", "summary.json", "comparisons.csv", "di
 
 
 @dataclass(frozen=True)
-class Request:
+class BenchOptions:
     """The options of `gapcheck bench`. limit: documents a task; seed: of drawn scenes.
 
     models: as they are opened; what is written and said of them is `public_model`.
@@ -53,7 +55,7 @@ class Request:
     data_root: Path | None = None
     limit: int | None = None
     seed: int = 0
-    asked: Asked = field(default_factory=Asked)
+    asked: ModelOptions = field(default_factory=ModelOptions)
     max_new_tokens: int | None = None
     own_resolution: bool = False
     baseline: str | None = None
@@ -74,116 +76,132 @@ class Record:
     error: str | None = None
 
 
-def bench(request: Request, *, progress: bool = True, say: Callable[[str], None] = print) -> results.Bench | None:
+def bench(options: BenchOptions, *, progress: bool = True, say: Callable[[str], None] = print) -> results.Bench | None:
     """Ask, score, summarise; what OUT holds is not asked again. None in all processes but the first.
 
     UsageError, before anything is asked, for an unknown task, missing data and a model of an unknown name or family.
     Weights are read when a model's turn comes: where they do not load, the models before it are summarised first.
     """
-    _quiet(request.models)
+    _quiet(options.models)
     # Processes wait while the first one downloads, scores, asks a judge: longer than torch's ten minutes.
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
-    if request.baseline is not None and request.baseline not in request.models:
-        known = ", ".join(map(public_model, request.models))
-        raise UsageError(f"--baseline {public_model(request.baseline)}: expected one of {known}")
-    _claim(request.out, request.fresh)
-    with locked(request.out):
-        return _bench(request, state, progress, say)
+    if options.baseline is not None and options.baseline not in options.models:
+        known = ", ".join(map(public_model, options.models))
+        raise UsageError(f"--baseline {public_model(options.baseline)}: expected one of {known}")
+    _claim(options.out, options.fresh)
+    with locked(options.out):
+        return _bench(options, state, progress, say)
 
 
-def _bench(request: Request, state: PartialState, progress: bool, say: Callable[[str], None]) -> results.Bench | None:
+def _bench(
+    options: BenchOptions, state: PartialState, progress: bool, say: Callable[[str], None]
+) -> results.Bench | None:
     with state.main_process_first():  # scenes are drawn once
-        suites = open_suites(request.suites, request.data_root, request.out / "data", request.limit, request.seed)
-    models.check(request.models, request.asked)
-    asked, line = request.asked, None
-    if not request.own_resolution:
-        asked, line = models.common_resolution(request.models, asked)
-    folders = _folders(request)
+        suites = open_suites(options.suites, options.data_root, options.out / "data", options.limit, options.seed)
+    models.check(options.models, options.asked)
+    asked, line = options.asked, None
+    if not options.own_resolution:
+        asked, line = models.common_resolution(options.models, asked)
+    folders = _folders(options)
     if state.is_main_process:
         if line:
             say(line)
         for old in ("summary.json", "comparisons.csv", "disagreements.csv", "tables.md"):
-            (request.out / old).unlink(missing_ok=True)  # an unfinished run must not show an older result
-        write_json(request.out / "bench.json", _describe(request, asked, suites, folders))
+            (options.out / old).unlink(missing_ok=True)  # an unfinished run must not show an older result
+        write_json(options.out / "bench.json", _describe(options, asked, suites, folders))
     done: list[results.ModelResult] = []
-    baseline = _baseline(request)
-    for name in request.models:
+    baseline = _baseline(options)
+    for name in options.models:
         try:
-            found = _one_model(name, request, asked, suites, folders[name], state, progress)
+            result = _one_model(name, options, asked, suites, folders[name], state, progress)
         except GapcheckError:
             if done:
-                results.finish(request.out, done, baseline)
+                results.finish(options.out, done, baseline)
             raise
-        if found is not None:
-            done.append(found)
-    return results.finish(request.out, done, baseline) if done else None
+        if result is not None:
+            done.append(result)
+    return results.finish(options.out, done, baseline) if done else None
 
 
 def _one_model(
     name: str,
-    request: Request,
-    asked: Asked,
+    options: BenchOptions,
+    asked: ModelOptions,
     suites: Sequence[Suite],
     folder: Path,
     state: PartialState,
     progress: bool,
 ) -> results.ModelResult | None:
     model = models.open_model(name, asked)
-    shown = public_model(name)
-    info = {"schema_version": SCHEMA_VERSION, "model": models.facts(name, model), "asked": asdict(asked),
-            "max_new_tokens": request.max_new_tokens, "limit": request.limit, "seed": request.seed,
-            "versions": _versions(), "command": request.command}  # fmt: skip
+    info = provenance(SCHEMA_VERSION, options.command, *PACKAGES) | {
+        "model": models.facts(name, model),
+        "asked": asdict(asked),
+        "max_new_tokens": options.max_new_tokens,
+        "limit": options.limit,
+        "seed": options.seed,
+    }
     identity = models.identity(name, model)
     with state.main_process_first():
-        store = AnswerStore(folder, identity, made="run.json", fresh=request.fresh and state.is_main_process)
+        fresh = options.fresh and state.is_main_process
+        store = AnswerStore(folder, identity, described_in="run.json", fresh=fresh)
         if state.is_main_process:
             write_json(folder / "run.json", info)
             for old in ("summary.json", "samples.parquet", "maps.safetensors"):
                 (folder / old).unlink(missing_ok=True)
-    asked_all: dict[str, list[Record]] = {}
+    records: dict[str, list[Record]] = {}
     for suite in suites:
-        records = _one_suite(model, name, suite, store, request, state, progress)
-        gathered: list[Record] = gather_object(records)
-        asked_all[suite.name] = sorted(gathered, key=lambda record: record.index)
+        mine = _one_suite(model, name, suite, store, options, state, progress)
+        gathered: list[Record] = gather_object(mine)
+        records[suite.name] = sorted(gathered, key=lambda record: record.index)
     del model
-    models.forget()
+    release_memory()
     if not state.is_main_process:
         return None
-    store = AnswerStore(folder, identity, made="run.json")  # with what the other processes wrote
-    return results.finish_model(shown, folder, store, suites, asked_all, info)
+    store = AnswerStore(folder, identity, described_in="run.json")  # with what the other processes wrote
+    return results.finish_model(public_model(name), folder, store, suites, records, info)
 
 
 def _one_suite(
-    model: lmms, name: str, suite: Suite, store: AnswerStore, request: Request, state: PartialState, progress: bool
+    model: lmms,
+    name: str,
+    suite: Suite,
+    store: AnswerStore,
+    options: BenchOptions,
+    state: PartialState,
+    progress: bool,
 ) -> list[Record]:
     """This process's share of a task, asked batch by batch; each batch is kept before the next begins."""
-    n = min(len(suite), request.limit or len(suite))
-    mine = range(state.process_index, n, state.num_processes)
+    shard = Shard(state.process_index, state.num_processes).of(min(len(suite), options.limit or len(suite)))
     model.task_dict = {suite.name: {suite.split: suite.docs}}
-    records: list[Record] = []
-    ask = models.asking(name, model)
-    size = request.asked.batch_size
+    size = options.asked.batch_size
     suite.docs.keep = max(suite.docs.keep, size)
-    hidden = not progress or not state.is_main_process
-    with tqdm(total=len(mine), desc=f"{public_model(name)} {suite.name}", unit="question", disable=hidden) as bar:
-        for start in range(0, len(mine), size):
-            batch = [_record(suite, index, store, request) for index in mine[start : start + size]]
-            ready = [record for record in batch if record.key is not None]
-            requests = [suite.request(record.index, simple=model.is_simple) for record in ready]
-            for instance in requests:
-                _generation(instance.args, request)
-            failed = store.through([str(r.key) for r in ready], requests, ask)
-            for record in ready:
-                reason = failed.get(str(record.key))
-                if reason is not None:
-                    record.key, record.error = None, reason
-            records += batch
-            suite.docs.forget()
-            bar.update(len(batch))
+    records: list[Record] = []
+
+    def read() -> Iterator[Record]:
+        for n, index in enumerate(shard):
+            if n % size == 0:
+                suite.docs.forget()
+            records.append(_record(suite, index, store, options))
+            yield records[-1]
+        suite.docs.forget()
+
+    def instance(record: Record) -> Instance:
+        request = suite.request(record.index, simple=model.is_simple)
+        _generation(request.args, options)
+        return request
+
+    reasons: dict[str, str] = {}
+    label = f"{public_model(name)} {suite.name}" if progress and state.is_main_process else None
+    engine = store.engine(lambda record: record.key, instance, models.asking(name, model), reasons, size, label)
+    engine.run(read(), total=len(shard))
+    for record in records:
+        if record.key is not None and record.key in reasons:
+            record.error = reasons[record.key]
+            record.key = None
     return records
 
 
-def _record(suite: Suite, index: int, store: AnswerStore, request: Request) -> Record:
+def _record(suite: Suite, index: int, store: AnswerStore, options: BenchOptions) -> Record:
     """The document's prompt and key, or why it cannot be asked."""
     question = Question(str(index), "", ())
     try:
@@ -193,21 +211,21 @@ def _record(suite: Suite, index: int, store: AnswerStore, request: Request) -> R
         return Record(index, question, error=str(error))
     hashed = images_hash(messages)
     pictures: tuple[str, ...] = ()
-    if request.asked.gaze:
+    if options.asked.gaze:
         try:
-            pictures = _keep_pictures(request.out / "images", hashed, prompt_of(messages).images)
+            pictures = _keep_pictures(options.out / "images", hashed, prompt_of(messages).images)
         except GapcheckError as error:
             return Record(index, question, shown(messages), hashed, error=str(error))
-    generation = _generation(suite.request(index).args, request)
+    generation = _generation(suite.request(index).args, options)
     return Record(index, question, shown(messages), hashed, pictures, store.key(messages, generation))
 
 
-def _generation(arguments: tuple, request: Request) -> dict[str, Any]:
-    """The generation settings in a request's arguments, after --max-new-tokens."""
+def _generation(arguments: tuple, options: BenchOptions) -> dict[str, Any]:
+    """The generation settings in a options's arguments, after --max-new-tokens."""
     generation = next(argument for argument in arguments if isinstance(argument, dict))
     generation.setdefault("max_new_tokens", DEFAULT_TOKENS)
-    if request.max_new_tokens is not None:
-        generation["max_new_tokens"] = request.max_new_tokens
+    if options.max_new_tokens is not None:
+        generation["max_new_tokens"] = options.max_new_tokens
     return generation
 
 
@@ -234,37 +252,31 @@ def _claim(out: Path, fresh: bool) -> None:
     intact.require(made, {}, out / "bench.json")
 
 
-def _folders(request: Request) -> dict[str, Path]:
+def _folders(options: BenchOptions) -> dict[str, Path]:
     """One folder a model, named after it; the latents' treatment is part of the name."""
-    mode = request.asked.latents
-    treated = [n for n in request.models if mode != "force" and models.has_latents(n, request.asked)]
-    shown = [public_model(n) for n in request.models]
-    found = named([f"{s}-{mode}" if n in treated else s for n, s in zip(request.models, shown, strict=True)], _TAKEN)
-    return {name: request.out / folder for name, folder in zip(request.models, found, strict=True)}
+    mode = options.asked.latents
+    treated = [n for n in options.models if mode != "force" and models.has_latents(n, options.asked)]
+    shown = [public_model(n) for n in options.models]
+    found = named([f"{s}-{mode}" if n in treated else s for n, s in zip(options.models, shown, strict=True)], _TAKEN)
+    return {name: options.out / folder for name, folder in zip(options.models, found, strict=True)}
 
 
-def _baseline(request: Request) -> str:
-    return public_model(request.baseline or request.models[0])
+def _baseline(options: BenchOptions) -> str:
+    return public_model(options.baseline or options.models[0])
 
 
-def _describe(request: Request, asked: Asked, suites: Sequence[Suite], folders: dict[str, Path]) -> dict[str, Any]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "command": request.command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+def _describe(
+    options: BenchOptions, asked: ModelOptions, suites: Sequence[Suite], folders: dict[str, Path]
+) -> dict[str, Any]:
+    return provenance(SCHEMA_VERSION, options.command, *PACKAGES) | {
         "models": {public_model(name): folder.name for name, folder in folders.items()},
-        "baseline": _baseline(request),
+        "baseline": _baseline(options),
         "tasks": {suite.name: len(suite) for suite in suites},
-        "limit": request.limit,
-        "seed": request.seed,
+        "limit": options.limit,
+        "seed": options.seed,
         "asked": asdict(asked),
-        "data_root": None if request.data_root is None else public_text(str(request.data_root)),
-        "versions": _versions(),
+        "data_root": None if options.data_root is None else public_text(str(options.data_root)),
     }
-
-
-def _versions() -> dict[str, str]:
-    return versions() | {name: version(name) for name in ("lmms-eval", "datasets")}
 
 
 def _quiet(names: Sequence[str]) -> None:

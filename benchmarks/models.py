@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 
@@ -23,7 +21,7 @@ from perception_gap.storage.redaction import BACKEND, hidden_arguments, public_m
 
 
 @dataclass(frozen=True)
-class Asked:
+class ModelOptions:
     """How every model is asked. load: options of `perception_gap.load`."""
 
     latents: str = "force"
@@ -34,7 +32,7 @@ class Asked:
     load: dict[str, Any] = field(default_factory=dict)
 
 
-def check(names: Sequence[str], asked: Asked) -> None:
+def check(names: Sequence[str], asked: ModelOptions) -> None:
     """UsageError for a model that would not open, before any is asked; weights are not read."""
     shown = [public_model(name) for name in names]
     if len(set(shown)) != len(names):
@@ -59,7 +57,7 @@ def check(names: Sequence[str], asked: Asked) -> None:
         raise UsageError(f"--latents {asked.latents}: none of {', '.join(shown)} has latent tokens; leave it out")
 
 
-def has_latents(name: str, asked: Asked) -> bool:
+def has_latents(name: str, asked: ModelOptions) -> bool:
     """Whether a model inserts latent tokens; a foreign backend is not asked."""
     from lavit import checkpoint
 
@@ -67,7 +65,7 @@ def has_latents(name: str, asked: Asked) -> bool:
     return own and checkpoint.has_latents(checkpoint.facts_of(name, asked.load.get("revision")))
 
 
-def common_resolution(names: Sequence[str], asked: Asked) -> tuple[Asked, str | None]:
+def common_resolution(names: Sequence[str], asked: ModelOptions) -> tuple[ModelOptions, str | None]:
     """One pixel limit for all: that of the first model that has limits, unless one was given; and a line that says so.
 
     Models that resize to a fixed size keep it. None where all agree already.
@@ -92,11 +90,11 @@ def common_resolution(names: Sequence[str], asked: Asked) -> tuple[Asked, str | 
     return replace(asked, load=asked.load | {"min_pixels": low, "max_pixels": high}), line
 
 
-def _family(name: str, asked: Asked) -> Family:
+def _family(name: str, asked: ModelOptions) -> Family:
     return loading.check(name, asked.load.get("revision"), asked.load.get("trust_remote_code", False))
 
 
-def open_model(name: str, asked: Asked) -> lmms:
+def open_model(name: str, asked: ModelOptions) -> lmms:
     """The model as an lmms-eval backend, silent."""
     if name.startswith(BACKEND):
         return _open_backend(name, asked.batch_size)
@@ -141,13 +139,6 @@ def identity(name: str, model: lmms) -> list[Any]:
 
 def facts(name: str, model: lmms) -> dict[str, Any]:
     return model_facts(model.loaded) if isinstance(model, Lavit) else {"name": public_model(name), "revision": None}
-
-
-def forget() -> None:
-    """Free what the last model held."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _backend(name: str) -> tuple[str, str]:

@@ -83,8 +83,9 @@ class GapcheckHF(lmms):
             with self.accelerator.main_process_first():
                 self.store = AnswerStore(Path(store), self.identity())
                 if self.accelerator.is_main_process:
-                    made = {"model": model_facts(self.loaded), "versions": versions()}
-                    write_json(Path(store) / "answers.json", made)
+                    write_json(
+                        Path(store) / "answers.json", {"model": model_facts(self.loaded), "versions": versions()}
+                    )
 
     def _own_options(self) -> tuple[str, ...]:
         return ()
@@ -118,8 +119,8 @@ class GapcheckHF(lmms):
             for max_new_tokens, group in groups.items():
                 for start in range(0, len(group), self.batch_size):
                     batch = group[start : start + self.batch_size]
-                    found = self._kept([requests[i] for i in batch], max_new_tokens)
-                    answers |= dict(zip(batch, found, strict=True))
+                    kept = self._kept([requests[i] for i in batch], max_new_tokens)
+                    answers |= dict(zip(batch, kept, strict=True))
                     bar.update(len(batch))
         if self.progress:  # under lmms-eval, which sees an empty answer; the bench says it itself
             for i, answer in sorted(answers.items()):
@@ -131,12 +132,15 @@ class GapcheckHF(lmms):
         """Answers of one batch, from the store where it has them."""
         if self.store is None:
             return self._answer(requests, max_new_tokens)
-        keys = [self.store.key(self._messages(r), {"max_new_tokens": max_new_tokens}) for r in requests]
-        failed = self.store.through(keys, requests, lambda todo: self._answer(todo, max_new_tokens))
+        store = self.store
+        keys = [store.key(self._messages(request), {"max_new_tokens": max_new_tokens}) for request in requests]
+        reasons = store.through(keys, requests, lambda todo: self._answer(todo, max_new_tokens))
         return [
-            Answer("", error=failed[key]) if key in failed else Answer(
-                self.store.rows[key]["answer"], _counts(self.store.rows[key])) for key in keys
-        ]  # fmt: skip
+            Answer("", error=reasons[key])
+            if key in reasons
+            else Answer(store.rows[key]["answer"], _counts(store.rows[key]))
+            for key in keys
+        ]
 
     def _messages(self, request: Instance) -> list[dict]:
         _, doc_to_messages, _, doc_id, task, split = request.args

@@ -78,8 +78,8 @@ def bytes_a_trace(image_tokens: int, width: int, samples: int = 200) -> dict[str
     from lavit.traces.measure import UNTRACED, full_arrays, look_fields, signal
     from lavit.traces.merge import table_of, write_parquet
     from lavit.traces.settings import TraceSettings
-    from perception_gap.runs.samples import Work, sample_row
     from perception_gap.geometry import TokenGeometry
+    from perception_gap.runs.samples import Work, sample_row
     from perception_gap.sample import Sample
 
     rng = np.random.default_rng(0)

@@ -13,6 +13,9 @@ from perception_gap.cli.output import command_line
 SHOWN = 10  # disagreements of the two scorers on the terminal; all are in disagreements.csv
 
 
+_OF_MODELS = ("latents", "system", "batch_size", "gaze", "layers")
+
+
 @click.command(epilog="Example: gapcheck bench tiny:teacher tiny:student --suite scenes --limit 40 --out runs/bench")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option(
@@ -45,10 +48,10 @@ def command(models: tuple[str, ...], suites: str, strict: bool, **options) -> No
     shared out. Exit status: 0 if any answer is valid, 1 if none (or with --strict if any failed), 2 for wrong usage.
     """
     load = pop_load(options)
-    from benchmarks.harness import Asked, Request, bench
+    from benchmarks.harness import BenchOptions, ModelOptions, bench
 
-    asked = Asked(load=load, **{k: options.pop(k) for k in ("latents", "system", "batch_size", "gaze", "layers")})
-    request = Request(models, tuple(suites.split(",")), asked=asked, command=command_line(), **options)
+    asked = ModelOptions(load=load, **{name: options.pop(name) for name in _OF_MODELS})
+    request = BenchOptions(models, tuple(suites.split(",")), asked=asked, command=command_line(), **options)
     done = bench(request, say=click.echo)
     sys.exit(0 if done is None else show(done, strict=strict))
 

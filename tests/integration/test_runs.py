@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from perception_gap.data.scenes_files import write_scenes
-from perception_gap.measure import analysis
+from perception_gap.measure import analyze as analysis
 from perception_gap.runs.store import Run, read_keys
 from tests.command import gapcheck
 
@@ -83,7 +83,7 @@ def test_a_picture_that_is_replaced_during_a_run_is_hashed_as_it_was_seen(data, 
     copy = shutil.copytree(data.parent, tmp_path / "data") / data.name
     pictures = sorted((copy.parent / "images").iterdir())
     with monkeypatch.context() as patched:
-        patched.setattr(analysis, "measure", replacing(analysis.measure, pictures))
+        patched.setattr(analysis, "measure_batch", replacing(analysis.measure_batch, pictures))
         analyze(copy, tmp_path / "run")
     run, before = Run.open(tmp_path / "run"), Run.open(whole)
     for path in pictures:
@@ -102,7 +102,7 @@ def test_a_picture_that_is_replaced_during_a_trace_is_hashed_as_it_was_seen(data
     copy = shutil.copytree(data.parent, tmp_path / "data") / data.name
     pictures = sorted((copy.parent / "images").iterdir())
     extraction = import_module("lavit.traces.extract")
-    monkeypatch.setattr(extraction, "measure", replacing(extraction.measure, pictures))
+    monkeypatch.setattr(extraction, "measure_batch", replacing(extraction.measure_batch, pictures))
     gapcheck("trace", "tiny:teacher", "--data", copy, "--out", tmp_path / "t", "--no-correctness", "--batch-size", 2)
     rows = pd.read_parquet(tmp_path / "t" / "traces.parquet").set_index("sample_id")
     assert {path.stem: sha256(path) for path in pictures} == rows["image_hash"].to_dict()
@@ -112,7 +112,7 @@ def test_a_picture_that_appears_late_is_measured_and_one_that_vanishes_fails(dat
     copy = shutil.copytree(data.parent, tmp_path / "data") / data.name
     first, second, *_ = sorted((copy.parent / "images").iterdir())
     hidden = first.rename(tmp_path / first.name)
-    measure = analysis.measure
+    measure = analysis.measure_batch
 
     def late(*arguments):
         if hidden.exists():
@@ -121,7 +121,7 @@ def test_a_picture_that_appears_late_is_measured_and_one_that_vanishes_fails(dat
         return measure(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(analysis, "measure", late)
+        patched.setattr(analysis, "measure_batch", late)
         analyze(copy, tmp_path / "run")
     status = Run.open(tmp_path / "run").samples.set_index("sample_id")["status"]
     assert (status[first.stem], status[second.stem]) == ("ok", "failed")

@@ -74,10 +74,12 @@ def test_a_leftover_of_a_killed_first_write_does_not_block_the_folder(tmp_path):
 
 
 def test_two_processes_that_begin_with_one_question_keep_both_parts(tmp_path, monkeypatch):
-    for rank, other in (("0", "k1"), ("1", "k2")):
-        monkeypatch.setenv("RANK", rank)
-        store = AnswerStore(tmp_path, [])
-        store.rows.clear()  # both opened the folder before either wrote
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    stores = [AnswerStore(tmp_path, []), AnswerStore(tmp_path, [])]  # both open the folder before either writes
+    for store in stores:
+        assert store.parts.done() == {}
+    for rank, (store, other) in enumerate(zip(stores, ("k1", "k2"), strict=True)):
+        monkeypatch.setenv("RANK", str(rank))
         store.through(["k0", other], [instance(0), instance(1)], lambda _: ["a", "b"])
     assert AnswerStore(tmp_path, []).rows.keys() == {"k0", "k1", "k2"}
 
