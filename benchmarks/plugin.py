@@ -27,7 +27,7 @@ from perception_gap.models.context import check_fits
 from perception_gap.models.loading import LoadedModel, load
 from perception_gap.runs.engine import in_memory
 from perception_gap.runs.key import model_facts, versions
-from perception_gap.runs.store import geometry_fields
+from perception_gap.runs.rows import geometry_fields
 from perception_gap.storage.files import write_json
 
 DEFAULT_TOKENS = 128  # most tokens of an answer where a task's definition says nothing (MMStar, HR-Bench)

@@ -17,7 +17,7 @@ from lavit.checkpoint import opener
 from lavit.manifest import MANIFEST
 from perception_gap.measure.analyze import AnalyzeOptions, analyze
 from perception_gap.measure.settings import Settings
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from perception_gap.storage.files import write_json
 from perception_gap.tiny.card import WEIGHTS, percent
 

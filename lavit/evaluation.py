@@ -14,7 +14,7 @@ from lavit.checkpoint import opener
 from perception_gap.data import Reading
 from perception_gap.measure.analyze import AnalyzeOptions, analyze
 from perception_gap.measure.settings import Settings
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from perception_gap.stats.estimates import Estimate
 from perception_gap.stats.proportions import paired_ci, proportion_ci
 

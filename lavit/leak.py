@@ -14,7 +14,7 @@ import pandas as pd
 
 from perception_gap.geometry import TokenGeometry
 from perception_gap.measure.summary import unit_boxes
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from perception_gap.stats.proportions import proportion_ci
 
 TASKS = ("relative_depth", "relative_reflectance")

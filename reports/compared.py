@@ -13,7 +13,7 @@ import pandas as pd
 from perception_gap.errors import UsageError
 from perception_gap.runs import shapes
 from perception_gap.runs.paths import follows_teacher, is_below
-from perception_gap.runs.store import Run, run_info
+from perception_gap.runs.run import Run, run_info
 from perception_gap.storage import intact
 from reports.names import labels, short_name
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 
 
 def labels(runs: Sequence[Run]) -> list[str]:

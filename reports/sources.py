@@ -22,8 +22,10 @@ import pandas as pd
 
 from perception_gap.errors import UsageError, one_line
 from perception_gap.runs import shapes
+from perception_gap.runs.parts import stored_keys
 from perception_gap.runs.paths import is_below
-from perception_gap.runs.store import SCHEMA_VERSION, Run, run_info, stored_keys
+from perception_gap.runs.run import Run, run_info
+from perception_gap.runs.schema import SCHEMA_VERSION
 from perception_gap.storage import intact
 from perception_gap.storage.redaction import public_text
 from perception_gap.storage.spreadsheet import unescaped

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from tabulate import tabulate
 
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from perception_gap.stats.estimates import side
 from perception_gap.stats.permutation import TOO_FEW
 

@@ -17,7 +17,7 @@ from tabulate import tabulate
 
 from benchmarks.speed.bench import GAPCHECK, measure
 from perception_gap.measure.summary import summarise
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from perception_gap.storage.files import ArrayFile, write_json, write_table
 
 

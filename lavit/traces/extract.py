@@ -20,8 +20,8 @@ from perception_gap.models.loading import LoadedModel, load
 from perception_gap.models.placement import release_memory
 from perception_gap.runs.engine import Engine, open_parts, with_model, writing
 from perception_gap.runs.key import key_of, model_facts, provenance
+from perception_gap.runs.parts import Parts
 from perception_gap.runs.samples import Work
-from perception_gap.runs.store import Parts
 from perception_gap.storage.files import write_json
 
 

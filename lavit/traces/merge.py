@@ -14,7 +14,7 @@ from datasets.utils import disable_progress_bars, enable_progress_bars, is_progr
 from lavit.traces.filters import decide
 from lavit.traces.funnel import funnel
 from lavit.traces.schema import FEATURES, ROW_SCHEMA, SIGNAL, V_SEM
-from perception_gap.runs.store import Parts
+from perception_gap.runs.parts import Parts
 from perception_gap.storage import checksums
 from perception_gap.storage.files import ArrayFile, aside, write_json
 

@@ -29,7 +29,7 @@ from perception_gap.data.stream import Entry, stream_entries
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.runs.engine import Arrays, Engine, open_parts, writing
 from perception_gap.runs.key import key_of, provenance
-from perception_gap.runs.store import Parts
+from perception_gap.runs.parts import Parts
 from perception_gap.sample import Sample
 from perception_gap.storage.files import write_json
 

@@ -11,7 +11,7 @@ import click
 from perception_gap.cli.output import command_line
 
 if TYPE_CHECKING:
-    from perception_gap.runs.store import Run
+    from perception_gap.runs.run import Run
 
 STUDENTS = ("student", "lavit")  # as it was, and what training with the teacher's gaze made of it
 

@@ -48,7 +48,7 @@ def command(runs: tuple[Path, ...], out: Path | None, only: str | None, formats:
 
 def absent(sources: Sequence[Any]) -> Iterator[str]:
     """What is not in the figures though it was given: unfinished parts, teachers that are not where they were."""
-    from perception_gap.runs.store import Run
+    from perception_gap.runs.run import Run
     from reports.sources import BenchRun, CompareRun, Unfinished
 
     for source in sources:

@@ -16,7 +16,7 @@ from perception_gap.errors import GapcheckError, UsageError
 
 if TYPE_CHECKING:
     from perception_gap.measure.settings import Settings
-    from perception_gap.runs.store import Run
+    from perception_gap.runs.run import Run
     from perception_gap.sample import Sample
 
 MOST_MODELS = 6

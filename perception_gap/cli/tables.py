@@ -30,7 +30,7 @@ def command(
     """
     from perception_gap.cli.output import TABLES, check_writable
     from perception_gap.errors import UsageError
-    from perception_gap.runs.store import Run
+    from perception_gap.runs.run import Run
     from perception_gap.storage.files import write_text
     from reports import tables
     from reports.sources import open_sources, teacher_or_reason

@@ -77,7 +77,7 @@ def command(teacher: str, dry_run: bool, strict: bool, **options) -> None:
     from lavit.traces.estimate import estimate
     from lavit.traces.extract import extract
     from perception_gap.cli.analyze import print_estimate
-    from perception_gap.runs.store import claim_run
+    from perception_gap.runs.parts import claim_run
     from perception_gap.storage.locks import locked
 
     claim_run(options["out"], "trace.json")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from perception_gap import metrics
 from perception_gap.measure.teacher import Comparison
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from perception_gap.measure.settings import Analysis, row_key, shared_text
 from perception_gap.models.loading import revision_of
 from perception_gap.models.placement import choose_device
 from perception_gap.runs.key import image_hashes
-from perception_gap.runs.store import Run, read_keys
+from perception_gap.runs.parts import read_keys
+from perception_gap.runs.run import Run
 
 
 def finished(job: Analysis) -> Run | None:

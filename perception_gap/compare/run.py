@@ -20,7 +20,7 @@ from perception_gap.measure.settings import Analysis, Settings, check_teacher
 from perception_gap.models import loading
 from perception_gap.runs.key import image_hashes, provenance
 from perception_gap.runs.paths import signed
-from perception_gap.runs.store import Run, run_info
+from perception_gap.runs.run import Run, run_info
 from perception_gap.storage.files import write_json, write_table
 from perception_gap.storage.folders import claim, named
 from perception_gap.storage.locks import locked

@@ -18,8 +18,8 @@ from perception_gap.measure.settings import Analysis, Settings, describe
 from perception_gap.measure.summary import finish
 from perception_gap.models.loading import LoadedModel, check, load
 from perception_gap.runs.engine import Engine, open_parts, with_model, writing
+from perception_gap.runs.run import Run
 from perception_gap.runs.samples import Work
-from perception_gap.runs.store import Run
 from perception_gap.storage.files import write_json
 from perception_gap.storage.folders import slug
 

@@ -20,8 +20,8 @@ from perception_gap.measure.teacher import DEFAULT_RASTER
 from perception_gap.models.loading import LoadedModel
 from perception_gap.runs.engine import Arrays, in_memory
 from perception_gap.runs.key import model_facts
+from perception_gap.runs.rows import geometry_fields
 from perception_gap.runs.samples import Opened, Work, failed, open_samples
-from perception_gap.runs.store import geometry_fields
 from perception_gap.sample import Sample, prompt_text
 from perception_gap.text.scoring import score
 

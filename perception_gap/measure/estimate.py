@@ -17,8 +17,8 @@ from perception_gap.models.loading import LoadedModel
 from perception_gap.models.placement import peak_bytes
 from perception_gap.runs.engine import with_model
 from perception_gap.runs.key import image_hashes
+from perception_gap.runs.parts import claim_run
 from perception_gap.runs.samples import Work
-from perception_gap.runs.store import claim_run
 
 
 def estimate(options: AnalyzeOptions, *, opener: Opener = open_plain) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from perception_gap import metrics
 from perception_gap.measure.teacher import OF_SAMPLES
-from perception_gap.runs.store import geometry_of
+from perception_gap.runs.rows import geometry_of
 from perception_gap.sample import Sample
 
 if TYPE_CHECKING:

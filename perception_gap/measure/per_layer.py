@@ -14,11 +14,11 @@ import numpy as np
 
 from perception_gap.measure.measures import unit_boxes
 from perception_gap.metrics import js_divergence, kl_divergence
-from perception_gap.runs.store import answered, geometry_of
+from perception_gap.runs.rows import answered, geometry_of
 
 if TYPE_CHECKING:
     from perception_gap.geometry import TokenGeometry
-    from perception_gap.runs.store import Run
+    from perception_gap.runs.run import Run
     from perception_gap.sample import Sample
 
 # Arrays of a part: on which frame a run compares maps is known when all of its samples are there.

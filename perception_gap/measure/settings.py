@@ -18,8 +18,10 @@ from perception_gap.measure import per_layer
 from perception_gap.models.loading import LoadedModel
 from perception_gap.runs.key import image_hashes, key_of, model_facts, provenance, sample_content, versions
 from perception_gap.runs.paths import signed, stored_path
+from perception_gap.runs.rows import answered
+from perception_gap.runs.run import Run
 from perception_gap.runs.samples import Work
-from perception_gap.runs.store import SCHEMA_VERSION, Run, answered
+from perception_gap.runs.schema import SCHEMA_VERSION
 from perception_gap.sample import Sample
 
 

@@ -28,7 +28,10 @@ from perception_gap.measure.measures import (
 )
 from perception_gap.measure.teacher import OF_SAMPLES, Comparison
 from perception_gap.metrics.means import against_floor, mean_of, verdicts
-from perception_gap.runs.store import ROW_SCHEMA, Parts, Run, geometry_of, run_info, stored_keys, teacher_of
+from perception_gap.runs.parts import Parts, stored_keys
+from perception_gap.runs.rows import geometry_of
+from perception_gap.runs.run import Run, run_info, teacher_of
+from perception_gap.runs.schema import ROW_SCHEMA
 from perception_gap.stats.decides import decides
 from perception_gap.stats.proportions import proportion_ci
 from perception_gap.stats.statistics import auroc_ci, difference_ci, spread_ci

@@ -19,7 +19,8 @@ from perception_gap.metrics import (
     similarity,
     top_k_overlap,
 )
-from perception_gap.runs.store import Run, answered, geometry_of
+from perception_gap.runs.rows import answered, geometry_of
+from perception_gap.runs.run import Run
 
 NOTHING = float("nan")
 DEFAULT_RASTER = (16, 16)

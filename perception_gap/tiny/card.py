@@ -10,7 +10,7 @@ import click
 
 from perception_gap.measure.analyze import AnalyzeOptions, analyze
 from perception_gap.measure.settings import Settings
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from perception_gap.tiny.train import RECIPES
 
 WEIGHTS = Path(__file__).parent / "weights"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from perception_gap.errors import UsageError
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from reports.figures import (
     ablation,
     agreement,

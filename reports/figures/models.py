@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from reports.names import frames
 from reports.sources import BenchRun, labels, teacher_or_reason
 from reports.style import TEACHER_LOOK, Look, look

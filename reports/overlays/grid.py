@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from reports.overlays.captions import caption, choice, explained, heading, spoken
 from reports.overlays.choice import extreme_focus, most_divergent
 from reports.overlays.density import density

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from perception_gap.errors import UsageError
-from perception_gap.runs.store import Run, answered
+from perception_gap.runs.rows import answered
+from perception_gap.runs.run import Run
 from reports.overlays.picture import shown_pictures
 from reports.pictures import PictureError
 from reports.sources import labels

@@ -10,7 +10,7 @@ import pandas as pd
 from PIL import Image
 from skimage.transform import resize
 
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from reports.pictures import PictureError, open_pictures
 
 LONG_SIDE = 336  # pixels of a painted picture: finer than a panel of two inches shows at 150 dpi

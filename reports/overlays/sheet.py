@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import matplotlib
 from matplotlib.figure import Figure
 
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from reports.overlays.captions import explained
 from reports.overlays.grid import GAP, draw_sample, draw_titles, layout_of
 from reports.overlays.models import as_models, sample_of

@@ -19,7 +19,8 @@ import pandas as pd
 from PIL import Image
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.runs.store import Run, geometry_of
+from perception_gap.runs.rows import geometry_of
+from perception_gap.runs.run import Run
 from perception_gap.storage.intact import Arrays
 from reports.names import frame
 from reports.pictures import OUTSIDE, PictureError, open_pictures

@@ -23,7 +23,7 @@ import matplotlib
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from perception_gap.storage.files import write_text
 from reports import comparison, figures, style, tables
 from reports.answer import Answer

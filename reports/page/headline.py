@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perception_gap.metrics.means import verdicts
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from perception_gap.stats.estimates import Estimate, side
 from perception_gap.stats.proportions import paired_ci
 from perception_gap.stats.statistics import mean_ci

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks import published
 from perception_gap.errors import UsageError
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from reports.sources import BenchModel, BenchRun, Matrix, Source, Training, short_name
 from reports.tables.match import PAPER, chosen_rows, row_of, title
 from reports.tables.model import Cell, Column, Row, Table, estimate, n_in_heads

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from perception_gap.errors import UsageError
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from reports.names import frames
 from reports.sources import BenchRun, CompareRun, Matrix, Source, Training, labels, teacher_or_reason
 from reports.summary import COMPARED_ROWS, ROWS, finding, lookup

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from reports.seeds import NO_INTERVAL, over_seeds
 from reports.sources import BenchModel, BenchRun, CompareRun, Matrix, Source, Training, Unfinished
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from perception_gap.data.scenes import scenes
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from tests.command import gapcheck
 
 ENTRY = [sys.executable, "-c", "from perception_gap.cli import main; main()"]

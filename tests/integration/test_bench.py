@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from benchmarks.suites import PAPER
 from perception_gap.models.files import TINY_WEIGHTS
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from tests.benchmark_data import mmvp, write_paper
 from tests.command import gapcheck
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from tests.command import gapcheck
 
 QUICK = ("--max-new-tokens", 3, "--no-figures", "--text", "reference")

@@ -13,7 +13,8 @@ import pytest
 from perception_gap.errors import UsageError
 from perception_gap.knockout import CONDITIONS
 from perception_gap.measure.summary import so_far
-from perception_gap.runs.store import Parts, Run
+from perception_gap.runs.parts import Parts
+from perception_gap.runs.run import Run
 from tests.command import gapcheck
 
 QUICK = ("--max-new-tokens", 4, "--no-figures", "--batch-size", 4, "--device", "cpu")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from reports.figures.models import of_bench, of_runs
 from reports.page import write_page
 from reports.page.albums import albums

@@ -21,7 +21,8 @@ from PIL import Image
 
 from perception_gap.data.scenes_files import write_scenes
 from perception_gap.measure import analyze as analysis
-from perception_gap.runs.store import Run, read_keys
+from perception_gap.runs.parts import read_keys
+from perception_gap.runs.run import Run
 from tests.command import gapcheck
 
 ENTRY = [sys.executable, "-c", "from perception_gap.cli import main; main()"]

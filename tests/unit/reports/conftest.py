@@ -2,7 +2,7 @@
 
 import pytest
 
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from tests.unit.reports import synthetic_run
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from perception_gap.errors import UsageError
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from perception_gap.storage.files import write_json
 from reports import tables
 from reports.compared import CompareRun

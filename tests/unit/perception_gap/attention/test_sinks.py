@@ -18,7 +18,7 @@ from perception_gap.gaze.answer import encode, encode_text
 from perception_gap.gaze.look import look
 from perception_gap.models.families.encoded import Encoded
 from perception_gap.models.loading import LoadedModel, load
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from tests.command import gapcheck
 
 WIDTH, PLANTED, TOKEN = 512, 77, 5  # of the state; the dimension and the image token of the planted activation

@@ -14,7 +14,7 @@ from perception_gap.measure.measures import (
     unit_boxes,
 )
 from perception_gap.measure.teacher import Comparison
-from perception_gap.runs.store import geometry_fields
+from perception_gap.runs.rows import geometry_fields
 
 ROW = {
     "sample_id": "s", "boxes": [0.0, 0.0, 2.0, 1.0], "box_images": [0], "heights": [2], "widths": [2],

@@ -15,7 +15,7 @@ from perception_gap.geometry import TokenGeometry
 from perception_gap.measure.per_layer import STORED, Reference, measure, measured, on_frame, reference
 from perception_gap.models.families.encoded import predicting
 from perception_gap.models.loading import load
-from perception_gap.runs.store import geometry_fields
+from perception_gap.runs.rows import geometry_fields
 from perception_gap.sample import Sample
 
 QUESTIONS = ("what colour is the small star", "where does the triangle lie, left or right of the blue ring?")

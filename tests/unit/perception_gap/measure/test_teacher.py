@@ -9,7 +9,7 @@ from perception_gap.geometry import TokenGeometry
 from perception_gap.measure.measures import SAMPLE_METRICS
 from perception_gap.measure.teacher import MEASURES, OF_SAMPLES, Comparison, floor_of, match_words, partners
 from perception_gap.metrics import aligned_cosine_distance, earth_movers_distance, kl_divergence
-from perception_gap.runs.store import geometry_fields
+from perception_gap.runs.rows import geometry_fields
 from perception_gap.storage.files import frame_of
 
 

@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from perception_gap.errors import UsageError
-from perception_gap.runs.store import Parts, Run, stored
+from perception_gap.runs.parts import Parts, stored
+from perception_gap.runs.run import Run
 from perception_gap.storage import checksums, intact
 from perception_gap.storage.files import ArrayFile, write_arrays, write_json
 from tests.unit.reports import synthetic_run

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.runs.store import Run
+from perception_gap.runs.run import Run
 from reports.page.albums import albums
 from tests.unit.reports import synthetic_run
 

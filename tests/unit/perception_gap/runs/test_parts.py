@@ -8,7 +8,10 @@ import pytest
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.storage.files import aside, write_text
 from perception_gap.geometry import TokenGeometry
-from perception_gap.runs.store import SCHEMA_VERSION, Parts, Run, geometry_fields, geometry_of
+from perception_gap.runs.parts import Parts
+from perception_gap.runs.rows import geometry_fields, geometry_of
+from perception_gap.runs.run import Run
+from perception_gap.runs.schema import SCHEMA_VERSION
 
 
 def row(key: str, **fields) -> dict:
