@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.models.placement import release_memory
-from perception_gap.runs.store import ROW_SCHEMA, Parts, claim_run
+from perception_gap.runs.parts import Parts, claim_run
+from perception_gap.runs.schema import ROW_SCHEMA
 from perception_gap.storage.locks import locked
 
 Item = TypeVar("Item")
@@ -130,9 +131,7 @@ def _part_name(key: str) -> str:
     return key if int(os.environ.get("WORLD_SIZE", "1")) == 1 else f"{key}-{os.environ.get('RANK', '0')}"
 
 
-def in_memory(
-    work: Callable[[list[Item]], Outcome], items: list[Item]
-) -> Iterator[tuple[list[Item], Outcome | str]]:
+def in_memory(work: Callable[[list[Item]], Outcome], items: list[Item]) -> Iterator[tuple[list[Item], Outcome | str]]:
     """(items, `work` of them or the reason of failure): the whole batch, or one by one if that fails."""
     if not items:
         return

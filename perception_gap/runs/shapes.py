@@ -1,4 +1,4 @@
-"""What the files of run directories have to hold, as `perception_gap.storage.intact` reads it: all that reports rely on."""
+"""What the files of run directories have to hold, as `storage.intact` reads it: all that reports rely on."""
 
 from __future__ import annotations
 

@@ -1,17 +1,10 @@
-"""The run directory: parts are atomic, keys decide what is reused, damage is named."""
-
-import json
+"""Parts are atomic, keys decide what is reused, damage is not read."""
 
 import numpy as np
 import pytest
 
 from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.storage.files import aside, write_text
-from perception_gap.geometry import TokenGeometry
 from perception_gap.runs.parts import Parts
-from perception_gap.runs.rows import geometry_fields, geometry_of
-from perception_gap.runs.run import Run
-from perception_gap.runs.schema import SCHEMA_VERSION
 
 
 def row(key: str, **fields) -> dict:
@@ -73,62 +66,3 @@ def test_an_output_that_is_a_file_is_a_usage_error(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="file: is a file; expected a folder"):
         Parts(tmp_path / "file")
-
-
-def test_writing_replaces_whole_files_only(tmp_path):
-    target = tmp_path / "deep" / "run.json"
-    write_text(target, "one")
-    write_text(target, "two")
-    assert target.read_text() == "two"
-    assert [p.name for p in target.parent.iterdir()] == ["run.json"]
-
-
-def test_geometry_survives_a_row():
-    tiles = TokenGeometry.concatenate([TokenGeometry.grid(2, 3), TokenGeometry.nowhere(1), TokenGeometry.grid(1, 1)])
-    for geometry in (TokenGeometry.grid(3, 5), tiles):
-        assert geometry_of(row("a") | geometry_fields(geometry)) == geometry
-    assert geometry_fields(TokenGeometry.grid(3, 5))["token_boxes"] == []
-
-
-def test_opening_names_what_is_wrong(tmp_path):
-    with pytest.raises(UsageError, match=r"run\.json is missing"):
-        Run.open(tmp_path)
-    (tmp_path / "run.json").write_text(json.dumps({"schema_version": 0}))
-    with pytest.raises(UsageError, match="written in run schema 0"):
-        Run.open(tmp_path)
-    (tmp_path / "run.json").write_text(json.dumps({"schema_version": 1}))
-    with pytest.raises(UsageError, match="in run schema 1, this gapcheck reads 3; run `gapcheck analyze` again"):
-        Run.open(tmp_path)
-    (tmp_path / "run.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION + 1}))
-    with pytest.raises(UsageError, match=r"run schema 4, this gapcheck reads 3; .*upgrade this gapcheck"):
-        Run.open(tmp_path)
-    (tmp_path / "run.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}))
-    with pytest.raises(UsageError, match=r"run\.json: damaged \(model is missing"):
-        Run.open(tmp_path)
-
-
-def test_an_array_file_written_piece_by_piece_is_a_safetensors_file(tmp_path):
-    from safetensors.numpy import load_file
-
-    from perception_gap.storage.files import ArrayFile
-
-    arrays = {"a/own": np.arange(6, dtype=np.float32).reshape(2, 3), "a/hidden": np.ones((0, 4), np.float16)}
-    file = ArrayFile(tmp_path / "maps.safetensors")
-    for name, array in arrays.items():
-        file.add(name, array)
-    assert not (tmp_path / "maps.safetensors").exists()
-    file.close()
-    loaded = load_file(tmp_path / "maps.safetensors")
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(loaded[name], array)
-        assert loaded[name].dtype == array.dtype
-    assert [p.name for p in tmp_path.iterdir()] == ["maps.safetensors"]
-
-
-def test_a_full_disk_names_the_file(tmp_path):
-    says = r"a\.parquet: cannot be written \(No space left\); make room"
-    with pytest.raises(GapcheckError, match=says), aside(tmp_path / "a.parquet"):
-        raise OSError("No space left")
-    with pytest.raises(FileNotFoundError), aside(tmp_path / "a"):
-        (tmp_path / "gone").read_bytes()
-    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from perception_gap.errors import UsageError
+from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.storage.files import ArrayFile, aside, frame_of, new_beside, write_json, write_text
 from perception_gap.storage.folders import claim, make_folder
 
@@ -111,3 +111,38 @@ def test_a_table_has_the_declared_columns_and_what_a_row_lacks_is_undefined():
 def test_a_field_without_a_column_stops_the_writing_by_name():
     with pytest.raises(ValueError, match="no column for chi_square, emd: declare it beside sample_id, kl"):
         frame_of([{"sample_id": "s1", "kl": 0.5}, {"sample_id": "s2", "emd": 1, "chi_square": 2}], ["sample_id", "kl"])
+
+
+def test_writing_replaces_whole_files_only(tmp_path):
+    target = tmp_path / "deep" / "run.json"
+    write_text(target, "one")
+    write_text(target, "two")
+    assert target.read_text() == "two"
+    assert [p.name for p in target.parent.iterdir()] == ["run.json"]
+
+
+def test_an_array_file_written_piece_by_piece_is_a_safetensors_file(tmp_path):
+    from safetensors.numpy import load_file
+
+    from perception_gap.storage.files import ArrayFile
+
+    arrays = {"a/own": np.arange(6, dtype=np.float32).reshape(2, 3), "a/hidden": np.ones((0, 4), np.float16)}
+    file = ArrayFile(tmp_path / "maps.safetensors")
+    for name, array in arrays.items():
+        file.add(name, array)
+    assert not (tmp_path / "maps.safetensors").exists()
+    file.close()
+    loaded = load_file(tmp_path / "maps.safetensors")
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(loaded[name], array)
+        assert loaded[name].dtype == array.dtype
+    assert [p.name for p in tmp_path.iterdir()] == ["maps.safetensors"]
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    says = r"a\.parquet: cannot be written \(No space left\); make room"
+    with pytest.raises(GapcheckError, match=says), aside(tmp_path / "a.parquet"):
+        raise OSError("No space left")
+    with pytest.raises(FileNotFoundError), aside(tmp_path / "a"):
+        (tmp_path / "gone").read_bytes()
+    assert list(tmp_path.iterdir()) == []
