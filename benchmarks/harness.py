@@ -22,8 +22,8 @@ from benchmarks import models, results
 from benchmarks.answers import AnswerStore, images_hash, prompt_of, shown
 from benchmarks.models import ModelOptions
 from benchmarks.plugin import DEFAULT_TOKENS
-from benchmarks.suites import Suite, open_suites
 from benchmarks.suites.questions import Question
+from benchmarks.suites.tasks import Suite, open_suites
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.models.placement import release_memory
 from perception_gap.runs.engine import Shard

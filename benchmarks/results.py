@@ -19,7 +19,7 @@ import pandas as pd
 from benchmarks import comparison
 from benchmarks.answers import AnswerStore
 from benchmarks.plugin import DEFAULT_TOKENS
-from benchmarks.suites import Suite
+from benchmarks.suites.tasks import Suite
 from perception_gap.data.scenes import CHANCE
 from perception_gap.measure.measures import normalised, one_map
 from perception_gap.measure.summary import spread

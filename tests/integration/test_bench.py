@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from benchmarks.suites import PAPER
+from benchmarks.suites.catalog import PAPER
 from perception_gap.models.files import TINY_WEIGHTS
 from perception_gap.runs.run import Run
 from tests.benchmark_data import mmvp, write_paper

@@ -164,8 +164,7 @@ def definitions(suite: str) -> dict[str, dict[str, Any]]:
     """Task -> lmms-eval's definition, without what its log says about other tasks."""
     from loguru import logger
 
-    from benchmarks.suites import choose
-    from benchmarks.suites.catalog import definition
+    from benchmarks.suites.catalog import choose, definition
 
     logger.disable("lmms_eval")
     try:

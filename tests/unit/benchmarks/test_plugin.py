@@ -12,8 +12,8 @@ from lmms_eval.models import get_model, list_available_models
 from lmms_eval.tasks import TaskManager
 
 from benchmarks.plugin import GapcheckHF, Lavit
-from benchmarks.suites import open_suites
 from benchmarks.suites.catalog import SCENES_FOLDER
+from benchmarks.suites.tasks import open_suites
 from perception_gap.errors import UsageError
 
 ALONE = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import time
+from functools import cache
 from pathlib import Path
 
 import datasets
@@ -24,9 +25,9 @@ from benchmarks.suites.docs import Docs, open_docs, undecoded
 from perception_gap.errors import GapcheckError, UsageError
 from tests.benchmark_data import TEXT, blink, encoded, hrbench, mmstar, mmvp, parquet, picture, vstar
 
-VSTAR = definition("vstar_bench_direct_attributes")
-MMVP = definition("mmvp")
-JIGSAW = definition("blink_jigsaw")
+VSTAR = "vstar_bench_direct_attributes"
+JIGSAW = "blink_jigsaw"
+task = cache(definition)  # the first reads lmms-eval's whole index, which collecting the tests must not wait for
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +74,7 @@ def rows(table: datasets.Dataset, **changes) -> datasets.Dataset:
 )  # fmt: skip
 def test_a_data_set_is_found_in_every_layout(root, place):
     vstar(root / place, 3)
-    docs = open_docs("vstar_bench_direct_attributes", VSTAR, root)
+    docs = open_docs(VSTAR, task(VSTAR), root)
     assert [docs[i]["question_id"] for i in range(len(docs))] == ["0", "2", "4"]
     assert pixels(docs[1]["image"]) == pixels(picture(102))
 
@@ -83,7 +84,7 @@ def test_a_split_is_found_under_every_file_name(root, name):
     vstar(root / "vstar-bench", 1)
     target = root / "vstar-bench" / f"{name}.parquet"
     os.replace(root / "vstar-bench/data/test-00000-of-00001.parquet", target)
-    assert len(open_docs("vstar_bench_direct_attributes", VSTAR, root)) == 1
+    assert len(open_docs(VSTAR, task(VSTAR), root)) == 1
 
 
 @pytest.mark.parametrize("name", ["Jigsaw/val-00000-of-00001", "data/Jigsaw/val-00000-of-00001", "Jigsaw/val"])
@@ -93,7 +94,7 @@ def test_a_subset_is_found_under_every_file_name(root, name):
     target = root / "BLINK" / f"{name}.parquet"
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(root / "BLINK/Jigsaw/val-00000-of-00001.parquet", target)
-    docs = open_docs("blink_jigsaw", JIGSAW, root)
+    docs = open_docs(JIGSAW, task(JIGSAW), root)
     assert [docs[i]["idx"] for i in range(len(docs))] == ["val_Jigsaw_1", "val_Jigsaw_2"]
 
 
@@ -118,7 +119,7 @@ def test_of_cached_revisions_the_current_one_is_read(root):
     vstar(cached / "snapshots" / "bbb", 2)
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text("bbb\n")
-    assert len(open_docs("vstar_bench_direct_attributes", VSTAR, root)) == 2
+    assert len(open_docs(VSTAR, task(VSTAR), root)) == 2
 
 
 def test_shards_are_read_in_order_and_a_missing_one_is_said(root):
@@ -128,17 +129,17 @@ def test_shards_are_read_in_order_and_a_missing_one_is_said(root):
     folder.mkdir(parents=True)
     for k in (1, 0):
         whole.select([2 * k, 2 * k + 1]).to_parquet(str(folder / f"test-0000{k}-of-00002.parquet"))
-    docs = open_docs("vstar_bench_direct_attributes", VSTAR, root)
+    docs = open_docs(VSTAR, task(VSTAR), root)
     assert [docs[i]["question_id"] for i in range(2)] == ["0", "2"]
     (folder / "test-00000-of-00002.parquet").unlink()
     with pytest.raises(UsageError, match=r"has 1 of the files test-\*-of-00002.parquet; fetch it again with `hf down"):
-        open_docs("vstar_bench_direct_attributes", VSTAR, root)
+        open_docs(VSTAR, task(VSTAR), root)
 
 
 @pytest.mark.parametrize("place", ["MMVP", "lmms-lab-eval/MMVP", "MMVP/MMVP", "datasets--MMVP--MMVP/snapshots/0a1b"])
 def test_mmvp_is_read_as_its_authors_publish_it(root, place):
     mmvp(root / place, 4)
-    docs = open_docs("mmvp", MMVP, root)
+    docs = open_docs("mmvp", task("mmvp"), root)
     assert [docs[i]["Index"] for i in range(4)] == [1, 2, 3, 4]
     assert [docs[i]["Correct Answer"] for i in range(4)] == ["(a)", "(b)", "(a)", "(b)"]
     assert docs[2]["Options"] == "(a) Open (b) Closed"
@@ -165,7 +166,7 @@ def test_a_folder_is_read_without_a_look_at_the_network(root, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", True)
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     vstar(root / "vstar-bench", 1)
-    assert len(open_docs("vstar_bench_direct_attributes", VSTAR, root)) == 1
+    assert len(open_docs(VSTAR, task(VSTAR), root)) == 1
     assert asked == []
 
 
@@ -199,7 +200,7 @@ def test_a_folder_without_the_split_names_the_files_it_lacks(root):
 def test_a_data_root_that_is_no_folder_is_said(tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=rf"--data-root .*{name}: is no folder; expected one folder a data set"):
-        open_docs("mmvp", MMVP, tmp_path / name)
+        open_docs("mmvp", task("mmvp"), tmp_path / name)
 
 
 def test_v_star_without_its_category_column_is_refused(root):
@@ -208,13 +209,13 @@ def test_v_star_without_its_category_column_is_refused(root):
     table = undecoded(datasets.Dataset.from_parquet(str(path)))
     table.remove_columns("category").to_parquet(str(path))
     with pytest.raises(UsageError, match="vstar_bench_direct_attributes: its data have no column category"):
-        open_docs("vstar_bench_direct_attributes", VSTAR, root)
+        open_docs(VSTAR, task(VSTAR), root)
 
 
 def test_data_without_rows_are_refused(root):
     vstar(root / "vstar-bench", 1)
     with pytest.raises(UsageError, match="task v: its data have no rows"):
-        open_docs("v", VSTAR | {"dataset_kwargs": {"category": "none"}}, root)
+        open_docs("v", task(VSTAR) | {"dataset_kwargs": {"category": "none"}}, root)
 
 
 # The hub
@@ -263,7 +264,7 @@ def test_an_unreachable_hub_is_asked_once_for_all_tasks_of_a_data_set(monkeypatc
 
 def test_without_a_hub_its_cache_is_read(tmp_path):
     vstar(tmp_path / "hub-cache/datasets--lmms-lab-encoder--vstar-bench/snapshots/0a1b", 2)
-    assert len(open_docs("vstar_bench_direct_attributes", VSTAR, None)) == 2
+    assert len(open_docs(VSTAR, task(VSTAR), None)) == 2
 
 
 def test_without_a_hub_what_datasets_has_kept_is_read(tmp_path):
@@ -277,7 +278,7 @@ def test_without_a_hub_what_datasets_has_kept_is_read(tmp_path):
         file.rename(file.with_name(file.name.replace("parquet-", "vstar-bench-")))
     info = (kept / "dataset_info.json").read_text()
     (kept / "dataset_info.json").write_text(info.replace('"dataset_name": "parquet"', '"dataset_name": "vstar-bench"'))
-    assert len(open_docs("vstar_bench_direct_attributes", VSTAR, None)) == 2
+    assert len(open_docs(VSTAR, task(VSTAR), None)) == 2
     assert datasets.config.HF_HUB_OFFLINE is False  # as it was
 
 
@@ -291,7 +292,7 @@ def test_a_parquet_file_that_is_cut_short_is_named(root, keep):
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data))])
     with pytest.raises(UsageError, match=rf"{path} cannot be read \(.+\); fetch it again with `hf download lmms") as e:
-        open_docs("vstar_bench_direct_attributes", VSTAR, root)
+        open_docs(VSTAR, task(VSTAR), root)
     assert "\n" not in str(e.value)
 
 
@@ -302,7 +303,7 @@ def test_a_rewritten_file_is_read_anew_though_its_time_is_the_old_one(root):
         parquet(path, {"category": ["direct_attributes"], "label": [answer]}, {"category": TEXT, "label": TEXT})
         times.append(path.stat().st_mtime_ns)
         os.utime(path, ns=(times[0], times[0]))  # as rsync -a and tar set it
-        assert open_docs("vstar_bench_direct_attributes", VSTAR, root)[0]["label"] == answer, k
+        assert open_docs(VSTAR, task(VSTAR), root)[0]["label"] == answer, k
 
 
 def write_questions(folder: Path, lines: list[list[str]], encoding: str = "utf-8") -> None:
@@ -316,14 +317,14 @@ HEAD = ["Index", "Question", "Options", "Correct Answer"]
 def test_a_byte_order_mark_before_mmvps_questions_is_no_part_of_a_name(root):
     mmvp(root / "MMVP", 2)
     write_questions(root / "MMVP", [HEAD, ["1", "Größe?", "(a) ä (b) b", "(a)"]], "utf-8-sig")
-    assert open_docs("mmvp", MMVP, root)[0]["Question"] == "Größe?"
+    assert open_docs("mmvp", task("mmvp"), root)[0]["Question"] == "Größe?"
 
 
 def test_mmvps_four_wrong_answers_are_corrected_and_no_other(root):
     (root / "MMVP").mkdir()
     given = {99: "(a)", 100: "(b)", 279: "(a)", 280: "(b)", 98: "(a)", 101: "(b)"}
     write_questions(root / "MMVP", [HEAD, *([str(i), "?", "(a) x (b) y", answer] for i, answer in given.items())])
-    table = open_docs("mmvp", MMVP, root).table
+    table = open_docs("mmvp", task("mmvp"), root).table
     expected = {99: "(b)", 100: "(a)", 279: "(b)", 280: "(a)", 98: "(a)", 101: "(b)"}
     assert dict(zip(table["Index"], table["Correct Answer"], strict=True)) == expected
 
@@ -341,14 +342,14 @@ def test_questions_that_are_malformed_are_refused(root, lines, expected):
     (root / "MMVP").mkdir()
     write_questions(root / "MMVP", lines)
     with pytest.raises(UsageError, match=rf"Questions\.csv: .*{expected}"):
-        open_docs("mmvp", MMVP, root)
+        open_docs("mmvp", task("mmvp"), root)
 
 
 def test_questions_in_another_encoding_are_refused(root):
     (root / "MMVP").mkdir()
     write_questions(root / "MMVP", [HEAD, ["1", "Größe?", "(a) x (b) y", "(a)"]], "latin-1")
     with pytest.raises(UsageError, match=r"Questions\.csv: cannot be read as UTF-8 CSV"):
-        open_docs("mmvp", MMVP, root)
+        open_docs("mmvp", task("mmvp"), root)
 
 
 # Pictures that are broken
@@ -358,7 +359,7 @@ def test_a_missing_picture_of_mmvp_fails_its_own_document(root):
     mmvp(root / "MMVP", 3)
     path = root / "MMVP" / "MMVP Images" / "2.jpg"
     path.unlink()
-    docs = open_docs("mmvp", MMVP, root)
+    docs = open_docs("mmvp", task("mmvp"), root)
     with pytest.raises(GapcheckError, match=rf"image {path}: no such file"):
         docs[1]
     assert docs[2]["image"].size == (64, 48)
@@ -378,7 +379,7 @@ def test_a_missing_picture_of_mmvp_fails_its_own_document(root):
 )
 def test_a_broken_picture_fails_its_own_document(root, value, reason):
     vstar(root / "vstar-bench", 2)
-    docs = open_docs("vstar_bench_direct_attributes", VSTAR, root)
+    docs = open_docs(VSTAR, task(VSTAR), root)
     broken = Docs(rows(docs.table, image=[value, encoded(7)]))
     with pytest.raises(GapcheckError, match=reason) as error:
         broken[0]
@@ -390,7 +391,7 @@ def test_a_broken_picture_fails_its_own_document(root, value, reason):
 
 def test_of_blinks_four_pictures_some_may_be_null_but_not_all(root):
     blink(root / "BLINK", "Jigsaw", 2)
-    docs = open_docs("blink_jigsaw", JIGSAW, root)
+    docs = open_docs(JIGSAW, task(JIGSAW), root)
     assert docs[0]["image_4"] is None
     assert pixels(docs[0]["image_3"]) == pixels(picture(3000))
     nulls = {f"image_{k}": [None, None] for k in (1, 2, 3, 4)}
@@ -412,7 +413,7 @@ def test_pictures_in_a_list_are_decoded_and_a_null_among_them_is_named():
 
 def test_a_picture_is_turned_as_its_exif_says(root):
     vstar(root / "vstar-bench", 1)
-    docs = open_docs("vstar_bench_direct_attributes", VSTAR, root)
+    docs = open_docs(VSTAR, task(VSTAR), root)
     exif = PillowImage.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     turned = Docs(rows(docs.table, image=[{"bytes": png(5, exif=exif), "path": None}]))[0]["image"]
@@ -431,7 +432,7 @@ def test_process_docs_is_applied_once(root):
         seen.append(len(table))
         return table.map(lambda row: {"label": row["label"] + "!"})
 
-    docs = open_docs("v", VSTAR | {"process_docs": process}, root)
+    docs = open_docs("v", task(VSTAR) | {"process_docs": process}, root)
     assert [docs[i]["label"] for i in range(2)] == ["A!", "C!"]
     assert seen == [2]
     assert pixels(docs[0]["image"]) == pixels(picture(100))
@@ -444,4 +445,4 @@ def test_process_docs_that_raises_is_a_line(root):
         return table.select_columns(["absent"])
 
     with pytest.raises(UsageError, match="task v: lmms-eval's process_docs raised ValueError"):
-        open_docs("v", VSTAR | {"process_docs": process}, root)
+        open_docs("v", task(VSTAR) | {"process_docs": process}, root)

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from benchmarks.published import load
-from benchmarks.suites import choose
+from benchmarks.suites.catalog import choose
 from lavit.settings import parse_changes, settings_of
 from perception_gap.cli import main
 from perception_gap.cli.reproduction import needs
