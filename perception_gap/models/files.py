@@ -14,7 +14,7 @@ from perception_gap.errors import UsageError
 from perception_gap.models import adapters
 
 TINY = "tiny:"
-TINY_WEIGHTS = Path(__file__).parent / "tiny" / "weights"
+TINY_WEIGHTS = Path(__file__).parents[1] / "tiny" / "weights"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9][\w.\-]*)?")
 _PROBE_SECONDS = 10
 
