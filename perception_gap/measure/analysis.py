@@ -19,6 +19,7 @@ from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.gaze import forward
 from perception_gap.knockout.measure import measure as knocked_out
 from perception_gap.measure import per_layer
+from perception_gap.measure.finish import finish
 from perception_gap.measure.job import (
     Job,
     check_teacher,
@@ -29,7 +30,6 @@ from perception_gap.measure.job import (
     shared_text,
     stored_paths,
 )
-from perception_gap.measure.summary import finish
 from perception_gap.measure.teacher import DEFAULT_RASTER
 from perception_gap.models.loading import LoadedModel
 from perception_gap.runs.store import KEYS, Parts, Run, claim_run, geometry_fields

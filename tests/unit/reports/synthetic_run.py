@@ -18,7 +18,7 @@ from PIL import Image
 
 from perception_gap.data.scenes import Scene, scenes
 from perception_gap.geometry import TokenGeometry
-from perception_gap.measure.summary import finish
+from perception_gap.measure.finish import finish
 from perception_gap.runs.paths import signed
 from perception_gap.runs.store import SCHEMA_VERSION, Parts, Run, geometry_fields
 from perception_gap.storage.files import write_json, write_table

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from perception_gap.errors import UsageError
-from perception_gap.measure.summary import so_far
+from perception_gap.measure.finish import so_far
 from perception_gap.runs.store import Parts, Run
 from perception_gap.storage.files import write_json, write_table
 from reports.sources import BenchRun, Matrix, Training, Unfinished, labels, open_source, open_sources, short_name
