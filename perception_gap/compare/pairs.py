@@ -12,8 +12,12 @@ import numpy as np
 import pandas as pd
 
 from perception_gap.measure.teacher import Comparison
-from perception_gap.metrics.columns import WITHOUT_SINKS
+from perception_gap.metrics.columns import WITHOUT_SINKS, columns, without_sinks
 from perception_gap.runs.store import Run
+from perception_gap.storage.files import check_declared
+
+
+SAMPLE_KEYS = ("first", "second", "sample_id", "task", "cluster", "first_correct", "second_correct")
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,10 @@ def compared(
 ) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
     """For every pair of members, in their order: a row a sample, and a row a word.
 
-    Sample rows: first, second, sample_id, task, cluster, first_correct, second_correct, and every measure of pairs of
-    the FIRST's map p and the SECOND's q (kl: KL(p ‖ q)), with its floor: the same against the first's map of another
-    sample of the task; *_without_sinks where each model's own sinks are removed from its map. All on `raster` (rows,
-    columns), also where two grids are equal, so that the numbers of different pairs compare. A sample that either
-    model failed is left out.
+    Sample rows: SAMPLE_KEYS, and every measure of pairs of the FIRST's map p and the SECOND's q (kl: KL(p ‖ q)), with
+    its floor: the same against the first's map of another sample of the task; *_without_sinks where each model's own
+    sinks are removed from its map. All on `raster` (rows, columns), also where two grids are equal, so that the
+    numbers of different pairs compare. A sample that either model failed is left out.
     """
     rows = {member.name: member.rows() for member in members}
     for first, second in itertools.combinations(members, 2):
@@ -96,4 +99,5 @@ def frames(members: Sequence[Member], raster: tuple[int, int], seed: int) -> tup
     for of_samples, of_words in compared(members, raster, seed):
         samples += of_samples
         words += of_words
+    check_declared(samples, [*SAMPLE_KEYS, *columns("pair"), *without_sinks()])
     return pd.DataFrame(samples), pd.DataFrame(words)

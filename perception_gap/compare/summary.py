@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from perception_gap.compare.pairs import Member
+from perception_gap.compare.pairs import SAMPLE_KEYS, Member
 from perception_gap.metrics.columns import WITHOUT_SINKS, measures
 from perception_gap.metrics.means import against_floor, mean_of, verdicts
 from perception_gap.metrics.measure import CATEGORIES, Measure, OfPair
@@ -27,7 +27,6 @@ VERDICTS = {
     "both_right": (True, True), "both_wrong": (False, False),
     "only_first_right": (True, False), "only_second_right": (False, True),
 }  # fmt: skip
-_KEYS = ("first", "second", "sample_id", "task", "cluster", "first_correct", "second_correct")
 
 
 def of_models(members: Sequence[Member], facts: Mapping[str, Mapping[str, Any]], seed: int) -> list[dict[str, Any]]:
@@ -67,9 +66,9 @@ def of_pairs(samples: pd.DataFrame, words: pd.DataFrame, seed: int) -> list[dict
     """A row a pair of models: every measure with its interval, by word category, and by which of the two is right."""
     rows = []
     for (first, second), group in samples.groupby(["first", "second"], sort=False):
-        measures = [name for name in group.columns if name not in _KEYS]
+        measured = [name for name in group.columns if name not in SAMPLE_KEYS]
         row: dict[str, Any] = {"first": first, "second": second, "n_samples": len(group)}
-        row |= {name: mean_of(group, name) for name in measures}
+        row |= {name: mean_of(group, name) for name in measured}
         row["against_floor"] = against_floor(group, "js", "js_floor", seed)
         row["by_category"] = _by_category(words, str(first), str(second))
         row["agreement"] = agreement(group, seed)
