@@ -21,8 +21,9 @@ from benchmarks.answers import AnswerStore
 from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites.tasks import Suite
 from perception_gap.data.scenes import CHANCE
-from perception_gap.measure.measures import normalised, one_map
+from perception_gap.measure.of_sample import normalised, region_of
 from perception_gap.measure.summary import spread
+from perception_gap.metrics.columns import columns, of_map
 from perception_gap.metrics.means import mean_of
 from perception_gap.stats.proportions import proportion_ci
 from perception_gap.storage import checksums
@@ -31,8 +32,6 @@ from perception_gap.storage.spreadsheet import csv_text
 
 if TYPE_CHECKING:
     from benchmarks.harness import Record
-
-MAP_METRICS = ("focus_score", "focus_lift", "pointing_game", "entropy", "relative_entropy", "salient_regions")
 
 
 @dataclass(frozen=True)
@@ -137,13 +136,12 @@ def _judge(row: dict[str, Any], record: Record, score: float | None, error: str 
 def _read_maps(rows: list[dict[str, Any]], store: AnswerStore, maps: ArrayFile) -> None:
     by_key: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        row |= dict.fromkeys(MAP_METRICS, math.nan)
+        row |= dict.fromkeys(columns("bench"), math.nan)
         if row["key"] is not None:
             by_key.setdefault(row["key"], []).append(row)
     for stored, arrays in store.parts.read(list(by_key)):
         for row in by_key[stored["key"]]:
-            found = one_map(row, arrays["own"])
-            row |= {name: found[name] for name in MAP_METRICS}
+            row |= of_map("bench", arrays["own"], region_of(row))
             maps.add(f"{row['task']}/{row['sample_id']}/own", normalised(arrays["own"]))
 
 
@@ -179,7 +177,7 @@ def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, gaze
         pairs = comparison.per_cluster_all(table["correct"].to_numpy(), table["pair"].to_numpy(), size=2)
         found["pair_accuracy"] = proportion_ci(pairs.to_numpy()).as_dict()
     if gaze:
-        found["gaze"] = {name: spread(ok, name) for name in MAP_METRICS}
+        found["gaze"] = {name: spread(ok, name) for name in columns("bench")}
     return found
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.measure.summary import unit_boxes
+from perception_gap.measure.of_sample import unit_boxes
 from perception_gap.runs.run import Run
 from perception_gap.stats.proportions import proportion_ci
 

@@ -11,54 +11,9 @@ from tabulate import tabulate
 from perception_gap.runs.run import Run
 from perception_gap.stats.estimates import side
 from perception_gap.stats.permutation import TOO_FEW
+from reports.rows import compared_rows, own_rows
 
 Metric = Mapping[str, Any]
-
-# (label, path in summary.json, unit); rows whose metric a run does not have are left out.
-ROWS: tuple[tuple[str, str, str], ...] = (
-    ("focus score", "focus_score", "%"),
-    ("  right answers", "focus_score.correct_mean", "%"),
-    ("  wrong answers", "focus_score.incorrect_mean", "%"),
-    ("  right − wrong, tasks mixed", "focus_score.raw_difference", "points"),
-    ("  right − wrong, within task", "focus_score.difference", "points"),
-    ("  AUROC (right over wrong), within task", "focus_score.auroc", ""),
-    ("  chance (uniform map)", "focus_score.chance", "%"),
-    ("  lift (focus / chance)", "focus_score.lift", "×"),
-    ("pointing game", "pointing_game", "%"),
-    ("text–image mass", "text_image_mass", "%"),
-    ("entropy", "entropy", "nats"),
-    ("  relative to ln N", "entropy.relative", "%"),
-    ("salient regions", "salient_regions", "tokens"),
-    ("  of all tokens", "salient_regions.fraction", "%"),
-    ("attention sinks", "sinks.n_sinks", "tokens"),
-    ("  their share of the map", "sinks.sink_share", "%"),
-    ("  focus score without them", "sinks.without.focus_score", "%"),
-)
-COMPARED_ROWS: tuple[tuple[str, str, str], ...] = (
-    ("KL(teacher ‖ student), sample", "kl.sample", "nats"),
-    ("  floor (teacher, other sample)", "kl.sample_floor", "nats"),
-    ("KL(teacher ‖ student), words", "kl.all", "nats"),
-    ("  functional", "kl.functional", "nats"),
-    ("  object", "kl.object", "nats"),
-    ("  attribute", "kl.attribute", "nats"),
-    ("  floor (teacher, other sample)", "kl.floor", "nats"),
-    ("JS divergence, sample", "js.sample", "nats"),
-    ("  floor (teacher, other sample)", "js.sample_floor", "nats"),
-    ("earth mover's distance, sample", "emd.sample", "of a side"),
-    ("  floor (teacher, other sample)", "emd.sample_floor", "of a side"),
-    ("correlation CC, sample", "cc.sample", ""),
-    ("  floor (teacher, other sample)", "cc.sample_floor", ""),
-    ("similarity SIM, sample", "similarity.sample", "%"),
-    ("  floor (teacher, other sample)", "similarity.sample_floor", "%"),
-    ("top-k overlap", "top_k_overlap.all", "%"),
-    ("  floor (teacher, other sample)", "top_k_overlap.floor", "%"),
-    ("cosine distance, words", "cosine_distance.all", ""),
-    ("  functional", "cosine_distance.functional", ""),
-    ("  object", "cosine_distance.object", ""),
-    ("  attribute", "cosine_distance.attribute", ""),
-    ("  floor (teacher, other sample)", "cosine_distance.floor", ""),
-)
-
 
 Line = tuple[str, Metric, Metric | None, str]
 
@@ -106,10 +61,10 @@ def _lines(summary: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> Ite
     for task, metric in summary["accuracy_by_task"].items():
         chance = "" if metric.get("chance") is None else f" (chance {100 * metric['chance']:.1f} %)"
         yield f"  {task}{chance}", metric, beside.get("accuracy_by_task", {}).get(task), "%"
-    for label, path, unit in ROWS:
+    for label, path, unit in own_rows():
         if found := lookup(summary, path):
             yield label, found, lookup(beside, path), unit
-    for label, path, unit in COMPARED_ROWS if teacher else ():
+    for label, path, unit in compared_rows() if teacher else ():
         if found := lookup(summary, path):
             yield label, found, None, unit
 

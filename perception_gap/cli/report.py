@@ -89,6 +89,6 @@ def write(
 
 def measured(unfinished, work: Path, named: Sequence[Path]):
     """The Run of the samples that an unfinished analysis has so far; None if it has none."""
-    from perception_gap.measure.summary import so_far
+    from perception_gap.measure.finish import so_far
 
     return so_far(unfinished.path, work, named) if unfinished.stored else None

@@ -6,13 +6,17 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from perception_gap import metrics
 from perception_gap.measure.teacher import Comparison
+from perception_gap.metrics.columns import WITHOUT_SINKS, columns, without_sinks
 from perception_gap.runs.run import Run
+from perception_gap.storage.files import check_declared
+
+SAMPLE_KEYS = ("first", "second", "sample_id", "task", "cluster", "first_correct", "second_correct")
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Member:
     run: Run
     kind: str = "shared"
 
-    def rows(self) -> list[dict]:
+    def rows(self) -> list[dict[str, Any]]:
         """The samples as `Comparison` takes them: undefined is None."""
         rows = [
             {str(name): None if isinstance(v, float) and math.isnan(v) else v for name, v in row.items()}
@@ -35,14 +39,15 @@ class Member:
         return [row | {"shared_text": row["answer"]} for row in rows] if self.kind == "own" else rows
 
 
-def compared(members: Sequence[Member], raster: tuple[int, int], seed: int) -> Iterator[tuple[list[dict], list[dict]]]:
+def compared(
+    members: Sequence[Member], raster: tuple[int, int], seed: int
+) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
     """For every pair of members, in their order: a row a sample, and a row a word.
 
-    Sample rows: first, second, sample_id, task, cluster, first_correct, second_correct, and every measure of
-    `Comparison.sample` of the FIRST's map p and the SECOND's q (kl: KL(p ‖ q)), with its floor: the same against the
-    first's map of another sample of the task; *_without_sinks where each model's own sinks are removed from its map;
-    kl_reverse is KL(q ‖ p). All on `raster` (rows, columns), also where two
-    grids are equal, so that the numbers of different pairs compare. A sample that either model failed is left out.
+    Sample rows: SAMPLE_KEYS, and every measure of pairs of the FIRST's map p and the SECOND's q (kl: KL(p ‖ q)), with
+    its floor: the same against the first's map of another sample of the task; *_without_sinks where each model's own
+    sinks are removed from its map. All on `raster` (rows, columns), also where two grids are equal, so that the
+    numbers of different pairs compare. A sample that either model failed is left out.
     """
     rows = {member.name: member.rows() for member in members}
     for first, second in itertools.combinations(members, 2):
@@ -50,49 +55,48 @@ def compared(members: Sequence[Member], raster: tuple[int, int], seed: int) -> I
         yield _samples(comparison, first, second), _words(comparison, first, second)
 
 
-def _samples(comparison: Comparison, first: Member, second: Member) -> list[dict]:
-    found = []
+def _samples(comparison: Comparison, first: Member, second: Member) -> list[dict[str, Any]]:
+    rows = []
     for sample_id, row in comparison.rows.items():
-        mine, theirs = second.run.map(sample_id, second.kind), first.run.map(sample_id, first.kind)
-        if mine is None:
+        attention = second.run.map(sample_id, second.kind)
+        if attention is None:
             continue
-        measured = comparison.sample(sample_id, mine)
+        fields: dict[str, Any] = {
+            "first": first.name,
+            "second": second.name,
+            "sample_id": sample_id,
+            "task": row["task"],
+            "cluster": row["cluster"],
+            "first_correct": first.run.row(sample_id)["correct"],
+            "second_correct": row["correct"],
+        }
+        fields |= comparison.sample(sample_id, attention, "pair")
         sinks = second.run.sinks(sample_id)
         if sinks is not None:
-            kept = comparison.without_sinks(sample_id, np.where(sinks, 0, mine))
-            measured |= {f"{name}_without_sinks": value for name, value in kept.items()}
-        reverse = np.nan
-        if theirs is not None:
-            p = comparison.on_frame(theirs, first.run.geometry(sample_id), comparison.raster)
-            q = comparison.on_frame(mine, second.run.geometry(sample_id), comparison.raster)
-            reverse = metrics.kl_divergence(q, p) if p.shape == q.shape else np.nan
-        found.append({
-            "first": first.name, "second": second.name, "sample_id": sample_id, "task": row["task"],
-            "cluster": row["cluster"], "first_correct": first.run.row(sample_id)["correct"],
-            "second_correct": row["correct"], **measured, "kl_reverse": reverse,
-        })  # fmt: skip
-    return found
+            kept = comparison.without_sinks(sample_id, np.where(sinks, 0, attention))
+            fields |= {f"{name}{WITHOUT_SINKS}": value for name, value in kept.items()}
+        rows.append(fields)
+    return rows
 
 
-def _words(comparison: Comparison, first: Member, second: Member) -> list[dict]:
-    found = []
+def _words(comparison: Comparison, first: Member, second: Member) -> list[dict[str, Any]]:
+    rows = []
     for sample_id, row in comparison.rows.items():
         maps = second.run.map(sample_id, f"{second.kind}_words")
         if maps is None:
             continue
         words = zip(row["shared_words"], row["shared_categories"], comparison.words(sample_id, maps), strict=True)
-        for i, (word, category, measured) in enumerate(words):
-            found.append({
-                "first": first.name, "second": second.name, "sample_id": sample_id, "cluster": row["cluster"],
-                "word_index": i, "word": word, "category": category, **measured,
-            })  # fmt: skip
-    return found
+        for i, (word, category, values) in enumerate(words):
+            place = {"first": first.name, "second": second.name, "sample_id": sample_id, "cluster": row["cluster"]}
+            rows.append(place | {"word_index": i, "word": word, "category": category} | values)
+    return rows
 
 
 def frames(members: Sequence[Member], raster: tuple[int, int], seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """`compared` as two tables."""
     samples, words = [], []
-    for some, more in compared(members, raster, seed):
-        samples += some
-        words += more
+    for of_samples, of_words in compared(members, raster, seed):
+        samples += of_samples
+        words += of_words
+    check_declared(samples, [*SAMPLE_KEYS, *columns("pair"), *without_sinks()])
     return pd.DataFrame(samples), pd.DataFrame(words)

@@ -12,25 +12,21 @@ from typing import Any
 
 import pandas as pd
 
-from perception_gap.compare.pairs import Member
-from perception_gap.measure.summary import CATEGORIES
+from perception_gap.compare.pairs import SAMPLE_KEYS, Member
+from perception_gap.metrics.columns import WITHOUT_SINKS, measures
 from perception_gap.metrics.means import against_floor, mean_of, verdicts
+from perception_gap.metrics.measure import CATEGORIES, Measure, OfPair
 from perception_gap.stats.permutation import ARRANGEMENTS, holm
 from perception_gap.stats.proportions import paired_ci
 from perception_gap.stats.statistics import difference_ci, mean_ci
 
-# Of one map; what of them a run lacks (no teacher, an older measure) is left out.
-OF_MODELS = (
-    "focus_score", "focus_lift", "pointing_game", "relative_entropy", "text_image_mass", "sink_share",
-    "focus_score_without_sinks", "kl", "kl_floor", "js",
-)  # fmt: skip
+# Beside the measures of models; what of all these a run lacks (no teacher, an older measure) is left out.
+BESIDE = (f"focus_score{WITHOUT_SINKS}", "kl_floor")
 # Verdicts of a pair of models on one sample: (first right, second right).
 VERDICTS = {
     "both_right": (True, True), "both_wrong": (False, False),
     "only_first_right": (True, False), "only_second_right": (False, True),
 }  # fmt: skip
-_KEYS = ("first", "second", "sample_id", "task", "cluster", "first_correct", "second_correct")
-AGREEMENT = ("js", "kl", "top_k_overlap", "emd", "cc", "similarity")
 
 
 def of_models(members: Sequence[Member], facts: Mapping[str, Mapping[str, Any]], seed: int) -> list[dict[str, Any]]:
@@ -51,7 +47,7 @@ def of_models(members: Sequence[Member], facts: Mapping[str, Mapping[str, Any]],
                "decides": dict(told["focus_score"]["decides"]["overall"])}  # fmt: skip
         if "knockout" in told:
             row["rests"] = dict(told["knockout"]["contrasts"]["text"]["inside_minus_outside_number"]["change"])
-        for name in OF_MODELS:
+        for name in (*(measure.name for measure in measures("model", Measure)), *BESIDE):
             if name in samples and samples[name].notna().any():
                 row[name] = mean_of(samples, name)
         if member is not members[0]:
@@ -70,9 +66,9 @@ def of_pairs(samples: pd.DataFrame, words: pd.DataFrame, seed: int) -> list[dict
     """A row a pair of models: every measure with its interval, by word category, and by which of the two is right."""
     rows = []
     for (first, second), group in samples.groupby(["first", "second"], sort=False):
-        measures = [name for name in group.columns if name not in _KEYS]
+        measured = [name for name in group.columns if name not in SAMPLE_KEYS]
         row: dict[str, Any] = {"first": first, "second": second, "n_samples": len(group)}
-        row |= {name: mean_of(group, name) for name in measures}
+        row |= {name: mean_of(group, name) for name in measured}
         row["against_floor"] = against_floor(group, "js", "js_floor", seed)
         row["by_category"] = _by_category(words, str(first), str(second))
         row["agreement"] = agreement(group, seed)
@@ -124,12 +120,12 @@ def agreement(group: pd.DataFrame, seed: int, resamples: int = ARRANGEMENTS) -> 
     """
     known = group[group["first_correct"].notna() & group["second_correct"].notna()]
     first, second = known["first_correct"].to_numpy(bool), known["second_correct"].to_numpy(bool)
-    found: dict[str, Any] = {}
-    for name in [m for m in AGREEMENT if m in known]:
+    by_measure: dict[str, Any] = {}
+    for name in [measure.name for measure in measures("sample", OfPair) if measure.name in known]:
         values, clusters = known[name].to_numpy(float), known["cluster"].to_numpy()
         tasks = known["task"].to_numpy()
         alike = first == second
-        found[name] = {
+        by_measure[name] = {
             verdict: mean_of(known[(first == a) & (second == b)], name) for verdict, (a, b) in VERDICTS.items()
         } | {
             "raw_difference": difference_ci(values[alike], first[alike], clusters[alike], seed=seed).as_dict(),
@@ -139,19 +135,19 @@ def agreement(group: pd.DataFrame, seed: int, resamples: int = ARRANGEMENTS) -> 
             "alike_minus_split": difference_ci(
                 values, alike, clusters, strata=tasks, resamples=resamples, seed=seed
             ).as_dict(),
-        }  # fmt: skip
-    return found
+        }
+    return by_measure
 
 
 def _by_category(words: pd.DataFrame, first: str, second: str) -> dict[str, Any]:
     if words.empty:
         return {}
     mine = words[(words["first"] == first) & (words["second"] == second)]
-    found = {}
+    means = {}
     for category in CATEGORIES:
         of_category = mine[mine["category"] == category]
-        found[category] = {name: mean_of(of_category, name) for name in ("js", "js_floor")}
-    return found
+        means[category] = {name: mean_of(of_category, name) for name in ("js", "js_floor")}
+    return means
 
 
 def _median(values: pd.Series) -> float | None:

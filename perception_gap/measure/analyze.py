@@ -14,8 +14,8 @@ from perception_gap.data import Dataset, Reading, open_data
 from perception_gap.errors import UsageError
 from perception_gap.gaze.look import check_rows
 from perception_gap.measure.batch import measure_batch
+from perception_gap.measure.finish import finish
 from perception_gap.measure.settings import Analysis, Settings, describe
-from perception_gap.measure.summary import finish
 from perception_gap.models.loading import LoadedModel, check, load
 from perception_gap.runs.engine import Engine, open_parts, with_model, writing
 from perception_gap.runs.run import Run

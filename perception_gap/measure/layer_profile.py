@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from perception_gap.metrics.means import range_of
+from perception_gap.measure.per_layer import layer_measures
+from perception_gap.metrics.columns import range_of
 from perception_gap.stats.statistics import mean_ci
 
-MEASURED = ("mass", "focus_score", "focus_lift", "kl", "js")
 # What orders the layers → how a leading layer is told.
 LEADS = {"focus_lift": "the highest focus lift", "mass": "the most text–image mass"}
 
 
+def profiled() -> list[str]:
+    """What a profile has of layers and heads: `layer_measures`, and behind the focus score its lift."""
+    names = layer_measures()
+    place = names.index("focus_score") + 1
+    return [*names[:place], "focus_lift", *names[place:]]
+
+
 class Profile:
-    """Gathers `per_layer.MEASURES` of one sample after the other: of layers all values, of heads the sums and counts.
+    """Gathers `per_layer.on_frame` of one sample after the other: of layers all values, of heads the sums and counts.
 
     layers: the decoder's numbers of the layers measured, the order of all arrays.
     """
@@ -31,36 +38,37 @@ class Profile:
         self._counts: Any = 0
 
     def add(self, sample_id: str, layers: np.ndarray, heads: np.ndarray, chance: float) -> None:
-        """layers [4, L], heads [4, L, H]: MEASURES; chance: focus score of the uniform map (NaN or 0: no lift)."""
+        """layers [M, L], heads [M, L, H]; chance: focus score of the uniform map (NaN or 0: no lift)."""
         lift = 1 / chance if chance > 0 else math.nan
+        place = profiled().index("focus_lift")
 
         def with_lift(values: np.ndarray) -> np.ndarray:
-            mass, focus, *divergences = values.astype(np.float64)
-            return np.stack([mass, focus, focus * lift, *divergences])
+            exact = values.astype(np.float64)
+            return np.insert(exact, place, exact[place - 1] * lift, axis=0)
 
         self._ids.append(sample_id)
         self._values.append(with_lift(layers))
-        found = with_lift(heads)
-        self._sums = self._sums + np.nan_to_num(found)
-        self._counts = self._counts + np.isfinite(found)
+        of_heads = with_lift(heads)
+        self._sums = self._sums + np.nan_to_num(of_heads)
+        self._counts = self._counts + np.isfinite(of_heads)
 
     def summary(self, samples: pd.DataFrame) -> dict[str, Any]:
         """{"per_layer": ..} of summary.json, {} where nothing was measured.
 
-        by_layer: MEASURED → layer → {mean, ci, n}. heads: MEASURED → {mean, n}, [L][H]. mass_of_total: layer → its part
-        of the mass of all layers over all samples, 0..1. order: LEADS → layers, largest first. leads: see `lead`.
+        by_layer: `profiled` → layer → {mean, ci, n}. heads: `profiled` → {mean, n}, [L][H]. mass_of_total: layer → its
+        part of the mass of all layers over all samples, 0..1. order: LEADS → layers, largest first. leads: see `lead`.
         finding: one sentence.
         """
         if not self._ids:
             return {}
         clusters = samples.set_index("sample_id").loc[self._ids, "cluster"].to_numpy()
-        values = dict(zip(MEASURED, np.stack(self._values, axis=1), strict=True))  # each [samples, L]
+        values = dict(zip(profiled(), np.stack(self._values, axis=1), strict=True))  # each [samples, L]
         estimates = {
             name: {
                 str(layer): mean_ci(column, clusters, within=range_of(name)).as_dict()
-                for layer, column in self._columns(found)
+                for layer, column in self._columns(of_layers)
             }
-            for name, found in values.items()
+            for name, of_layers in values.items()
         }
         leads = {name: self.lead(values[name], clusters) for name in LEADS}
         mass = np.nansum(values["mass"], axis=0)
@@ -72,7 +80,7 @@ class Profile:
                 "by_layer": estimates,
                 "heads": {
                     name: {"mean": _lists(mean), "n": count.tolist()}
-                    for name, mean, count in zip(MEASURED, means, self._counts, strict=True)
+                    for name, mean, count in zip(profiled(), means, self._counts, strict=True)
                 },
                 "mass_of_total": parts,
                 "order": {name: self._order(values[name]) for name in LEADS},
@@ -81,7 +89,7 @@ class Profile:
             }
         }
 
-    def _columns(self, values: np.ndarray):
+    def _columns(self, values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         return zip(self.layers, values.T, strict=True)
 
     def _order(self, values: np.ndarray) -> list[int]:
@@ -108,24 +116,27 @@ class Profile:
 
 
 def finding(
-    layers: Sequence[int], estimates: dict[str, dict[str, dict]], leads: dict[str, dict | None], parts: dict
-) -> str:  # fmt: skip
+    layers: Sequence[int],
+    estimates: dict[str, dict[str, dict[str, Any]]],
+    leads: dict[str, dict[str, Any] | None],
+    parts: dict[str, float | None],
+) -> str:
     """One sentence: which layer leads by each of LEADS, and over which others that is established."""
-    said = []
+    clauses = []
     for name, words in LEADS.items():
         lead = leads[name]
         if lead is None:
             why = " (no answer with a word in it)" if leads["mass"] is None else " (no answered sample has boxes)"
-            said.append(f"{words.split(' ', 2)[2]} is undefined{why}")
+            clauses.append(f"{words.split(' ', 2)[2]} is undefined{why}")
             continue
         layer = str(lead["layer"])
         value, scale, digits = estimates[name][layer], *((1, 2) if name == "focus_lift" else (100, 1))
         ends = f" [{', '.join(f'{scale * end:.{digits}f}' for end in value['ci'])}]" if value["ci"] else ""
         text = f"{scale * value['mean']:.{digits}f}{'×' if scale == 1 else ' %'}{ends}"
         if name == "mass":
-            text += " of its attention" + (f", {100 * parts[layer]:.1f} % of all layers'" if parts[layer] else "")
-        said.append(f"layer {layer} has {words} ({text}, n = {value['n']:,}){_over(lead, len(layers))}")
-    return f"Of {len(layers)} layers: {'; '.join(said)}."
+            text += " of its attention" + (f", {100 * part:.1f} % of all layers'" if (part := parts[layer]) else "")
+        clauses.append(f"layer {layer} has {words} ({text}, n = {value['n']:,}){_over(lead, len(layers))}")
+    return f"Of {len(layers)} layers: {'; '.join(clauses)}."
 
 
 def _over(lead: dict[str, Any], n_layers: int) -> str:
@@ -144,6 +155,6 @@ def _mean(values: np.ndarray) -> float:
     return float(known.mean()) if len(known) else math.nan
 
 
-def _lists(values: np.ndarray) -> list:
+def _lists(values: np.ndarray) -> list[list[float | None]]:
     """Nested lists for JSON, undefined as None."""
     return [[None if math.isnan(v) else float(v) for v in row] for row in values]

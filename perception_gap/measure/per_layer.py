@@ -6,25 +6,37 @@ are averaged over its heads as well, raw, and normalised once, as maps are. Only
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perception_gap.measure.measures import unit_boxes
-from perception_gap.metrics import js_divergence, kl_divergence
-from perception_gap.runs.rows import answered, geometry_of
+from perception_gap.measure.of_sample import region_of
+from perception_gap.metrics.columns import measures
+from perception_gap.metrics.measure import OfMap, OfPair
+from perception_gap.runs.rows import answered
 
 if TYPE_CHECKING:
     from perception_gap.geometry import TokenGeometry
+    from perception_gap.metrics.region import Region
     from perception_gap.runs.run import Run
     from perception_gap.sample import Sample
 
-# Arrays of a part: on which frame a run compares maps is known when all of its samples are there.
-STORED = ("mass", "focus_score", "kl_native", "js_native", "kl_raster", "js_raster")
-MEASURES = ("mass", "focus_score", "kl", "js")
-DIVERGENCES = {"kl": kl_divergence, "js": js_divergence}
+FRAMES = ("native", "raster")
+
+
+def layer_measures() -> list[str]:
+    """What the arrays of a run hold of each layer and head, row by row: of one map, then of two."""
+    return [measure.name for kind in (OfMap, OfPair) for measure in measures("layer", kind)]
+
+
+def stored() -> list[str]:
+    """What `heads` and `layers` of a part hold, row by row.
+
+    Both frames: on which one a run compares maps is known when all of its samples are there.
+    """
+    of_pairs = [f"{measure.name}_{frame}" for frame in FRAMES for measure in measures("layer", OfPair)]
+    return [measure.name for measure in measures("layer", OfMap)] + of_pairs
 
 
 @dataclass(frozen=True)
@@ -44,46 +56,39 @@ def reference(teacher: Run | None, text: str, sample: Sample, images: str) -> Re
         return None
     if not answered(teacher.row(sample.id), sample.question, images, sample.options):
         return None
-    found = teacher.map(sample.id, "own" if text == "teacher" else "shared")
-    return None if found is None else Reference(found, teacher.geometry(sample.id))
+    attention = teacher.map(sample.id, "own" if text == "teacher" else "shared")
+    return None if attention is None else Reference(attention, teacher.geometry(sample.id))
 
 
 def measured(
-    row: dict, arrays: dict[str, np.ndarray], against: Reference | None, raster: tuple[int, int]
+    row: dict[str, Any], arrays: dict[str, np.ndarray], against: Reference | None, raster: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """The arrays of a sample with `measure` of its head maps in their place, where it has any."""
+    """The arrays of a sample with `of_heads` of its head maps in their place, where it has any."""
     if "own_heads" not in arrays:
         return arrays
     kept = {name: array for name, array in arrays.items() if name not in ("own_heads", "shared_heads")}
-    regions = unit_boxes(row), row["box_images"] or None
-    own, shared = arrays["own_heads"], arrays.get("shared_heads")
-    return kept | measure(own, shared, geometry_of(row), regions, against, raster)
+    return kept | of_heads(arrays["own_heads"], arrays.get("shared_heads"), region_of(row), against, raster)
 
 
-def measure(
-    own: np.ndarray,
-    shared: np.ndarray | None,
-    geometry: TokenGeometry,
-    regions: tuple[np.ndarray, Sequence[int] | None],
-    reference: Reference | None,
-    raster: tuple[int, int],
+def of_heads(
+    own: np.ndarray, shared: np.ndarray | None, region: Region, against: Reference | None, raster: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """`heads` float32 [6, L, H] and `layers` float32 [6, L]: STORED of every head, and of every layer's mean map.
+    """`heads` float32 [S, L, H] and `layers` float32 [S, L]: `stored` of every head, and of every layer's mean map.
 
-    own, shared: raw head maps [L, H, N] of the own answer (mass, focus) and of the shared text (divergence).
-    regions: boxes [M, 4] in fractions and the image of each. raster: for `kl_raster`. Undefined is NaN.
+    own, shared: raw head maps [L, H, N] of the own answer (what is of one map) and of the shared text (of two).
+    raster: that of the second frame. Undefined is NaN.
     """
-    values = np.full((len(STORED), own.shape[0], own.shape[1] + 1), np.nan, np.float32)
-    mine = with_mean(own)
-    values[0] = mine.sum(-1)
-    if len(regions[0]):
-        values[1] = _share(mine, geometry.overlap(*regions))
-    for name, (project, target) in _frames(geometry, reference, raster).items() if shared is not None else ():
-        read = with_mean(np.asarray(shared))
-        on_frame = read if project is None else read @ project
-        for divergence, function in DIVERGENCES.items():
-            found = [[function(target, row) for row in layer] for layer in on_frame]
-            values[STORED.index(f"{divergence}_{name}")] = found
+    places = {name: place for place, name in enumerate(stored())}
+    values = np.full((len(places), own.shape[0], own.shape[1] + 1), np.nan, np.float32)
+    own_maps = with_mean(own)
+    for measure in measures("layer", OfMap):
+        values[places[measure.name]] = [[measure.function(head, region) for head in layer] for layer in own_maps]
+    for frame, (project, target) in _frames(region.geometry, against, raster).items() if shared is not None else ():
+        shared_maps = with_mean(np.asarray(shared))
+        on_frame = shared_maps if project is None else shared_maps @ project
+        for of_pair in measures("layer", OfPair):
+            divergences = [[of_pair.function(target, head) for head in layer] for layer in on_frame]
+            values[places[f"{of_pair.name}_{frame}"]] = divergences
     return {"heads": values[..., :-1].copy(), "layers": values[..., -1].copy()}
 
 
@@ -92,25 +97,19 @@ def with_mean(maps: np.ndarray) -> np.ndarray:
     return np.concatenate([maps, maps.mean(1, keepdims=True)], axis=1)
 
 
-def _share(maps: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """`metrics.focus_score` of raw maps [.., N]; NaN for one without mass. inside: [N], 0..1."""
-    total = maps.sum(-1, dtype=np.float64)
-    return np.divide(maps @ inside, total, out=np.full(total.shape, np.nan), where=total > 0)
-
-
 def _frames(
     geometry: TokenGeometry, reference: Reference | None, raster: tuple[int, int]
 ) -> dict[str, tuple[np.ndarray | None, np.ndarray]]:
     """Frame → (matrix from tokens to the frame, None for the tokens themselves; the teacher's map on it)."""
     if reference is None or not np.isfinite(reference.map).all():
         return {}
-    found: dict[str, tuple[np.ndarray | None, np.ndarray]] = {}
+    frames: dict[str, tuple[np.ndarray | None, np.ndarray]] = {}
     if geometry == reference.geometry:
-        found["native"] = None, reference.map
+        frames["native"] = None, reference.map
     if geometry.n_images == reference.geometry.n_images:
         target = reference.geometry.rasterize(reference.map, *raster).ravel()
-        found["raster"] = _projection(geometry, raster), target
-    return found
+        frames["raster"] = _projection(geometry, raster), target
+    return frames
 
 
 def _projection(geometry: TokenGeometry, raster: tuple[int, int]) -> np.ndarray:
@@ -122,10 +121,12 @@ def _projection(geometry: TokenGeometry, raster: tuple[int, int]) -> np.ndarray:
     return np.concatenate(shares, axis=1)
 
 
-def on_frame(stored: np.ndarray, native: bool | None) -> np.ndarray:
-    """STORED [6, ..] → MEASURES [4, ..] on the frame of the run: native, the raster, or (None) not comparable."""
-    kept = [stored[0], stored[1]]
-    for name in DIVERGENCES:
-        frame = "native" if native else "raster"
-        kept.append(np.full_like(stored[0], np.nan) if native is None else stored[STORED.index(f"{name}_{frame}")])
-    return np.stack(kept)
+def on_frame(values: np.ndarray, native: bool | None) -> np.ndarray:
+    """`stored` [S, ..] → `layer_measures` [M, ..] on the frame of the run: native, the raster, or (None) on none."""
+    of_maps, of_pairs = measures("layer", OfMap), measures("layer", OfPair)
+    places = {name: place for place, name in enumerate(stored())}
+    frame = FRAMES[0] if native else FRAMES[1]
+    divergences = [values[places[f"{measure.name}_{frame}"]] for measure in of_pairs]
+    if native is None:
+        divergences = [np.full_like(divergence, np.nan) for divergence in divergences]
+    return np.stack([*(values[places[measure.name]] for measure in of_maps), *divergences])

@@ -6,40 +6,29 @@ that has nothing to do with this picture would score.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.metrics import (
-    aligned_cosine_distance,
-    coarsened,
-    correlation_coefficient,
-    earth_movers_distance,
-    js_divergence,
-    kl_divergence,
-    similarity,
-    top_k_overlap,
-)
+from perception_gap.measure.partners import match_words, partners
+from perception_gap.metrics import aligned_cosine_distance
+from perception_gap.metrics.columns import floors, measures, undefined
+from perception_gap.metrics.measure import OfPair, Scope
 from perception_gap.runs.rows import answered, geometry_of
 from perception_gap.runs.run import Run
 
 NOTHING = float("nan")
 DEFAULT_RASTER = (16, 16)
-# Column → what is measured of one map, a word's or a sample's, against the teacher's.
-MEASURES = {
-    "kl": kl_divergence,
-    "js": js_divergence,
-    "top_k_overlap": top_k_overlap,
-    "cc": correlation_coefficient,
-    "similarity": similarity,
-}
-# "emd" of whole samples only, which its cost allows.
-OF_SAMPLES = (*MEASURES, "emd")
+Maps = tuple[np.ndarray, np.ndarray]  # the teacher's and the student's
 
 
 class Comparison:
     """One student run against its teacher's: partners for the floor, and one frame for all maps of the run."""
 
-    def __init__(self, rows: list[dict], teacher: Run, kind: str, seed: int, raster: tuple[int, int] | None) -> None:
+    def __init__(
+        self, rows: list[dict[str, Any]], teacher: Run, kind: str, seed: int, raster: tuple[int, int] | None
+    ) -> None:
         """kind: which of the teacher's maps were read on the shared text, "own" or "shared".
 
         raster: the frame of every number; None: the token grid where all are equal, else DEFAULT_RASTER.
@@ -58,7 +47,7 @@ class Comparison:
         """What run.json says of the frame: "native", the token grid, or [rows, cols] of the raster."""
         return "native" if self.native else list(self.raster)
 
-    def _comparable(self, row: dict) -> bool:
+    def _comparable(self, row: dict[str, Any]) -> bool:
         """Whether both models were read on one text about the same picture."""
         if row["status"] != "ok" or row["shared_text"] is None or row["sample_id"] not in self.teacher:
             return False
@@ -74,76 +63,80 @@ class Comparison:
             return values
         return geometry.rasterize(np.nan_to_num(values), *frame).ravel()
 
-    def divergences(
-        self, sample_id: str, mine: np.ndarray, theirs: np.ndarray | None, other: np.ndarray | None
-    ) -> dict:
-        """MEASURES and their floors (`floor_of`); NaN where a map is missing."""
-        frame = self.frame(sample_id)
-        student = self.on_frame(mine, geometry_of(self.rows[sample_id]), frame)
-        found = {}
-        for is_floor, source, values in ((False, sample_id, theirs), (True, self.partner.get(sample_id), other)):
-            teacher = None
-            if values is not None and source is not None and np.isfinite(values).all():
-                teacher = self.on_frame(values, self.teacher.geometry(source), frame)
-            for name, measure in MEASURES.items():
-                comparable = teacher is not None and teacher.shape == student.shape
-                column = floor_of(name) if is_floor else name
-                found[column] = measure(teacher, student) if comparable else NOTHING  # type: ignore[arg-type]
-        return found
+    def distances(
+        self, scope: Scope, sample_id: str, student: np.ndarray, source: str | None, teacher: np.ndarray | None
+    ) -> dict[str, float]:
+        """The scope's measures of the student's map [N] of a sample from the teacher's map of sample `source`.
 
-    def sample(self, sample_id: str, mine: np.ndarray) -> dict:
-        """OF_SAMPLES and their floors of the student's raw map [N] of one sample."""
-        partner = self.partner.get(sample_id)
-        theirs = self.teacher.map(sample_id, self.kind)
-        other = self.teacher.map(partner, self.kind) if partner else None
-        return self.divergences(sample_id, mine, theirs, other) | {
-            "emd": self.transport(sample_id, mine, sample_id, theirs),
-            "emd_floor": NOTHING if partner is None else self.transport(sample_id, mine, partner, other),
+        NaN where a map is missing or undefined, or where the two meet on no frame.
+        """
+        if source is None or teacher is None or not np.isfinite(teacher).all():
+            return undefined(scope)
+        sides = teacher, self.teacher.geometry(source), student, geometry_of(self.rows[sample_id])
+        wanted = measures(scope, OfPair)
+        meet = {False: self._cells, True: self._rasters}
+        maps = {raster: meet[raster](sample_id, *sides) for raster in {measure.raster for measure in wanted}}
+        return {
+            measure.name: NOTHING if (both := maps[measure.raster]) is None else measure.function(*both)
+            for measure in wanted
         }
 
-    def transport(self, sample_id: str, mine: np.ndarray, source: str, values: np.ndarray | None) -> float:
-        """Earth mover's distance of the student's map of a sample from the teacher's `values` of sample `source`.
+    def _cells(
+        self, sample_id: str, teacher: np.ndarray, theirs: TokenGeometry, student: np.ndarray, mine: TokenGeometry
+    ) -> Maps | None:
+        """Both maps [cells] on the frame of the sample; None where they have no cells in common."""
+        frame = self.frame(sample_id)
+        both = self.on_frame(teacher, theirs, frame), self.on_frame(student, mine, frame)
+        return both if both[0].shape == both[1].shape else None
 
-        On the frame, summed into at most 16 × 16 cells where it is finer; on the raster where the frame is no grid.
-        NaN for several pictures in a prompt: no distance leads from one picture to another.
+    def _rasters(
+        self, sample_id: str, teacher: np.ndarray, theirs: TokenGeometry, student: np.ndarray, mine: TokenGeometry
+    ) -> Maps | None:
+        """Both maps [rows, cols] of one picture, on the frame, or on the raster where the frame is no grid.
+
+        None for several pictures in a prompt: no distance leads from one picture to another.
         """
-        student, teacher = geometry_of(self.rows[sample_id]), self.teacher.geometry(source)
         frame = self.frame(sample_id) or self.raster
-        if values is None or max(student.n_images, teacher.n_images) > 1 or not np.isfinite(values).all():
-            return NOTHING
-        maps = self.on_frame(mine, student, frame), self.on_frame(values, teacher, frame)
-        (first, shape), (second, _) = (coarsened(one, frame) for one in maps)
-        return earth_movers_distance(first, second, shape)
+        if max(theirs.n_images, mine.n_images) > 1:
+            return None
+        return self.on_frame(teacher, theirs, frame).reshape(frame), self.on_frame(student, mine, frame).reshape(frame)
 
-    def without_sinks(self, sample_id: str, mine: np.ndarray) -> dict:
-        """OF_SAMPLES of a map whose sinks are 0 already, from the teacher's without the teacher's own sinks.
+    def sample(self, sample_id: str, student: np.ndarray, scope: Scope = "sample") -> dict[str, float]:
+        """The scope's measures and their floors of the student's raw map [N] of one sample."""
+        partner = self.partner.get(sample_id)
+        own = self.teacher.map(sample_id, self.kind)
+        other = self.teacher.map(partner, self.kind) if partner else None
+        values = self.distances(scope, sample_id, student, sample_id, own)
+        return values | floors(scope, self.distances(scope, sample_id, student, partner, other))
+
+    def without_sinks(self, sample_id: str, student: np.ndarray) -> dict[str, float]:
+        """The measures of a map whose sinks are 0 already, from the teacher's without the teacher's own sinks.
 
         NaN where the teacher's sinks are unknown.
         """
-        theirs, sinks = self.teacher.map(sample_id, self.kind), self.teacher.sinks(sample_id)
-        if theirs is None or sinks is None:
-            return dict.fromkeys(OF_SAMPLES, NOTHING)
-        kept = np.where(sinks, 0, theirs)
-        found = self.divergences(sample_id, mine, kept, None)
-        return {name: found[name] for name in MEASURES} | {"emd": self.transport(sample_id, mine, sample_id, kept)}
+        teacher, sinks = self.teacher.map(sample_id, self.kind), self.teacher.sinks(sample_id)
+        kept = None if teacher is None or sinks is None else np.where(sinks, 0, teacher)
+        return self.distances("without sinks", sample_id, student, sample_id, kept)
 
-    def words(self, sample_id: str, mine: np.ndarray) -> list[dict]:
-        """One dict a word of the shared text; a word's floor is the partner's word of the same category."""
+    def words(self, sample_id: str, maps: np.ndarray) -> list[dict[str, float]]:
+        """The measures and floors of every word's map [words, N] of the shared text.
+
+        A word's floor is the partner's word of the same category.
+        """
         row = self.rows[sample_id]
-        theirs = self.teacher.map(sample_id, f"{self.kind}_words")
+        teacher = self.teacher.map(sample_id, f"{self.kind}_words")
+        if self.teacher_words(sample_id)[0] != list(row["shared_words"]):
+            teacher = None
         partner = self.partner.get(sample_id)
         others = self.teacher.map(partner, f"{self.kind}_words") if partner else None
-        matched = match_words(row["shared_categories"], self.teacher_words(partner)[1] if partner else [])
-        if self.teacher_words(sample_id)[0] != list(row["shared_words"]):
-            theirs = None
-        return [
-            self.divergences(
-                sample_id, mine[w],
-                None if theirs is None else theirs[w],
-                others[matched[w]] if others is not None and matched[w] is not None else None,
-            )
-            for w in range(len(mine))
-        ]  # fmt: skip
+        stand_ins = match_words(row["shared_categories"], self.teacher_words(partner)[1] if partner else [])
+        by_word = []
+        for w, student in enumerate(maps):
+            own, stand_in = None if teacher is None else teacher[w], stand_ins[w]
+            other = None if others is None or stand_in is None else others[stand_in]
+            values = self.distances("word", sample_id, student, sample_id, own)
+            by_word.append(values | floors("word", self.distances("word", sample_id, student, partner, other)))
+        return by_word
 
     def teacher_words(self, sample_id: str) -> tuple[list[str], list[str]]:
         row = self.teacher.row(sample_id)
@@ -160,11 +153,11 @@ class Comparison:
             mine += list(hidden)
             theirs += list(teacher)
             groups += [self.rows[sample_id]["cluster"]] * len(hidden)
-        found = {
+        by_sample = {
             s: {k: np.full(len(h), NOTHING) for k in ("cosine_distance", "cosine_floor")} for s, h in states.items()
         }
         if not index:
-            return found
+            return by_sample
         place = {key: i for i, key in enumerate(index)}
         floors = [self._other_word(*key) for key in index]
         others = [-1 if word is None else place.get(word, -1) for word in floors]
@@ -175,8 +168,8 @@ class Comparison:
             ("cosine_floor", aligned_cosine_distance(*sides, others=others)),
         ):
             for (sample_id, w), value in zip(index, values, strict=True):
-                found[sample_id][name][w] = value
-        return found
+                by_sample[sample_id][name][w] = value
+        return by_sample
 
     def _other_word(self, sample_id: str, word: int) -> tuple[str, int] | None:
         """The partner's word that stands in for this one in a floor; None where there is none."""
@@ -185,41 +178,3 @@ class Comparison:
             return None
         matched = match_words(self.rows[sample_id]["shared_categories"], self.teacher_words(partner)[1])[word]
         return None if matched is None else (partner, matched)
-
-
-def floor_of(measure: str) -> str:
-    """The column of a measure's floor."""
-    return f"{measure.removesuffix('_overlap')}_floor"
-
-
-def partners(rows: list[dict], seed: int) -> dict[str, str]:
-    """For each sample another one of the same task on another image (seeded); samples without one are left out."""
-    found: dict[str, str] = {}
-    by_task: dict[str, list[dict]] = {}
-    for row in rows:
-        by_task.setdefault(row["task"], []).append(row)
-    for task in sorted(by_task):
-        group = sorted(by_task[task], key=lambda r: r["sample_id"])
-        order = np.random.default_rng([seed, len(group)]).permutation(len(group))
-        for i, at in enumerate(order):
-            for step in range(1, len(order)):
-                other = group[order[(i + step) % len(order)]]
-                if other["cluster"] != group[at]["cluster"]:
-                    found[group[at]["sample_id"]] = other["sample_id"]
-                    break
-    return found
-
-
-def match_words(mine: list[str], theirs: list[str]) -> list[int | None]:
-    """For each word the other text's word of the same category and rank (cyclic); None if it has none."""
-    places: dict[str, list[int]] = {}
-    for i, category in enumerate(theirs):
-        places.setdefault(category, []).append(i)
-    seen: dict[str, int] = {}
-    matched: list[int | None] = []
-    for category in mine:
-        rank = seen.get(category, 0)
-        seen[category] = rank + 1
-        options = places.get(category)
-        matched.append(options[rank % len(options)] if options else None)
-    return matched

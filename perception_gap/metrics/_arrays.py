@@ -33,7 +33,8 @@ def as_distribution(attention: Values) -> np.ndarray | None:
         return None
     # The largest weight goes to 1 first, so that neither huge nor subnormal weights spoil the sum.
     weights /= weights.max()
-    return weights / weights.sum()
+    distribution: np.ndarray = weights / weights.sum()
+    return distribution
 
 
 def as_pair(p: Values, q: Values) -> tuple[np.ndarray, np.ndarray] | None:

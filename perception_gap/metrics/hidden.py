@@ -110,7 +110,8 @@ class _Pca:
     scores: np.ndarray
 
     def project(self, rows: np.ndarray, dim: int) -> np.ndarray:
-        return (rows - self.mean) @ self.axes[:, :dim]
+        scores: np.ndarray = (rows - self.mean) @ self.axes[:, :dim]
+        return scores
 
 
 def _pca(rows: np.ndarray, max_dim: int) -> _Pca:

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.special import entr
 
 from perception_gap.metrics._arrays import as_distribution, to_array
+from perception_gap.metrics.region import Region
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -31,23 +32,17 @@ def focus_score(attention: Values, geometry: TokenGeometry, boxes: Values, image
     overlap_j is the fraction of token j's area inside the union of the boxes. Tokens that cover nothing
     (separators) have overlap 0 and keep their mass in the denominator.
     """
-    p = _map_over(attention, geometry)
-    regions = _regions(boxes, images, geometry)
-    if p is None or regions is None:
-        return math.nan
-    # A map wholly inside may sum to 1 + 2e-16.
-    return min(1.0, float(p @ geometry.overlap(*regions)))
+    return Region(geometry, boxes, images).share(attention)
 
 
 def focus_chance(geometry: TokenGeometry, boxes: Values, images: ArrayLike | None = None) -> float:
     """Focus score of the uniform map, 0..1: what a model that looks everywhere alike would get."""
-    return focus_score(np.ones(len(geometry)), geometry, boxes, images)
+    return Region(geometry, boxes, images).chance
 
 
 def focus_lift(attention: Values, geometry: TokenGeometry, boxes: Values, images: ArrayLike | None = None) -> float:
     """Focus score / chance, so that box sizes compare: 1 is a uniform gaze. NaN where chance is 0."""
-    chance = focus_chance(geometry, boxes, images)
-    return focus_score(attention, geometry, boxes, images) / chance if chance > 0 else math.nan
+    return Region(geometry, boxes, images).lift(attention)
 
 
 def pointing_game(attention: Values, geometry: TokenGeometry, boxes: Values, images: ArrayLike | None = None) -> float:
@@ -55,15 +50,7 @@ def pointing_game(attention: Values, geometry: TokenGeometry, boxes: Values, ima
 
     Several tokens with the same largest weight: the mean over them. A peak that covers nothing is a miss.
     """
-    p = _map_over(attention, geometry)
-    regions = _regions(boxes, images, geometry)
-    if p is None or regions is None:
-        return math.nan
-    peaks = np.flatnonzero(p == p.max())
-    x, y = ((geometry.boxes[peaks, :2] + geometry.boxes[peaks, 2:]) / 2).T[:, :, None]
-    (x0, y0, x1, y1), owners = regions[0].T, regions[1]
-    inside = (x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1) & (owners == geometry.image[peaks, None])
-    return float((inside.any(axis=1) & (geometry.areas[peaks] > 0)).mean())
+    return Region(geometry, boxes, images).peak_inside(attention)
 
 
 def entropy(attention: Values) -> float:
@@ -114,28 +101,3 @@ def coefficient_of_variation(values: Values) -> float:
     if len(finite) < 2 or finite.mean() == 0:
         return math.nan
     return float(finite.std() / finite.mean())
-
-
-def _map_over(attention: Values, geometry: TokenGeometry) -> np.ndarray | None:
-    """The normalised map, checked against the tokens that it belongs to."""
-    weights = to_array(attention)
-    if weights.shape != (len(geometry),):
-        raise ValueError(
-            f"a map of shape {weights.shape} for {len(geometry)} image tokens: expected ({len(geometry)},)"
-        )
-    return as_distribution(weights)
-
-
-def _regions(boxes: Values, images: ArrayLike | None, geometry: TokenGeometry) -> tuple[np.ndarray, np.ndarray] | None:
-    """Boxes with an area inside their image, [M, 4] and [M]; None when there is none."""
-    regions = to_array(boxes)
-    if regions.size and (regions.ndim != 2 or regions.shape[1] != 4):
-        raise ValueError(f"boxes of shape {regions.shape}: expected [boxes, 4], xyxy fractions of the image")
-    regions = np.clip(regions.reshape(-1, 4), 0, 1)
-    owners = np.zeros(len(regions), dtype=np.int64) if images is None else np.asarray(images, dtype=np.int64)
-    if owners.shape != regions.shape[:1]:
-        raise ValueError(f"images of shape {owners.shape} for {len(regions)} boxes: expected one image per box")
-    if len(geometry) and np.any((owners < 0) | (owners >= geometry.n_images)):
-        raise ValueError(f"boxes on images {owners.tolist()}: the prompt has images 0..{geometry.n_images - 1}")
-    valid = (regions[:, 2] > regions[:, 0]) & (regions[:, 3] > regions[:, 1])
-    return (regions[valid], owners[valid]) if valid.any() else None

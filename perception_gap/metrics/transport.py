@@ -52,14 +52,20 @@ def earth_movers_distance(p: Values, q: Values, shape: tuple[int, int]) -> float
     return float(np.clip(moved * cost, 0.0, math.sqrt(2)))
 
 
+def coarse_earth_movers_distance(p: np.ndarray, q: np.ndarray) -> float:
+    """`earth_movers_distance` from q to p, rasters [rows, cols] of one picture, each first summed into FINEST cells."""
+    (to, shape), (source, _) = (coarsened(raster, raster.shape) for raster in (p, q))
+    return earth_movers_distance(source, to, shape)
+
+
 @lru_cache(maxsize=8)
 def distances(rows: int, cols: int) -> np.ndarray:
     """[rows × cols, rows × cols]: between the centres of the cells of a raster, in fractions of the picture's sides."""
     y, x = np.divmod(np.arange(rows * cols), cols)
     corners = np.stack([x / cols, y / rows], axis=1)  # as far apart as the centres
-    found = np.linalg.norm(corners[:, None] - corners, axis=-1)
-    found.setflags(write=False)
-    return found
+    apart: np.ndarray = np.linalg.norm(corners[:, None] - corners, axis=-1)
+    apart.setflags(write=False)
+    return apart
 
 
 def coarsened(values: Values, shape: tuple[int, int], finest: int = FINEST) -> tuple[np.ndarray, tuple[int, int]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from perception_gap.metrics.columns import columns, measures
+from perception_gap.metrics.measure import Measure
 from perception_gap.storage.checksums import FIELD
 
 Shape = dict[str, Any]
@@ -39,7 +41,30 @@ _DECIDES = {
 }
 _OF_WORDS = _estimates("all", "functional", "object", "attribute", "floor")
 _FLOORS = {f"{name}_floor?": ESTIMATE for name in ("functional", "object", "attribute")}
-_OF_MAPS = _OF_WORDS | _FLOORS | _estimates("sample", "sample_floor") | {"against_floor": _PAIRED}
+_OF_SAMPLES = _estimates("sample", "sample_floor") | {"against_floor": _PAIRED}
+
+
+def _of_measure(measure: Measure) -> Shape:
+    """What `measure.summary.of_measure` gives."""
+    if not measure.floor:
+        return _SPREAD if measure.spread else ESTIMATE
+    of_words = _OF_WORDS | _FLOORS if "word" in measure.scopes else {}
+    return of_words | (_OF_SAMPLES if "sample" in measure.scopes else {})
+
+
+def _of_measures() -> Shape:
+    """The places of the measures in a summary.
+
+    Runs from before a measure was declared stay readable: only what reports cannot do without has to be there.
+    """
+    shape: Shape = {}
+    for measure in dict.fromkeys([*measures("sample", Measure), *measures("word", Measure)]):
+        block, _, name = measure.place.partition(".")
+        key = block if block in ("focus_score", "entropy", "salient_regions", "kl") else f"{block}?"
+        shape[key] = shape.get(key, {}) | ({name: _of_measure(measure)} if name else _of_measure(measure))
+    return shape
+
+
 _CHANGES = _estimates("change", "right", "wrong") | {"n_undefined": int}
 _CUT = _CHANGES | _estimates("change_per_token", "changed", "n_cut", "mass_cut") | {
     "accuracy": _estimates("base", "cut", "difference")
@@ -47,6 +72,7 @@ _CUT = _CHANGES | _estimates("change_per_token", "changed", "n_cut", "mass_cut")
 _CUTS = dict.fromkeys(("inside", "outside_number", "outside_mass", "top_k", "image"), _CUT)
 _MATCHED = dict.fromkeys(("inside_minus_outside_number", "inside_minus_outside_mass"), _CHANGES)
 _ROWS = ("answer", "question", "text")
+_MEASURED = _of_measures()
 SUMMARY: Shape = {
     "files": {"samples.parquet": str, "tokens.parquet": str, "maps.safetensors": str, "hidden.safetensors": str,
               "knockout.parquet?": str},
@@ -55,15 +81,12 @@ SUMMARY: Shape = {
     },
     "model": str, "teacher": _TEXT, "n_samples": int, "n_failed": int,
     "accuracy": ESTIMATE, "accuracy_by_task": {"*": ESTIMATE | {"chance?": _NUMBER}},
-    "focus_score": ESTIMATE | {"decides": _DECIDES} | _estimates(
-        "correct_mean", "incorrect_mean", "raw_difference", "difference", "auroc", "chance", "lift"
+    **_MEASURED,
+    "focus_score": _MEASURED["focus_score"] | {"decides": _DECIDES} | _estimates(
+        "correct_mean", "incorrect_mean", "raw_difference", "difference", "auroc"
     ),
-    "pointing_game": ESTIMATE, "text_image_mass": ESTIMATE,
-    "entropy": _SPREAD | _estimates("relative"), "salient_regions": _SPREAD | _estimates("fraction"),
-    "kl": _OF_MAPS | {"decides": _DECIDES}, "js": _OF_MAPS, "top_k_overlap": _OF_MAPS,
-    "cosine_distance": _OF_WORDS | _FLOORS,
-    "cc": _OF_MAPS, "similarity": _OF_MAPS, "emd": _estimates("sample", "sample_floor") | {"against_floor": _PAIRED},
-    "sinks?": _estimates("n_sinks", "sink_share") | {"without": {"*": ESTIMATE}},
+    "kl": _MEASURED["kl"] | {"decides": _DECIDES},
+    "sinks?": _MEASURED["sinks?"] | {"without": {"*": ESTIMATE}},
     "per_layer?": {"layers": list, "by_layer": {"*": {"*": ESTIMATE}}, "heads": {"*": {"mean": list, "n": list}},
                    "mass_of_total": {"*": _NUMBER},
                    "finding": str},
@@ -139,8 +162,7 @@ COMPARE_SUMMARY: Shape = {
 } | SEALED  # fmt: skip
 _COMPARED_MODEL = {name: kind for name, kind in _COMPARED.items() if name != "difference"} | {"tasks": list}
 _OPTIONAL = (
-    "focus_score", "focus_lift", "relative_entropy", "text_image_mass", "sink_share", "focus_score_without_sinks", "kl",
-    "kl_floor", "accuracy_difference", "focus_score_difference",
+    *columns("model"), "focus_score_without_sinks", "accuracy_difference", "focus_score_difference",
 )  # fmt: skip
 COMPARE_MODEL: Shape = {
     "name": str, "folder": str, "is_teacher": bool, "most_pixels": _NUMBER, "image_tokens": _NUMBER,
@@ -154,7 +176,7 @@ COMPARE_PAIR: Shape = {
     "n_samples": int,
     "agreement": {"js": _VERDICTS},
     "against_floor": _PAIRED,
-} | _estimates("js", "js_floor", "kl", "kl_reverse", "top_k_overlap", "emd?", "cc?", "similarity?")
+} | _estimates("js", "js_floor", "kl", "kl_reverse", *(f"{name}?" for name in columns("pair")))
 PAIRS: Shape = {
     "first": str, "second": str, "sample_id": str, "task": str, "cluster": str, "first_correct": (bool, None),
     "second_correct": (bool, None), "js": _NUMBER, "js_floor": _NUMBER, "kl": _NUMBER, "kl_reverse": _NUMBER,

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from perception_gap.metrics.means import mean_of
+from perception_gap.metrics.measure import Measure
+from perception_gap.metrics.table import TABLE
 from reports.figures.models import Group, Made, Model, without
 from reports.style import (
     COLUMN,
@@ -55,22 +57,18 @@ def _spread(model: Model, column: str) -> _Spread:
 
 def entropy(group: Group) -> list[Made]:
     """Entropy of the own-answer maps; [] for a benchmark without --gaze."""
-    return _made(
-        group, "entropy", "entropy", "Entropy of the attention maps",
-        "entropy (nats; a uniform map of N tokens has ln N)", "nats",
-    )  # fmt: skip
+    measure = TABLE["entropy"]
+    return _made(group, measure, f"{measure.heading} ({measure.unit}; a uniform map of N tokens has ln N)")
 
 
 def salient_regions(group: Group) -> list[Made]:
     """Image tokens with more than 1.5 times the mean weight; [] for a benchmark without --gaze."""
-    return _made(
-        group, "salient_regions", "salient_regions", "Salient regions of the attention maps",
-        "image tokens above 1.5 × the mean weight", "tokens",
-    )  # fmt: skip
+    return _made(group, TABLE["salient_regions"], "image tokens above 1.5 × the mean weight")
 
 
 @matplotlib.rc_context(RC)
-def _made(group: Group, name: str, column: str, title: str, unit_label: str, unit: str) -> list[Made]:
+def _made(group: Group, measure: Measure, axis_label: str) -> list[Made]:
+    column, title = measure.name, f"{measure.heading.capitalize()} of the attention maps"
     group = without(group, column)
     if not group.models:
         return []
@@ -87,15 +85,15 @@ def _made(group: Group, name: str, column: str, title: str, unit_label: str, uni
     elif rows:
         _violins(ax, spreads, captions)
         ax.set_xlabel(
-            f"{unit_label}\nbar: quartiles; black: mean with its 95 % interval"
+            f"{axis_label}\nbar: quartiles; black: mean with its 95 % interval"
             + f"\n{group.warning}" * bool(group.warning)
         )
     else:
         _overlaid(figure, ax, spreads, _edges(known, whole=column == "salient_regions"), group.warning)
-        ax.set_xlabel(unit_label)
+        ax.set_xlabel(axis_label)
     if column == "salient_regions" and known:
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    return [Made(name, title, _alt(spreads, title, unit, group), figure)]
+    return [Made(column, title, _alt(spreads, title, measure.unit, group), figure)]
 
 
 def _edges(known: Sequence[_Spread], whole: bool) -> np.ndarray:

@@ -9,12 +9,12 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from perception_gap.metrics.measure import CATEGORIES
+from perception_gap.metrics.table import TABLE
 from reports.figures.models import Group, Made, Model
 from reports.style import COLUMN, FLOOR, MUTED, RC, STUDENT, legend_below, new_figure, undefined
 from reports.summary import defined, written
 
-CATEGORIES = ("functional", "object", "attribute")
-KL, COSINE = "KL(teacher ‖ student) (nats)", "cosine distance"
 FLOOR_WORDS = "floor: the teacher on another picture (bars, bands: 95 %)"
 
 
@@ -36,9 +36,9 @@ def of_models(group: Group) -> list[Made]:
     right.set_title("Hidden states")
     draw = _dots if several else _bars
     if draw(left, students, "kl", reason):
-        left.set_xlabel(KL)
+        left.set_xlabel(TABLE["kl"].label)
     if draw(right, students, "cosine_distance", reason):
-        right.set_xlabel(COSINE)
+        right.set_xlabel(TABLE["cosine_distance"].label)
         right.set_yticks(right.get_yticks(), _counts(students, "cosine_distance"))
     if known:
         _legend(figure, left, right, several, group.warning)

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.stats import pearsonr, spearmanr
 
+from perception_gap.metrics.table import TABLE
 from reports.figures.ablation import means
 from reports.figures.labelling import Target, place_labels
 from reports.figures.models import Group, Made
@@ -107,10 +108,11 @@ def _made(
     for point in points:
         _cross(ax, point)
     ax.margins(0.16, 0.1)
+    kl = TABLE["kl"]
     if teacher is not None:
         ax.axhline(teacher, color=TEACHER, ls="--", lw=1, gid="teacher")
         ax.text(0.01, teacher, "teacher", va="bottom", transform=ax.get_yaxis_transform())
-    ax.set_xlabel(f"mean KL(teacher ‖ student) (nats{f', {frame}' * bool(frame)})")
+    ax.set_xlabel(f"mean {kl.heading} ({kl.unit}{f', {frame}' * bool(frame)})")
     ax.set_ylabel("accuracy")
     percent_ticks(ax.yaxis)
     words = "\n".join(c.words for c in found) if found else f"n = {len(points)}: no correlation is computed"

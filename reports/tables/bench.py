@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks import published
+from perception_gap.metrics.table import TABLE
+from reports.rows import COLUMN_UNITS
 from reports.sources import BenchModel, BenchRun
 from reports.tables.gains import baseline_of
-from reports.tables.model import Cell, Column, Row, Table, estimate, n_in_rows
+from reports.tables.model import DECIMALS, Cell, Column, Row, Table, estimate, n_in_rows
 from reports.tables.own import losses
 from reports.tables.published_cells import disagreements, figure
 
-GAZE = (
-    ("focus_score", "focus", "percent", 2),
-    ("entropy", "entropy", "nats", 3),
-    ("salient_regions", "salient regions", "tokens", 1),
-)
+GAZE = ("focus_score", "entropy", "salient_regions")
 
 
 def build(bench: BenchRun) -> list[Table]:
@@ -97,19 +95,24 @@ def gaze(bench: BenchRun) -> Table | None:
             if "gaze" not in found:
                 continue
             cells = {"accuracy": estimate(found["accuracy"], "percent", notes=_losses(model, task, found))}
-            for name, _, unit, digits in GAZE:
-                measured = found["gaze"][name]
-                cells[name] = estimate(measured, unit, decimals=digits)
+            for name in GAZE:
+                unit, measured = _unit(name), found["gaze"][name]
+                cells[name] = estimate(measured, unit)
                 if name != "focus_score":
-                    cells[f"{name}_std"] = Cell(measured["std"], n=measured["n"], decimals=digits)
+                    cells[f"{name}_std"] = Cell(measured["std"], n=measured["n"], decimals=DECIMALS[unit])
             rows.append(Row(task, "ours", cells, model.label))
     columns = [Column("accuracy", "accuracy")]
-    for name, title, unit, _ in GAZE:
+    for name in GAZE:
+        title, unit = TABLE[name].title, _unit(name)
         columns.append(Column(name, title, unit))
         columns += [Column(f"{name}_std", f"{title}, SD", unit)] if name != "focus_score" else []
     about = ("focus: percent of the map inside the box; SD: over samples",)
     caption = "Accuracy and attention maps"
     return Table(f"{bench.path.name} gaze", caption, tuple(columns), n_in_rows(rows), "task", about) if rows else None
+
+
+def _unit(name: str) -> str:
+    return COLUMN_UNITS.get(TABLE[name].unit, TABLE[name].unit)
 
 
 def beside(bench: BenchRun) -> Table | None:

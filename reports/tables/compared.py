@@ -6,42 +6,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from perception_gap.metrics.columns import WITHOUT_SINKS, measure_of, measures
+from perception_gap.metrics.measure import Measure
 from perception_gap.stats.estimates import side
 from reports.compared import CompareRun
 from reports.names import frame
+from reports.rows import COLUMN_UNITS
 from reports.summary import Metric, defined
 from reports.tables.model import Cell, Column, Row, Table, estimate, n_in_heads, n_in_rows
 
-# (key in summary["models"], title, unit, digits); columns in which no model has a figure are left out.
-LEADERBOARD: tuple[tuple[str, str, str, int], ...] = (
-    ("accuracy", "accuracy", "percent", 1),
-    ("accuracy_difference", "accuracy − baseline", "points", 1),
-    ("focus_score", "focus", "percent", 1),
-    ("focus_chance", "chance", "percent", 1),
-    ("focus_lift", "lift", "", 2),
-    ("focus_score_difference", "focus − baseline", "points", 1),
-    ("auroc", "AUROC", "", 2),
-    ("sink_share", "sink share", "percent", 1),
-    ("focus_score_without_sinks", "focus without sinks", "percent", 1),
-    ("kl", "KL from teacher", "nats", 3),
-    ("kl_floor", "its floor", "nats", 3),
-    ("text_image_mass", "text–image mass", "percent", 1),
-    ("relative_entropy", "relative entropy", "percent", 1),
-)
+# Columns of the leaderboard: measures, or (title, unit, digits) of what is none or is called otherwise here. Those in
+# which no model has a figure are left out.
+LEADERBOARD: dict[str, tuple[str, str, int] | None] = {
+    "accuracy": ("accuracy", "percent", 1),
+    "accuracy_difference": ("accuracy − baseline", "points", 1),
+    "focus_score": None,
+    "focus_chance": None,
+    "focus_lift": None,
+    "focus_score_difference": ("focus − baseline", "points", 1),
+    "auroc": ("AUROC", "", 2),
+    "sink_share": None,
+    "focus_score_without_sinks": None,
+    "kl": ("KL from teacher", "nats", 3),
+    "kl_floor": ("its floor", "nats", 3),
+    "text_image_mass": None,
+    "relative_entropy": None,
+}
 # What a terminal has room for.
 BRIEF = ("accuracy", "accuracy_difference", "focus_score", "focus_lift", "auroc", "kl", "failed")
-PAIRS: tuple[tuple[str, str, str, int], ...] = (
-    ("js", "JS", "nats", 3),
-    ("js_floor", "its floor", "nats", 3),
-    ("floor − JS", "floor − JS", "nats", 3),
-    ("kl", "KL(first ‖ second)", "nats", 3),
-    ("kl_reverse", "KL(second ‖ first)", "nats", 3),
-    ("kl_floor", "floor of KL(first ‖ second)", "nats", 3),
-    ("top_k_overlap", "top-k overlap", "percent", 1),
-    ("emd", "EMD", "of a side", 3),
-    ("cc", "CC", "", 3),
-    ("similarity", "SIM", "percent", 1),
-)
 AGREEMENT = {
     "both_right": "both right", "only_first_right": "only the first right",
     "only_second_right": "only the second right", "both_wrong": "both wrong",
@@ -68,19 +60,21 @@ def leaderboard(found: CompareRun, *, brief: bool = False) -> Table:
     """A row a model, the most accurate first. brief: only the columns of BRIEF."""
     told = found.summary["models"]
     base = found.labels[found.summary["baseline"]]
+    titles = {key: told_otherwise or of_column(key) for key, told_otherwise in LEADERBOARD.items()}
     rows = []
     for row in told:
         cells = {
             key: estimate(row[key], unit, signed=key in SIGNED, decimals=digits)
-            for key, _, unit, digits in LEADERBOARD if key in row
-        }  # fmt: skip
+            for key, (_, unit, digits) in titles.items()
+            if key in row
+        }
         cells["image_tokens"] = Cell(row["image_tokens"], decimals=0)
         if row["most_pixels"] is not None:
             cells["most_pixels"] = Cell(row["most_pixels"], decimals=0)
         cells["failed"] = Cell(row["n_failed"], decimals=0)
         roles = ["teacher"] * row["is_teacher"] + ["baseline"] * (row["name"] == found.summary["baseline"])
         rows.append(Row(found.labels[row["name"]] + (f" ({', '.join(roles)})" if roles else ""), "ours", cells))
-    columns = [Column(key, title, unit) for key, title, unit, _ in LEADERBOARD]
+    columns = [Column(key, title, unit) for key, (title, unit, _) in titles.items()]
     columns += [Column("image_tokens", "image tokens", ""), Column("most_pixels", "shrunk to", "pixels")]
     columns += [Column("failed", "failed", "")]
     shown = [
@@ -91,6 +85,23 @@ def leaderboard(found: CompareRun, *, brief: bool = False) -> Table:
     spec = found.info["data"]["spec"]
     about = () if brief else _about(found, base)
     return Table("leaderboard", f"Models on {spec}: answers and gaze, in percent", heads, made, "model", about)
+
+
+def of_column(column: str) -> tuple[str, str, int]:
+    """(title, unit, digits) of a column of a measure; with its sinks taken out, or of a floor, it says so."""
+    measure = measure_of(column)
+    assert measure is not None, column
+    title = measure.title.replace("teacher", "first").replace("student", "second")
+    title += " without sinks" if column.endswith(WITHOUT_SINKS) else ""
+    title = f"floor of {title}" if column == measure.floor else title
+    return title, COLUMN_UNITS.get(measure.unit, measure.unit), {"%": 1, "×": 2}.get(measure.unit, 3)
+
+
+def pair_titles() -> dict[str, tuple[str, str, int]]:
+    """(title, unit, digits) of what is measured of pairs: JS beside its floor, KL both ways, then the others."""
+    difference = {"js_floor": ("its floor", "nats", 3), "floor − JS": ("floor − JS", "nats", 3)}
+    names = dict.fromkeys(["kl", "kl_reverse", "kl_floor", *(measure.name for measure in measures("pair", Measure))])
+    return {"js": of_column("js")} | difference | {name: of_column(name) for name in names if name != "js"}
 
 
 def _about(found: CompareRun, base: str) -> tuple[str, ...]:
@@ -191,13 +202,15 @@ def pairs(found: CompareRun) -> Table:
     """A row a pair, a column a measure with its floor beside it."""
     told = [{**row, "js": js_of(row), "js_floor": row["against_floor"]["floor"],
              "floor − JS": row["against_floor"]["difference"]} for row in found.summary["pairs"]]  # fmt: skip
-    columns = [Column(key, title, unit) for key, title, unit, _ in PAIRS if any(key in row for row in told)]
+    titles = {key: title for key, title in pair_titles().items() if any(key in row for row in told)}
+    columns = [Column(key, title, unit) for key, (title, unit, _) in titles.items()]
     rows = []
     for row in told:
         cells = {
             key: estimate(row[key], unit, signed=key in SIGNED, decimals=digits)
-            for key, _, unit, digits in PAIRS if key in row
-        }  # fmt: skip
+            for key, (_, unit, digits) in titles.items()
+            if key in row
+        }
         rows.append(Row(pair_label(found, row), "ours", cells))
     about = (
         f"Maps of {TEXTS.get(found.info['text'], 'one text')}, on the {frame(found.info)}; JS, its floor and their "

@@ -9,15 +9,14 @@ from typing import Any
 from perception_gap.errors import UsageError
 from perception_gap.runs.run import Run
 from reports.names import frames
+from reports.rows import COLUMN_UNITS, compared_rows, own_rows
 from reports.sources import BenchRun, CompareRun, Matrix, Source, Training, labels, teacher_or_reason
-from reports.summary import COMPARED_ROWS, ROWS, finding, lookup
+from reports.summary import finding, lookup
 from reports.tables import bench, compared, matrix
 from reports.tables.model import DECIMALS, Cell, Column, Row, Table, estimate, n_in_rows
 from reports.tables.own import absent
 
-UNITS = {"%": "percent", "×": ""}  # of reports.summary
 SHOWN = {"percent": "%"}
-COMPARED = {path for _, path, _ in COMPARED_ROWS}
 
 
 def build(sources: Sequence[Source]) -> list[Table]:
@@ -67,13 +66,13 @@ def _runs(runs: Sequence[Run]) -> Table:
         for one in (teacher, run) if teacher else (run,):
             opened.setdefault(str(one.path.resolve()), one)
     columns = [Column(key, label, "") for key, label in zip(opened, labels(list(opened.values())), strict=True)]
-    rows = []
+    rows, compared_paths = [], {path for _, path, _ in compared_rows()}
     for label, path, unit in _metrics([run.summary for run in opened.values()]):
         cells = {}
         for key, run in opened.items():
             found = lookup(run.summary, path) if isinstance(path, str) else run.summary["accuracy_by_task"].get(path[0])
             alone = run.info.get("teacher") is None  # nothing to be compared with: neither undefined nor a figure
-            if found is not None and not (alone and path in COMPARED):
+            if found is not None and not (alone and path in compared_paths):
                 notes = _chance(found) if isinstance(path, tuple) else ()
                 cells[key] = estimate(found, unit, notes=notes)
         rows.append(Row(label, "ours", cells))
@@ -100,9 +99,9 @@ def _metrics(summaries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str 
     for task in dict.fromkeys(task for summary in summaries for task in summary["accuracy_by_task"]):
         yield f"accuracy, {task} (%)", (task,), "percent"
     family = ""
-    for label, path, written in (*ROWS, *COMPARED_ROWS):
+    for label, path, written in (*own_rows(), *compared_rows()):
         family = family if label.startswith(" ") else label
-        unit = UNITS.get(written, written)
+        unit = COLUMN_UNITS.get(written, written)
         name = label if not label.startswith(" ") else f"{family}: {label.strip()}"
         if any(lookup(summary, path) for summary in summaries):
             yield f"{name} ({SHOWN.get(unit, unit or written)})" if unit or written else name, path, unit

@@ -8,7 +8,7 @@ import numpy as np
 
 from perception_gap.data.scenes import scenes
 from perception_gap.knockout.conditions import CONDITIONS, FIELDS
-from perception_gap.measure.summary import finish
+from perception_gap.measure.finish import finish
 from perception_gap.runs.parts import Parts
 from perception_gap.runs.run import Run, run_info
 from perception_gap.storage.files import write_json

@@ -18,7 +18,7 @@ from PIL import Image
 
 from perception_gap.data.scenes import Scene, scenes
 from perception_gap.geometry import TokenGeometry
-from perception_gap.measure.summary import finish
+from perception_gap.measure.finish import finish
 from perception_gap.runs.parts import Parts
 from perception_gap.runs.paths import signed
 from perception_gap.runs.rows import geometry_fields

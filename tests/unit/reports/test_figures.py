@@ -7,8 +7,8 @@ from matplotlib.text import Text
 from PIL import Image
 
 from perception_gap.measure.summary import summarise
+from perception_gap.metrics.measure import CATEGORIES
 from reports.figures import figures_of, write_figures
-from reports.figures.divergence import CATEGORIES
 from reports.overlays import overlay_figure
 
 NAMES = ["focus_accuracy", "divergence_by_category", "entropy", "salient_regions", "overlays"]

@@ -9,10 +9,10 @@ import pytest
 from matplotlib.text import Text
 from scipy.stats import spearmanr
 
+from perception_gap.metrics.measure import CATEGORIES
 from perception_gap.runs.paths import signed
 from perception_gap.stats.statistics import auroc_ci
 from reports.figures import figures_of, kind_of
-from reports.figures.divergence import CATEGORIES
 from reports.figures.gap import correlations
 from reports.figures.labelling import Target, place_labels
 from reports.sources import BenchModel, BenchRun

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from perception_gap.errors import UsageError
-from perception_gap.measure.summary import so_far
+from perception_gap.measure.finish import so_far
 from perception_gap.runs.parts import Parts
 from perception_gap.runs.run import Run
 from perception_gap.storage.files import write_json, write_table

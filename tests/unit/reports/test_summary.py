@@ -10,7 +10,8 @@ from perception_gap.metrics.means import against_floor
 from perception_gap.stats.decides import decides
 from perception_gap.stats.estimates import side
 from perception_gap.stats.statistics import auroc_ci, mean_ci
-from reports.summary import ROWS, finding, lookup, summary_table, too_few, written
+from reports.rows import own_rows
+from reports.summary import finding, lookup, summary_table, too_few, written
 
 NONE = {"mean": None, "ci": None, "n": 0}
 
@@ -159,7 +160,7 @@ def test_a_difference_is_named_within_task_beside_the_raw_one(pair):
     raw = student.summary["focus_score"]["raw_difference"]["mean"]
     means = (student.summary["focus_score"][f"{kind}_mean"]["mean"] for kind in ("correct", "incorrect"))
     assert raw == pytest.approx(next(means) - next(means))
-    assert all("within task" in label for label, path, _ in ROWS if path.endswith((".difference", ".auroc")))
+    assert all("within task" in label for label, path, _ in own_rows() if path.endswith((".difference", ".auroc")))
 
 
 def test_table_shows_both_models_every_task_with_chance_and_the_failures(pair):

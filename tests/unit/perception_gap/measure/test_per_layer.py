@@ -12,7 +12,8 @@ from perception_gap.attention.capture import find_decoder
 from perception_gap.gaze.answer import encode, encode_text, pad_id
 from perception_gap.gaze.look import look
 from perception_gap.geometry import TokenGeometry
-from perception_gap.measure.per_layer import STORED, Reference, measure, measured, on_frame, reference
+from perception_gap.measure.per_layer import Reference, layer_measures, measured, of_heads, on_frame, reference, stored
+from perception_gap.metrics.region import Region
 from perception_gap.models.families.encoded import predicting
 from perception_gap.models.loading import load
 from perception_gap.runs.rows import geometry_fields
@@ -77,7 +78,7 @@ def raw(grid, seed, layers=2, heads=3):
 def test_measures_are_those_of_each_map_alone(theirs):
     geometry, other = TokenGeometry.grid(3, 4), TokenGeometry.grid(*theirs)
     own, shared, target = raw((3, 4), 0), raw((3, 4), 1), raw(theirs, 2)[0, 0]
-    found = measure(own, shared, geometry, (BOX, None), Reference(target, other), (5, 6))
+    found = of_heads(own, shared, Region(geometry, BOX), Reference(target, other), (5, 6))
     assert found["heads"].shape == (6, 2, 3)
     assert found["layers"].shape == (6, 2)
     maps = [(own[i, h], shared[i, h], found["heads"][:, i, h]) for i in range(2) for h in range(3)]
@@ -97,7 +98,7 @@ def test_measures_are_those_of_each_map_alone(theirs):
 def test_the_mean_of_raw_heads_is_not_the_mean_of_their_measures():
     own = raw((3, 4), 0)
     own[:, 0] *= 50  # one head of much mass decides its layer's map
-    found = measure(own, None, TokenGeometry.grid(3, 4), (BOX, None), None, (5, 6))
+    found = of_heads(own, None, Region(TokenGeometry.grid(3, 4), BOX), None, (5, 6))
     np.testing.assert_allclose(found["layers"][0], found["heads"][0].mean(1), rtol=1e-5)  # mass is linear
     assert not np.allclose(found["layers"][1], found["heads"][1].mean(1), atol=1e-3)
     np.testing.assert_allclose(found["layers"][1], found["heads"][1][:, 0], atol=0.05)
@@ -107,7 +108,7 @@ def test_several_pictures_meet_on_one_raster_each():
     parts = [TokenGeometry.grid(2, 2), TokenGeometry.grid(2, 3, image=1)]
     geometry, shared = TokenGeometry.concatenate(parts), raw((1, 10), 4)
     target = raw((1, 10), 5)[0, 0]
-    found = measure(shared, shared, geometry, (BOX, [1]), Reference(target, geometry), (4, 4))
+    found = of_heads(shared, shared, Region(geometry, BOX, [1]), Reference(target, geometry), (4, 4))
     flat = [geometry.rasterize(values, 4, 4).ravel() for values in (target, shared[1, 2])]
     assert found["heads"][4, 1, 2] == pytest.approx(metrics.kl_divergence(*flat), rel=1e-5)
     assert found["heads"][1, 1, 2] == pytest.approx(metrics.focus_score(shared[1, 2], geometry, BOX, [1]), rel=1e-5)
@@ -117,20 +118,23 @@ def test_what_is_undefined_is_nan():
     own = raw((3, 4), 0)
     own[0, 1] = 0
     geometry = TokenGeometry.grid(3, 4)
-    found = measure(own, own, geometry, (np.zeros((0, 4)), None), Reference(np.full(12, np.nan), geometry), (4, 4))
+    nowhere, undefined = Region(geometry, np.zeros((0, 4))), Reference(np.full(12, np.nan), geometry)
+    found = of_heads(own, own, nowhere, undefined, (4, 4))
     assert np.isnan(found["heads"][1:]).all()  # no boxes, no map of the teacher
     assert found["heads"][0, 0, 1] == 0  # no attention to the image at all is a mass of 0
-    boxed = measure(own, own, geometry, (BOX, None), Reference(own[1, 0], geometry), (4, 4))["heads"]
+    boxed = of_heads(own, own, Region(geometry, BOX), Reference(own[1, 0], geometry), (4, 4))["heads"]
     assert np.isnan(boxed[1:, 0, 1]).all()
     assert np.isfinite(boxed[:, 0, [0, 2]]).all()
 
 
 def test_the_run_chooses_the_frame_later():
-    stored = np.arange(len(STORED) * 2.0).reshape(6, 2)
-    assert on_frame(stored, True).tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
-    assert on_frame(stored, False).tolist() == [[0, 1], [2, 3], [8, 9], [10, 11]]
-    assert np.isnan(on_frame(stored, None)[2:]).all()
-    assert on_frame(stored, None)[:2].tolist() == [[0, 1], [2, 3]]
+    assert stored() == ["mass", "focus_score", "kl_native", "js_native", "kl_raster", "js_raster"]
+    assert layer_measures() == ["mass", "focus_score", "kl", "js"]
+    values = np.arange(12.0).reshape(6, 2)
+    assert on_frame(values, True).tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert on_frame(values, False).tolist() == [[0, 1], [2, 3], [8, 9], [10, 11]]
+    assert np.isnan(on_frame(values, None)[2:]).all()
+    assert on_frame(values, None)[:2].tolist() == [[0, 1], [2, 3]]
 
 
 class StoredTeacher:
@@ -182,7 +186,7 @@ def test_measures_take_the_place_of_the_head_maps_and_the_rest_stays():
     arrays = {"own": np.ones(12), "own_heads": own, "shared_heads": shared}
     found = measured(row, arrays, against, (5, 6))
     assert set(found) == {"own", "heads", "layers"}
-    expected = measure(own, shared, geometry, (BOX, None), against, (5, 6))
+    expected = of_heads(own, shared, Region(geometry, BOX), against, (5, 6))
     for name in ("heads", "layers"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
     alone = measured(row, {"own_heads": own}, against, (5, 6))["heads"]

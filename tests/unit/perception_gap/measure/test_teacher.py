@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.measure.measures import SAMPLE_METRICS
-from perception_gap.measure.teacher import MEASURES, OF_SAMPLES, Comparison, floor_of, match_words, partners
+from perception_gap.measure.partners import match_words, partners
+from perception_gap.measure.teacher import Comparison
 from perception_gap.metrics import aligned_cosine_distance, earth_movers_distance, kl_divergence
+from perception_gap.metrics.columns import columns, measures, sample_columns
+from perception_gap.metrics.measure import OfPair
+from perception_gap.metrics.table import declared
 from perception_gap.runs.rows import geometry_fields
 from perception_gap.storage.files import frame_of
 
@@ -115,7 +118,7 @@ def test_a_sample_that_the_teacher_lacks_is_left_out():
     comparison = Comparison(student_rows({"s1": (2, 2), "s2": (2, 2)}), teacher, "own", 0, None)  # type: ignore[arg-type]
     assert list(comparison.rows) == ["s1"]
     found = comparison.sample("s1", teacher.maps["s1"])  # nobody else to compare with
-    assert all(np.isnan(found[floor_of(name)]) for name in OF_SAMPLES)
+    assert all(np.isnan(found[measure.floor]) for measure in measures("sample", OfPair))
 
 
 def test_earth_movers_distance_is_that_of_the_frame_with_its_floor():
@@ -154,7 +157,7 @@ def test_without_sinks_each_model_loses_its_own_and_an_unknown_teacher_makes_it_
     theirs, mine = np.eye(6, dtype=bool)[0], np.where(np.eye(6)[4], 0, np.arange(1.0, 7))
     teacher.sinks = lambda sample_id: theirs  # type: ignore[attr-defined]
     found, kept = comparison.without_sinks("s1", mine), np.where(theirs, 0, teacher.maps["s1"])
-    assert set(found) == set(OF_SAMPLES)
+    assert set(found) == {measure.name for measure in measures("without sinks", OfPair)}
     assert found["kl"] == pytest.approx(kl_divergence(kept, mine))
     assert found["emd"] == pytest.approx(earth_movers_distance(kept, mine, (2, 3)))
     teacher.maps["s1"] = None  # type: ignore[assignment]
@@ -170,21 +173,29 @@ def paired(shapes: dict[str, tuple[int, int]], teacher: StoredTeacher | None = N
     return Comparison(rows, teacher or StoredTeacher(shapes), "own", 0, None)  # type: ignore[arg-type]
 
 
-def test_a_measure_that_is_registered_but_has_no_column_stops_the_run(monkeypatch):
-    monkeypatch.setitem(MEASURES, "total_variation", lambda p, q: abs(p / p.sum() - q / q.sum()).sum() / 2)
-    found = paired({"s1": (2, 3), "s2": (2, 3)}).sample("s1", np.ones(6))
-    assert 0 < found["total_variation"] < 1
-    with pytest.raises(ValueError, match="no column for total_variation, total_variation_floor"):
-        frame_of([found], SAMPLE_METRICS)
+VARIATION = OfPair(
+    name="variation", function=lambda p, q: abs(p / p.sum() - q / q.sum()).sum() / 2, heading="variation", unit="%",
+    floor="variation_floor", scopes=("sample",), doc="total variation distance",
+)  # fmt: skip
+
+
+def test_a_value_that_no_measure_declares_stops_the_run():
+    with declared(VARIATION):
+        found = paired({"s1": (2, 3), "s2": (2, 3)}).sample("s1", np.ones(6))
+        assert frame_of([found], sample_columns())["variation"][0] == found["variation"]
+    assert 0 < found["variation"] < 1
+    with pytest.raises(ValueError, match="no column for variation, variation_floor"):
+        frame_of([found], sample_columns())
 
 
 def test_every_measure_of_two_maps_has_a_column_and_a_floor():
-    assert set(OF_SAMPLES) == {*MEASURES, "emd"}
-    assert {*OF_SAMPLES, *map(floor_of, OF_SAMPLES)} <= set(SAMPLE_METRICS)
-    assert floor_of("top_k_overlap") == "top_k_floor"
-    found = paired({"s1": (2, 3), "s2": (2, 3)}).sample("s1", np.ones(6))
-    assert set(found) == {*OF_SAMPLES, *map(floor_of, OF_SAMPLES)}
-    frame_of([found], SAMPLE_METRICS)
+    comparison = paired({"s1": (2, 3), "s2": (2, 3)})
+    found = comparison.sample("s1", np.ones(6))
+    assert set(found) == {name for m in measures("sample", OfPair) for name in (m.name, m.floor)}
+    assert {"top_k_overlap", "top_k_floor", "emd", "emd_floor"} <= set(found)
+    frame_of([found], sample_columns())
+    assert set(comparison.sample("s1", np.ones(6), "pair")) == set(columns("pair"))
+    assert set(comparison.sample("s1", np.ones(6), "latent")) == {"kl", "kl_floor"}
 
 
 @pytest.mark.parametrize(
@@ -269,8 +280,8 @@ def test_a_teachers_map_that_is_missing_or_undefined_leaves_the_divergence_undef
     ):
         comparison.teacher.maps["s1"] = lost  # type: ignore[attr-defined]
         found = comparison.sample("s1", np.ones(16 if comparison is on_raster else 6))
-        assert all(np.isnan(found[name]) for name in OF_SAMPLES)
-        assert all(np.isfinite(found[floor_of(name)]) for name in ("kl", "js", "similarity", "emd"))
+        assert all(np.isnan(found[measure.name]) for measure in measures("sample", OfPair))
+        assert all(np.isfinite(found[f"{name}_floor"]) for name in ("kl", "js", "similarity", "emd"))
 
 
 def test_a_student_map_without_mass_is_undefined_on_any_frame():

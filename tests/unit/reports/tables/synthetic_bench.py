@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import results
+from perception_gap.metrics.columns import columns
 from perception_gap.storage.files import write_json, write_table
 from reports.sources import BenchRun, Matrix, open_source
 
@@ -36,7 +37,7 @@ def rows(task: str, verdicts: Sequence[bool | None], failed: Sequence[int] = (),
     if not paired:
         frame["pair"] = None
     if gaze:
-        for name in results.MAP_METRICS:
+        for name in columns("bench"):
             frame[name] = np.arange(1, n + 1, dtype=float)
             frame.loc[list(failed), name] = np.nan
     return frame
