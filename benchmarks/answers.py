@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
 from lmms_eval.api.instance import GenerationResult, Instance, unwrap_generation_output
 from PIL import Image
 
@@ -18,37 +17,19 @@ from perception_gap.data.images import pixel_bytes
 from perception_gap.errors import GapcheckError, one_line
 from perception_gap.runs.engine import Arrays, Engine, open_parts
 from perception_gap.runs.key import key_of
+from perception_gap.runs.schema import tables
+from perception_gap.runs.schema.versions import ANSWERS
 from perception_gap.storage.redaction import without_secrets
 
-SCHEMA_VERSION = 1
 # What lmms-eval's own backends answer when a request failed: no answer, and never one to keep.
 _FAILED = ("[LMMS_EVAL_REQUEST_FAILED", "[LMMS_EVAL_BUDGET_EXCEEDED")
-
-_TEXT, _WHOLE, _NUMBER = pa.string(), pa.int64(), pa.float64()
-ANSWER_SCHEMA = pa.schema(
-    {
-        "key": _TEXT,
-        "answer": _TEXT,
-        "seconds": _NUMBER,
-        "n_tokens": _WHOLE,
-        "n_prompt_tokens": _WHOLE,
-        "n_image_tokens": _WHOLE,
-        "heights": pa.list_(_WHOLE),
-        "widths": pa.list_(_WHOLE),
-        "grid_rows": _WHOLE,
-        "grid_cols": _WHOLE,
-        "token_boxes": pa.list_(_NUMBER),
-        "token_images": pa.list_(_WHOLE),
-        "text_image_mass": _NUMBER,
-    }
-)
 
 
 @dataclass
 class Answer(GenerationResult):
     """What a model of ours gives for one request; lmms-eval reads `text` and `token_counts`.
 
-    error: why there is no answer, None where there is one. fields: columns of ANSWER_SCHEMA that the model knows.
+    error: why there is no answer, None where there is one. fields: columns of `tables.ANSWERS` that the model knows.
     arrays: what goes beside them, such as the attention map (`own`, float32 [N], raw).
     """
 
@@ -130,12 +111,12 @@ class AnswerStore:
         self, folder: Path, identity: Sequence[Any], *, described_in: str = "answers.json", fresh: bool = False
     ) -> None:
         self.identity = list(identity)
-        self.parts = open_parts(folder, schema=ANSWER_SCHEMA, described_in=described_in, fresh=fresh)
+        self.parts = open_parts(folder, schema=tables.ANSWERS, described_in=described_in, fresh=fresh)
         self.rows = {row["key"]: row for row, _ in self.parts.read(list(self.parts.done()), kinds=())}
 
     def key(self, messages: Sequence[dict], generation: dict[str, Any]) -> str:
         turns = [[message["role"], shown([message])] for message in messages]
-        return key_of(SCHEMA_VERSION, self.identity, turns, images_hash(messages), generation)
+        return key_of(ANSWERS.version, self.identity, turns, images_hash(messages), generation)
 
     def keep(self, keys: Sequence[str], outputs: Sequence[Any], seconds: float) -> tuple[Rows, Arrays, dict[str, str]]:
         """What an engine keeps of a model's outputs: (rows, arrays, key → reason of those that failed).
@@ -159,7 +140,7 @@ class AnswerStore:
                 "n_tokens": counts.output_tokens if counts else None,
                 "n_prompt_tokens": counts.input_tokens if counts else None,
             } | answer.fields
-            self.rows[key] = {name: row.get(name) for name in ANSWER_SCHEMA.names}
+            self.rows[key] = {name: row.get(name) for name in tables.ANSWERS.names}
             rows.append(self.rows[key])
             arrays |= {f"{key}/{kind}": array for kind, array in answer.arrays.items()}
         return rows, arrays, reasons

@@ -28,13 +28,14 @@ from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.models.placement import release_memory
 from perception_gap.runs.engine import Shard
 from perception_gap.runs.key import provenance
+from perception_gap.runs.schema.versions import BENCH
 from perception_gap.storage import intact
 from perception_gap.storage.files import aside, write_json
 from perception_gap.storage.folders import claim, named
+from perception_gap.storage.intact import Document
 from perception_gap.storage.locks import locked
 from perception_gap.storage.redaction import public_model, public_text, without_secrets
 
-SCHEMA_VERSION = 2
 PACKAGES = ("lmms-eval", "datasets")  # beside those that every run names
 # What OUT may hold before its bench.json: drawn scenes, and what a full disk or a kill left of bench.json itself.
 _BEFORE = re.compile(r"data|bench\.json\.(\w+\.)?\d+\.tmp")
@@ -133,7 +134,7 @@ def _one_model(
     progress: bool,
 ) -> results.ModelResult | None:
     model = models.open_model(name, asked)
-    info = provenance(SCHEMA_VERSION, options.command, *PACKAGES) | {
+    info = provenance(BENCH.version, options.command, *PACKAGES) | {
         "model": models.facts(name, model),
         "asked": asdict(asked),
         "max_new_tokens": options.max_new_tokens,
@@ -248,8 +249,8 @@ def _claim(out: Path, fresh: bool) -> None:
     if fresh or not (out / "bench.json").is_file():
         return
     made = intact.read_json(out / "bench.json")
-    intact.known_schema(out, made.get("schema_version"), SCHEMA_VERSION, "bench", "gapcheck bench --fresh")
-    intact.require(made, {}, out / "bench.json")
+    BENCH.require_version(out, made)
+    intact.require(made, Document, out / "bench.json")
 
 
 def _folders(options: BenchOptions) -> dict[str, Path]:
@@ -268,7 +269,7 @@ def _baseline(options: BenchOptions) -> str:
 def _describe(
     options: BenchOptions, asked: ModelOptions, suites: Sequence[Suite], folders: dict[str, Path]
 ) -> dict[str, Any]:
-    return provenance(SCHEMA_VERSION, options.command, *PACKAGES) | {
+    return provenance(BENCH.version, options.command, *PACKAGES) | {
         "models": {public_model(name): folder.name for name, folder in folders.items()},
         "baseline": _baseline(options),
         "tasks": {suite.name: len(suite) for suite in suites},

@@ -25,9 +25,10 @@ from perception_gap.measure.of_sample import normalised, region_of
 from perception_gap.measure.summary import spread
 from perception_gap.metrics.columns import columns, of_map
 from perception_gap.metrics.means import mean_of
+from perception_gap.runs.schema.tables import bench_samples
 from perception_gap.stats.proportions import proportion_ci
 from perception_gap.storage import checksums
-from perception_gap.storage.files import ArrayFile, write_json, write_table, write_text
+from perception_gap.storage.files import ArrayFile, write_frame, write_json, write_text
 from perception_gap.storage.spreadsheet import csv_text
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def finish_model(
         limit = info["max_new_tokens"] or suite.task.config.generation_kwargs.get("max_new_tokens", DEFAULT_TOKENS)
         summaries[suite.name] = summarise(suite, table, metrics, limit, gaze)
     samples = pd.concat(tables, ignore_index=True).drop(columns=["key"])
-    files = {"samples.parquet": write_table(folder / "samples.parquet", samples)}
+    files = {"samples.parquet": write_frame(folder / "samples.parquet", samples, bench_samples())}
     if maps is not None:
         files["maps.safetensors"] = maps.close()
     failed = int((samples["status"] != "ok").sum())

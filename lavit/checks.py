@@ -17,8 +17,16 @@ from perception_gap.errors import UsageError
 from perception_gap.storage import intact
 from perception_gap.storage.folders import LOCK, claim
 
-# What decides a training: the fields of train.json that two runs of one folder must agree in.
-_DECIDES: dict[str, Any] = {"preset": str, "student": {}, "traces": {}, "settings": {}}
+
+class Decided(intact.Document):
+    """What decides a training: the fields of train.json that two runs of one folder must agree in."""
+
+    preset: intact.Text
+    student: dict[str, Any]
+    traces: dict[str, Any]
+    settings: dict[str, Any]
+
+
 _SAID = 8  # names of files that --fresh keeps
 
 
@@ -51,7 +59,7 @@ def check_images(traces: Traces) -> None:
 
 def key_of(made: dict) -> str:
     """Hash of what decides a training; every folder that it writes names it."""
-    decided = {name: made[name] for name in _DECIDES}
+    decided = {name: made[name] for name in Decided.model_fields}
     return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -96,8 +104,8 @@ def _may_precede_the_record(request: TrainRequest, name: str) -> bool:
 def _same_training(out: Path, made: dict) -> None:
     """UsageError that names the first thing in which the training in OUT differs."""
     before = intact.read_json(out / RECORD)
-    intact.require(before, _DECIDES, out / RECORD)
-    for name in _DECIDES:
+    intact.require(before, Decided, out / RECORD)
+    for name in Decided.model_fields:
         was, now = before[name], json.loads(json.dumps(made[name]))
         if was == now:
             continue

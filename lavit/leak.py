@@ -44,7 +44,7 @@ def table(run: Run) -> pd.DataFrame:
     lines = []
     for task in TASKS:
         found: dict[str, list[tuple[float, float]]] = {}
-        words = run.tokens[(run.tokens["text"] == "own") & run.tokens["word"].str.lower().isin(["a", "b"])]
+        words = run.words[(run.words["text"] == "own") & run.words["word"].str.lower().isin(["a", "b"])]
         for sample_id, row in run.samples[run.samples["task"] == task].set_index("sample_id").iterrows():
             if row["status"] != "ok":
                 continue

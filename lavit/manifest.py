@@ -11,13 +11,25 @@ import os
 import re
 from pathlib import Path
 
-from perception_gap.errors import UsageError
+from perception_gap.errors import DamagedError
 from perception_gap.storage import intact
 from perception_gap.storage.files import write_json
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
-_SHAPE = {"schema_version": int, "training": str, "files": {"*": {"bytes": int, "sha256": str}}}
+
+
+class ListedFile(intact.Document):
+    bytes: intact.Whole
+    sha256: intact.Text
+
+
+class Manifest(intact.Document):
+    schema_version: intact.Whole
+    training: intact.Text
+    files: dict[str, ListedFile]
+
+
 # What save_pretrained, Trainer and we ourselves call files, where a kill came before the manifest.
 _WRITTEN = re.compile(
     r"((generation_|tokenizer_|(video_)?(pre)?processor_)?config|lavit|manifest|tokenizer|trainer_state|chat_template"
@@ -39,10 +51,10 @@ def write(folder: Path, training: str) -> None:
 
 
 def read(folder: Path) -> dict:
-    """The manifest of a folder: `training`, and `files`, name → bytes and sha256; UsageError where it is damaged."""
+    """The manifest of a folder: `training`, and `files`, name → bytes and sha256; DamagedError where it is damaged."""
     path = folder / MANIFEST
     written = intact.read_json(path)
-    intact.require(written, _SHAPE, path)
+    intact.require(written, Manifest, path)
     outside = [name for name in written["files"] if os.path.isabs(name) or ".." in Path(name).parts]
     if outside or written["schema_version"] != SCHEMA_VERSION:
         raise intact.damaged(path, f"it lists {outside[0]!r}" if outside else f"schema {written['schema_version']}")
@@ -58,7 +70,7 @@ def fault(folder: Path, training: str | None = None, suffix: str = "") -> str | 
         return f"{MANIFEST} is missing"
     try:
         written = read(folder)
-    except UsageError:
+    except DamagedError:
         return f"{MANIFEST} is damaged"
     if training not in (None, written["training"]):
         return "it is of another training"
@@ -79,7 +91,7 @@ def own(folder: Path) -> list[Path]:
     """The files of a folder that a training wrote, the manifest last; nothing behind a link."""
     try:
         files = [folder / name for name in read(folder)["files"]]
-    except UsageError:
+    except DamagedError:
         files = [path for path in sorted(folder.rglob("*")) if _WRITTEN.fullmatch(path.name)]
     last = folder / MANIFEST
     there = [path for path in (*(f for f in files if f != last), last) if path.is_file() or path.is_symlink()]

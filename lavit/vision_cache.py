@@ -22,7 +22,7 @@ from lavit import manifest
 from lavit.data import prompt_of
 from lavit.traces import Traces
 from perception_gap.attention.capture import find_decoder
-from perception_gap.errors import UnsupportedModelError, UsageError, one_line
+from perception_gap.errors import DamagedError, UnsupportedModelError, one_line
 from perception_gap.gaze.answer import vision
 from perception_gap.geometry import TokenGeometry
 from perception_gap.models.families.encoded import Encoded
@@ -48,8 +48,8 @@ class VisionCache:
         self.folder, self._checked = folder, set[str]()
         try:
             self._listed = manifest.read(folder)["files"]
-        except UsageError as error:
-            raise UsageError(f"{one_line(error).partition(';')[0]}; {_REMEDY}") from None
+        except DamagedError as error:
+            raise DamagedError(f"{one_line(error).partition(';')[0]}; {_REMEDY}") from None
 
     def __getitem__(self, index: int) -> Encoded:
         """UsageError where the file is damaged."""

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
 
 from perception_gap.errors import UsageError
-from perception_gap.runs import shapes
 from perception_gap.runs.paths import follows_teacher, is_below
 from perception_gap.runs.run import Run, run_info
+from perception_gap.runs.schema import documents, tables
+from perception_gap.runs.schema.versions import COMPARISON
 from perception_gap.storage import intact
 from reports.names import labels, short_name
 
-COMPARE_SCHEMA = 2
 ENDS = ("first", "second")  # the two models of a pair
 
 
@@ -84,8 +85,8 @@ def open_comparison(folder: Path, named: Sequence[Path] = ()) -> CompareRun | Gr
     named: folders that the user named, below which paths in it are followed (see `run_paths`).
     """
     info = intact.read_json(folder / "compare.json")
-    intact.known_schema(folder, info.get("schema_version"), COMPARE_SCHEMA, "compare", "gapcheck compare")
-    intact.require(info, shapes.COMPARE, folder / "compare.json")
+    COMPARISON.require_version(folder, info)
+    intact.require(info, documents.ComparisonInfo, folder / "compare.json")
     places = {info["teacher"]["name"]: folder / info["teacher"]["path"]} if info["teacher"] else {}
     if info["teacher"] and not follows_teacher(folder, info, named):
         raise UsageError(
@@ -104,16 +105,16 @@ def open_comparison(folder: Path, named: Sequence[Path] = ()) -> CompareRun | Gr
     measured = {name: place for name, place in places.items() if name not in summary["failed"]}
     gone = tuple(name for name, place in measured.items() if not (place / "run.json").is_file())
     members = {name: Run.open(place, (*named, folder)) for name, place in measured.items() if name not in gone}
-    pairs = _table(folder / "pairs.parquet", shapes.PAIRS)
-    words = _table(folder / "words.parquet", shapes.WORDS)
+    pairs = _table(folder / "pairs.parquet", tables.pairs())
+    words = _table(folder / "words.parquet", tables.pair_words())
     intact.same(folder, summary["files"])
     return CompareRun(folder, info, summary, members, pairs, words, gone)
 
 
-def _table(path: Path, shape: shapes.Shape) -> pd.DataFrame:
+def _table(path: Path, schema: pa.Schema) -> pd.DataFrame:
     """Without columns where no two models have a sample in common."""
     found = intact.read_table(path)
-    intact.columns(found, shape if len(found) else {}, path)
+    intact.columns(found, schema if len(found) else pa.schema([]), path)
     return found
 
 
@@ -123,10 +124,7 @@ def _summary(folder: Path, names: set[str]) -> Mapping[str, Any] | None:
     if not all((folder / file).exists() for file in ("summary.json", "pairs.parquet", "words.parquet")):
         return None
     found = intact.read_json(path)
-    intact.require(found, shapes.COMPARE_SUMMARY, path)
-    for key, shape in (("models", shapes.COMPARE_MODEL), ("pairs", shapes.COMPARE_PAIR)):
-        for i, one in enumerate(found[key]):
-            intact.require({f"{key}[{i}]": one}, {f"{key}[{i}]": shape}, path)
+    intact.require(found, documents.ComparisonSummary, path)
     told = [row["name"] for row in found["models"]]
     if found["baseline"] not in told or any(pair[end] not in told for pair in found["pairs"] for end in ENDS):
         raise intact.damaged(path, "a pair or the baseline names a model that is not among its models")

@@ -1,6 +1,6 @@
 """What a report is made of: directories that analyze, compare, bench, ablate and train wrote, opened by what is there.
 
-    analyze   run.json  samples.parquet  tokens.parquet  maps.safetensors  summary.json     -> Run
+    analyze   run.json  samples.parquet  words.parquet  maps.safetensors  summary.json     -> Run
     compare   compare.json  summary.json  pairs.parquet  words.parquet  MODEL/ (as analyze)    -> CompareRun
     bench     bench.json  summary.json  comparisons.csv  MODEL/{run.json,samples.parquet,..} -> BenchRun
     ablate    results.csv  comparisons.csv  PRESET-sSEED/train                               -> Matrix
@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
-from perception_gap.errors import UsageError, one_line
-from perception_gap.runs import shapes
+from perception_gap.errors import DamagedError, UsageError, one_line
 from perception_gap.runs.parts import stored_keys
 from perception_gap.runs.paths import is_below
 from perception_gap.runs.run import Run, run_info
-from perception_gap.runs.schema import SCHEMA_VERSION
+from perception_gap.runs.schema import documents, tables
+from perception_gap.runs.schema.versions import BENCH, RUN
 from perception_gap.storage import intact
 from perception_gap.storage.redaction import public_text
 from perception_gap.storage.spreadsheet import unescaped
@@ -33,8 +34,7 @@ from reports.compared import CompareRun, open_comparison
 from reports.names import labels as labels
 from reports.names import short_name
 
-BENCH_SCHEMA = 2
-RESULTS = tuple(shapes.RESULTS)
+RESULTS = tuple(tables.RESULTS.names)
 ANEW = "the command that made it writes it anew"
 AGAIN = "train again with --fresh"
 
@@ -58,7 +58,7 @@ class BenchModel:
         """UsageError where the file is damaged, lacks a column or has a question twice."""
         path = self.folder / "samples.parquet"
         found = intact.read_table(path)
-        intact.columns(found, shapes.BENCH_SAMPLES, path)
+        intact.columns(found, tables.bench_samples(), path)
         intact.unique(found, ["task", "sample_id"], path)
         return found
 
@@ -171,7 +171,7 @@ def _run(folder: Path, named: Sequence[Path]) -> Run | Unfinished:
     info = intact.read_json(folder / "run.json")
     if "asked" in info:
         raise UsageError(f"{folder}: one model of a benchmark; give the folder above it, which holds bench.json")
-    if (folder / "summary.json").exists() or info.get("schema_version") != SCHEMA_VERSION:
+    if (folder / "summary.json").exists() or info.get("schema_version") != RUN.version:
         return Run.open(folder, named)
     info = run_info(folder)
     return Unfinished(folder, info, len(stored_keys(folder)), info["data"]["n"])
@@ -200,8 +200,8 @@ def _compare(folder: Path, named: Sequence[Path]) -> CompareRun | Unfinished:
 
 def _bench(folder: Path, named: Sequence[Path]) -> BenchRun:
     info = intact.read_json(folder / "bench.json")
-    intact.known_schema(folder, info.get("schema_version"), BENCH_SCHEMA, "bench", "gapcheck bench")
-    intact.require(info, shapes.BENCH, folder / "bench.json")
+    BENCH.require_version(folder, info)
+    intact.require(info, documents.BenchInfo, folder / "bench.json")
     models, missing = [], []
     for name, below in info["models"].items():
         made = folder / below
@@ -211,34 +211,34 @@ def _bench(folder: Path, named: Sequence[Path]) -> BenchRun:
             missing.append(name)
             continue
         about, summary = intact.read_json(made / "run.json"), intact.read_json(made / "summary.json")
-        intact.require(about, shapes.BENCH_MODEL, made / "run.json")
-        intact.require(summary, shapes.BENCH_SUMMARY, made / "summary.json")
+        intact.require(about, documents.BenchModelInfo, made / "run.json")
+        intact.require(summary, documents.BenchSummary, made / "summary.json")
         models.append(BenchModel(name, made, about, summary))
         _ = models[-1].samples  # read now, so that nothing behind this meets a damaged file
         intact.same(made, {"samples.parquet": summary["files"]["samples.parquet"]})
-    comparisons = _csv(folder / "comparisons.csv", shapes.BENCH_COMPARISONS)
+    comparisons = _csv(folder / "comparisons.csv", tables.BENCH_COMPARISONS)
     if (folder / "summary.json").exists():  # it comes when all models are there
         total = intact.read_json(folder / "summary.json")
-        intact.require(total, shapes.BENCH_TOTAL, folder / "summary.json")
+        intact.require(total, documents.BenchTotal, folder / "summary.json")
         intact.same(folder, {name: checksum for name, checksum in total["files"].items() if (folder / name).exists()})
     return BenchRun(folder, info, tuple(models), comparisons, tuple(missing), tuple(named))
 
 
 def _matrix(folder: Path, named: Sequence[Path]) -> Matrix:
-    results = _csv(folder / "results.csv", shapes.RESULTS)
+    results = _csv(folder / "results.csv", tables.RESULTS)
     if results.empty:
         raise UsageError(f"{folder / 'results.csv'}: no result in it; the same ablate command writes it anew")
-    comparisons = _csv(folder / "comparisons.csv", shapes.COMPARISONS)
+    comparisons = _csv(folder / "comparisons.csv", tables.COMPARISONS)
     if (folder / intact.FILES).exists():  # not in a matrix that is growing, nor where only its tables were kept
         listed = intact.read_json(folder / intact.FILES)
-        intact.require(listed, shapes.FILES, folder / intact.FILES)
+        intact.require(listed, documents.FileList, folder / intact.FILES)
         intact.same(folder, {name: checksum for name, checksum in listed["files"].items() if (folder / name).exists()})
     return Matrix(folder, results, comparisons)
 
 
 def _training(folder: Path, named: Sequence[Path]) -> Training:
     info = intact.read_json(folder / "train.json")
-    intact.require(info, shapes.TRAINING, folder / "train.json")
+    intact.require(info, documents.TrainingInfo, folder / "train.json")
     return Training(folder, info, _log(folder / "log.jsonl"), (folder / "model").is_dir())
 
 
@@ -256,7 +256,7 @@ def _log(path: Path) -> pd.DataFrame:
         elif number < len(lines):
             raise intact.damaged(path, f"line {number} is no JSON of keys and values", AGAIN)
     log = pd.DataFrame(steps)
-    intact.columns(log, shapes.LOG if steps else {}, path, line="line", remedy=AGAIN)
+    intact.columns(log, tables.LOG if steps else pa.schema([]), path, line="line", remedy=AGAIN)
     return log
 
 
@@ -264,7 +264,7 @@ def teacher_or_reason(run: Run) -> tuple[Run | None, str]:
     """(the teacher's run, ""), or (None, why it cannot be read); (None, "") for a run without one."""
     try:
         return run.teacher(), ""
-    except UsageError as error:
+    except DamagedError as error:
         return None, str(error)
 
 
@@ -277,11 +277,11 @@ _KINDS: dict[str, Callable[[Path, Sequence[Path]], Source]] = {
 }
 
 
-def _csv(path: Path, shape: Mapping[str, Any]) -> pd.DataFrame:
-    """Empty where there is no file or nothing in it. UsageError where it is no CSV of this shape."""
+def _csv(path: Path, schema: pa.Schema) -> pd.DataFrame:
+    """Empty where there is no file or nothing in it. DamagedError where it is no CSV of this schema."""
     if not path.exists():
         return pd.DataFrame()
-    texts = {name: str for name, wanted in shape.items() if wanted is str}
+    texts = {field.name: str for field in schema if pa.types.is_string(field.type)}
     try:
         found = pd.read_csv(path, dtype=texts, encoding="utf-8").map(unescaped)
     except pd.errors.EmptyDataError:
@@ -290,10 +290,10 @@ def _csv(path: Path, shape: Mapping[str, Any]) -> pd.DataFrame:
         raise intact.damaged(path, f"not a CSV: {one_line(error, 80)}", ANEW) from None
     if not isinstance(found.index, pd.RangeIndex):
         raise intact.damaged(path, "not a CSV: lines are longer than its first one", ANEW)
-    for name in found.columns.intersection(list(shape)).difference(list(texts)):
+    for name in found.columns.intersection(schema.names).difference(list(texts)):
         if found[name].dtype.kind not in "iuf":  # a text is among its numbers: which one?
             # As text: a whole number of more digits than a float has would not be inf, but overflow.
             numbers = pd.to_numeric(found[name].astype(str), errors="coerce").astype(object)
             found[name] = numbers.where(numbers.notna(), found[name])
-    intact.columns(found, shape, path, line="line", first=2, remedy=ANEW)
+    intact.columns(found, schema, path, line="line", first=2, remedy=ANEW)
     return found

@@ -18,7 +18,8 @@ from tabulate import tabulate
 from benchmarks.speed.bench import GAPCHECK, measure
 from perception_gap.measure.summary import summarise
 from perception_gap.runs.run import Run
-from perception_gap.storage.files import ArrayFile, write_json, write_table
+from perception_gap.runs.schema import tables
+from perception_gap.storage.files import ArrayFile, write_frame, write_json
 
 
 def enlarge(run: Run, out: Path, n: int, teacher: Path | None = None) -> Path:
@@ -28,11 +29,11 @@ def enlarge(run: Run, out: Path, n: int, teacher: Path | None = None) -> Path:
     samples = pd.concat(
         [renamed(run.samples, c, "sample_id", "cluster") for c in range(copies)], ignore_index=True
     ).head(n)
-    tokens = pd.concat([renamed(run.tokens, c, "sample_id") for c in range(copies)], ignore_index=True)
-    tokens = tokens[tokens["sample_id"].isin(set(samples["sample_id"]))].reset_index(drop=True)
+    words = pd.concat([renamed(run.words, c, "sample_id") for c in range(copies)], ignore_index=True)
+    words = words[words["sample_id"].isin(set(samples["sample_id"]))].reset_index(drop=True)
     pictures = samples["images"].map(lambda paths: [str((run.path / path).resolve()) for path in paths])
-    write_table(out / "samples.parquet", samples.assign(images=pictures))
-    write_table(out / "tokens.parquet", tokens)
+    write_frame(out / "samples.parquet", samples.assign(images=pictures), tables.samples())
+    write_frame(out / "words.parquet", words, tables.words())
     maps = ArrayFile(out / "maps.safetensors")
     for c in range(copies):
         for sample_id in run.samples["sample_id"][: n - c * len(run.samples)]:
@@ -45,7 +46,7 @@ def enlarge(run: Run, out: Path, n: int, teacher: Path | None = None) -> Path:
     if teacher is not None:
         info["teacher"] = info["teacher"] | {"path": str(teacher)}
     write_json(out / "run.json", info)
-    write_json(out / "summary.json", summarise(samples, tokens, info, 0))
+    write_json(out / "summary.json", summarise(samples, words, info, 0))
     return out
 
 

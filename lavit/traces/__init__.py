@@ -4,13 +4,11 @@ from lavit.traces.extract import extract
 from lavit.traces.filters import FILTERS
 from lavit.traces.funnel import funnel, funnel_table
 from lavit.traces.read import Trace, Traces
-from lavit.traces.schema import SCHEMA_VERSION
 from lavit.traces.settings import Extraction, TraceSettings
 from lavit.traces.target import Target, resample, target
 
 __all__ = [
     "FILTERS",
-    "SCHEMA_VERSION",
     "Extraction",
     "Target",
     "Trace",

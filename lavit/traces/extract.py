@@ -13,7 +13,6 @@ from lavit.traces import blind
 from lavit.traces.keys import PACKAGES, keyed
 from lavit.traces.measure import blindly, measure_batch
 from lavit.traces.merge import merge
-from lavit.traces.schema import BLIND_SCHEMA, PART_SCHEMA, SCHEMA_VERSION
 from lavit.traces.settings import Extraction
 from perception_gap.attention.capture import choose_layers, find_decoder
 from perception_gap.models.loading import LoadedModel, load
@@ -22,6 +21,8 @@ from perception_gap.runs.engine import Engine, open_parts, with_model, writing
 from perception_gap.runs.key import key_of, model_facts, provenance
 from perception_gap.runs.parts import Parts
 from perception_gap.runs.samples import Work
+from perception_gap.runs.schema import tables
+from perception_gap.runs.schema.versions import TRACE
 from perception_gap.storage.files import write_json
 
 
@@ -40,7 +41,7 @@ def extract(job: Extraction, *, progress: bool = True) -> dict[str, Any]:
     GapcheckError where another command writes into it.
     """
     with writing(job.out, "trace.json"):
-        parts = open_parts(job.out, fresh=job.fresh, schema=PART_SCHEMA, described_in="trace.json")
+        parts = open_parts(job.out, fresh=job.fresh, schema=tables.TRACE_PART, described_in="trace.json")
         first = with_model(
             lambda: load(job.model, **job.settings.load), lambda teacher: _teacher_pass(job, teacher, parts, progress)
         )
@@ -71,7 +72,7 @@ def _teacher_pass(job: Extraction, loaded: LoadedModel, parts: Parts, progress: 
 def describe(job: Extraction, loaded: LoadedModel) -> dict[str, Any]:
     """trace.json while the extraction runs: everything that made it; the funnel comes with the end."""
     config: Any = loaded.model.config
-    return provenance(SCHEMA_VERSION, job.command, *PACKAGES) | {
+    return provenance(TRACE.version, job.command, *PACKAGES) | {
         "teacher": model_facts(loaded) | {"width": config.get_text_config().hidden_size},
         "settings": asdict(job.settings) | {"batch_size": job.batch_size, "seed": job.seed},
         "data": job.dataset.description(),
@@ -96,7 +97,7 @@ def _blind_pass(
         answers = blindly(ask, [(item.sample, item.key) for item in items], settings, job.batch_size)
         return [{"key": key} | fields for key, fields in answers.items()], {}
 
-    own = open_parts(job.out / "blind", fresh=job.fresh, schema=BLIND_SCHEMA, described_in="parts")
+    own = open_parts(job.out / "blind", fresh=job.fresh, schema=tables.TRACE_BLIND, described_in="parts")
     engine: Engine[Work] = Engine(
         own,
         key=lambda item: item.key,

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from functools import partial
 
 from lavit.traces.filters import judge_hash
-from lavit.traces.schema import SCHEMA_VERSION
 from lavit.traces.settings import Extraction
 from perception_gap.models.loading import LoadedModel
 from perception_gap.runs.key import image_hashes, key_of, sample_content, versions
 from perception_gap.runs.samples import Work
+from perception_gap.runs.schema.versions import TRACE
 from perception_gap.sample import Sample
 
 PACKAGES = ("datasets",)  # beside those that every run names
@@ -25,5 +25,5 @@ def keyed(job: Extraction, loaded: LoadedModel, samples: Sequence[Sample]) -> li
 def work_of(job: Extraction, loaded: LoadedModel, sample: Sample, images: str) -> Work:
     """images: the hash of the sample's pictures."""
     machine = [str(loaded.model.dtype), loaded.device.type, versions(*PACKAGES)]
-    decided = [SCHEMA_VERSION, loaded.revision, machine, asdict(job.settings), judge_hash(job.settings.judge)]
+    decided = [TRACE.version, loaded.revision, machine, asdict(job.settings), judge_hash(job.settings.judge)]
     return Work(sample, images, key_of(decided, sample_content(job.out, sample, images)))

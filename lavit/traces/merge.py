@@ -13,8 +13,9 @@ from datasets.utils import disable_progress_bars, enable_progress_bars, is_progr
 
 from lavit.traces.filters import decide
 from lavit.traces.funnel import funnel
-from lavit.traces.schema import FEATURES, ROW_SCHEMA, SIGNAL, V_SEM
+from lavit.traces.schema import FEATURES, SIGNAL, V_SEM
 from perception_gap.runs.parts import Parts
+from perception_gap.runs.schema.tables import TRACES
 from perception_gap.storage import checksums
 from perception_gap.storage.files import ArrayFile, aside, write_json
 
@@ -46,16 +47,16 @@ def merge(
 
 
 def table_of(rows: Sequence[dict[str, Any]], vectors: Sequence[np.ndarray | None]) -> pa.Table:
-    """The rows with their pooled vectors, in `ROW_SCHEMA`; vectors never become Python numbers."""
+    """The rows with their pooled vectors, in `TRACES`; vectors never become Python numbers."""
     offsets = np.cumsum([0, *(0 if v is None else len(v) for v in vectors)])
     flat = np.concatenate([np.zeros(0, np.float16), *(v for v in vectors if v is not None)])
     missing = pa.array([v is None for v in vectors])
     column = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(flat, pa.float16()), mask=missing)
     columns = [
-        column if name == V_SEM else pa.array([row.get(name) for row in rows], ROW_SCHEMA.field(name).type)
-        for name in ROW_SCHEMA.names
+        column if name == V_SEM else pa.array([row.get(name) for row in rows], TRACES.field(name).type)
+        for name in TRACES.names
     ]
-    return pa.Table.from_arrays(columns, schema=ROW_SCHEMA)
+    return pa.Table.from_arrays(columns, schema=TRACES)
 
 
 def write_parquet(path: Path, table: pa.Table) -> str:

@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lavit.traces.schema import ROW_SCHEMA, SCHEMA_VERSION, V_SEM
+from lavit.traces.schema import V_SEM
 from lavit.traces.target import Target
 from perception_gap.errors import UsageError, one_line
-from perception_gap.runs import shapes
+from perception_gap.runs.schema.documents import TraceInfo
+from perception_gap.runs.schema.tables import TRACES
+from perception_gap.runs.schema.versions import TRACE
 from perception_gap.sample import Sample
 from perception_gap.storage import intact
 
@@ -56,19 +58,14 @@ class Traces:
             what = "no trace directory (trace.json is missing)" if folder.is_dir() else "no such folder"
             raise UsageError(f"traces {folder}: {what}; give the --out folder of `gapcheck trace`")
         info = intact.read_json(folder / "trace.json")
-        version, finished = info.get("schema_version"), "funnel" in info
-        if version != SCHEMA_VERSION:
-            raise UsageError(
-                f"traces {folder}: written in trace schema {version}, this gapcheck reads {SCHEMA_VERSION}; "
-                "run `gapcheck trace` again"
-            )
-        if not finished or not (folder / "traces.parquet").is_file():
+        TRACE.require_version(folder, info)
+        if "funnel" not in info or not (folder / "traces.parquet").is_file():
             raise UsageError(f"traces {folder}: unfinished; the same trace command finishes it")
-        intact.require(info, shapes.TRACE, folder / "trace.json")
+        intact.require(info, TraceInfo, folder / "trace.json")
         # What --keep-full adds is not read here, and has checksums of its own.
         intact.same(folder, {"traces.parquet": info["files"]["traces.parquet"]})
         try:
-            table = pq.read_table(folder / "traces.parquet", columns=ROW_SCHEMA.names)
+            table = pq.read_table(folder / "traces.parquet", columns=TRACES.names)
             table = table.filter(pc.equal(table["kept"], True))
             traces = cls(folder, info, table.combine_chunks())
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:

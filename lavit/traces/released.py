@@ -21,7 +21,6 @@ from lavit.traces.keys import PACKAGES
 from lavit.traces.merge import merge
 from lavit.traces.released_files import Tree, read_features
 from lavit.traces.released_rows import Conversion, sample_of, trace_row
-from lavit.traces.schema import PART_SCHEMA, SCHEMA_VERSION
 from lavit.traces.settings import TraceSettings
 from lavit.traces.target import TOP_K
 from perception_gap.data import Contents
@@ -30,6 +29,8 @@ from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.runs.engine import Arrays, Engine, open_parts, writing
 from perception_gap.runs.key import key_of, provenance
 from perception_gap.runs.parts import Parts
+from perception_gap.runs.schema import tables
+from perception_gap.runs.schema.versions import TRACE
 from perception_gap.sample import Sample
 from perception_gap.storage.files import write_json
 
@@ -69,11 +70,11 @@ def convert(
 
 def _convert(job: Conversion, teacher: str, fresh: bool, progress: bool, command: str) -> dict[str, Any]:
     out, source = job.out, job.tree.source
-    parts = open_parts(out, fresh=fresh, schema=PART_SCHEMA, described_in="trace.json")
+    parts = open_parts(out, fresh=fresh, schema=tables.TRACE_PART, described_in="trace.json")
     (out / "traces.parquet").unlink(missing_ok=True)  # an unfinished conversion must not show older traces
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    info = provenance(SCHEMA_VERSION, command, *PACKAGES) | {
+    info = provenance(TRACE.version, command, *PACKAGES) | {
         "teacher": {"name": teacher, "revision": None, "width": job.width, "v_sem": "taken before the final norm"},
         "settings": asdict(job.settings),
         "data": {"spec": f"lavit15k:{source}", "hash": digest},
@@ -168,5 +169,5 @@ def _key(job: Conversion, entry: Entry, images: str) -> str:
     for path in (job.tree.v_top(entry.value), job.tree.trajectory(entry.value)):
         stat = os.stat(path) if os.path.isfile(path) else None
         files.append([str(path), stat and [stat.st_size, stat.st_mtime_ns]])
-    decided = [SCHEMA_VERSION, "released", entry.number, entry.value, images, files, asdict(job.settings), job.width]
+    decided = [TRACE.version, "released", entry.number, entry.value, images, files, asdict(job.settings), job.width]
     return key_of(*decided)

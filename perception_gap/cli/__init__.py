@@ -74,10 +74,8 @@ class LazyGroup(click.Group):
             with _ends_as_interrupted():
                 result = super().main(args, prog_name, **extra)
             sys.stdout.flush()
-        except UsageError as error:
-            fail(str(error), 2)
         except GapcheckError as error:
-            fail(str(error), 1)
+            fail(str(error), error.exit_status)
         except click.Abort as error:
             fail(*_stopped(error.__cause__))
         except click.exceptions.NoArgsIsHelpError as error:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from perception_gap.cli.output import FIGURE, OutFolder, check_writable
-from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.errors import DamagedError, GapcheckError, UsageError
 
 
 @click.command(epilog="Example: gapcheck figures runs/student runs/lavit --only entropy,gap_accuracy --format pdf")
@@ -61,7 +61,7 @@ def absent(sources: Sequence[Any]) -> Iterator[str]:
         elif isinstance(source, Run):
             try:
                 source.teacher()
-            except UsageError as error:
+            except DamagedError as error:
                 yield f"{error}; the figures are without it"
 
 

@@ -6,6 +6,6 @@
 `summary` puts it into numbers with intervals.
 """
 
-from perception_gap.compare.run import COMPARE_SCHEMA, CompareOptions, compare
+from perception_gap.compare.run import CompareOptions, compare
 
-__all__ = ["COMPARE_SCHEMA", "CompareOptions", "compare"]
+__all__ = ["CompareOptions", "compare"]

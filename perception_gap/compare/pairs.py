@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from perception_gap.measure.teacher import Comparison
-from perception_gap.metrics.columns import WITHOUT_SINKS, columns, without_sinks
+from perception_gap.metrics.columns import WITHOUT_SINKS
 from perception_gap.runs.run import Run
-from perception_gap.storage.files import check_declared
 
 SAMPLE_KEYS = ("first", "second", "sample_id", "task", "cluster", "first_correct", "second_correct")
 
@@ -98,5 +97,4 @@ def frames(members: Sequence[Member], raster: tuple[int, int], seed: int) -> tup
     for of_samples, of_words in compared(members, raster, seed):
         samples += of_samples
         words += of_words
-    check_declared(samples, [*SAMPLE_KEYS, *columns("pair"), *without_sinks()])
     return pd.DataFrame(samples), pd.DataFrame(words)

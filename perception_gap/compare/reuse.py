@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from perception_gap.errors import UsageError
+from perception_gap.errors import DamagedError
 from perception_gap.measure.settings import Analysis, row_key, shared_text
 from perception_gap.models.loading import revision_of
 from perception_gap.models.placement import choose_device
@@ -24,7 +24,7 @@ def finished(job: Analysis) -> Run | None:
     try:
         run = Run.open(job.out)
         keys = read_keys(job.out / "parts")
-    except (UsageError, OSError):
+    except (DamagedError, OSError):
         return None
     facts, kept = run.info["model"], run.info["settings"]
     if (facts["name"], facts["revision"]) != (job.model, revision_of(job.model, job.settings.load.get("revision"))):

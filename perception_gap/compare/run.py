@@ -14,18 +14,19 @@ from perception_gap.compare.budget import common_budget
 from perception_gap.compare.pairs import Member
 from perception_gap.compare.reuse import finished
 from perception_gap.data import Dataset, Reading, open_data
-from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.errors import DamagedError, GapcheckError, UsageError
 from perception_gap.measure.analyze import Opener, open_plain, run_analysis, stored_teacher
 from perception_gap.measure.settings import Analysis, Settings, check_teacher
 from perception_gap.models import loading
 from perception_gap.runs.key import image_hashes, provenance
 from perception_gap.runs.paths import signed
 from perception_gap.runs.run import Run, run_info
-from perception_gap.storage.files import write_json, write_table
+from perception_gap.runs.schema import tables
+from perception_gap.runs.schema.versions import COMPARISON
+from perception_gap.storage.files import write_frame, write_json
 from perception_gap.storage.folders import claim, named
 from perception_gap.storage.locks import locked
 
-COMPARE_SCHEMA = 2
 MADE = "compare.json"
 _OURS = {"data", "teacher", "figures", MADE, "summary.json", "pairs.parquet", "words.parquet", "overlays.png",
          "report.html", "tables.md"}  # fmt: skip
@@ -107,7 +108,7 @@ def _compare(
             members.append(Member(name, _one(job, say, progress, opener)))
         except GapcheckError as error:
             failed[name] = str(error)
-            wrong_use = wrong_use and isinstance(error, UsageError)
+            wrong_use = wrong_use and isinstance(error, UsageError | DamagedError)
             say(f"{name}: {error}")
     if len(members) < 2:
         kind = UsageError if wrong_use else GapcheckError  # `--layers 99`, say, that no model has
@@ -136,7 +137,7 @@ def _budgets(options: CompareOptions) -> tuple[dict[str, int | None], str]:
     families = {name: loading.check(name, load.get("revision"), trust) for name in names}
     if stored:
         asked = run_info(Path(options.teacher or ""))["model"]["name"]
-        with suppress(UsageError):  # a run may outlive its model: what that saw is then not known
+        with suppress(UsageError, DamagedError):  # a run may outlive its model: what that saw is then not known
             families[asked] = loading.check(asked, None, trust)
     return common_budget(families, options.pixels)
 
@@ -233,7 +234,7 @@ def describe(
     """compare.json: what was asked, and where each model's run lies; an older summary would speak of something else."""
     (options.out / "summary.json").unlink(missing_ok=True)
     taught = (options.teacher, teacher.info["model"]["name"]) if teacher else ()
-    info = provenance(COMPARE_SCHEMA, options.command) | {
+    info = provenance(COMPARISON.version, options.command) | {
         "models": {name: folder for name, folder in folders.items() if name not in taught},
         "teacher": None
         if teacher is None
@@ -256,8 +257,10 @@ def finish(
 ) -> Compared:  # fmt: skip
     """pairs.parquet, words.parquet and, last, summary.json."""
     samples, words = pairs.frames(members, options.raster, options.seed)
-    files = {name: write_table(options.out / name, table)
-             for name, table in (("pairs.parquet", samples), ("words.parquet", words))}  # fmt: skip
+    files = {
+        "pairs.parquet": write_frame(options.out / "pairs.parquet", samples, tables.pairs()),
+        "words.parquet": write_frame(options.out / "words.parquet", words, tables.pair_words()),
+    }
     facts = {
         member.name: {
             "folder": os.path.relpath(member.run.path, options.out),

@@ -11,14 +11,10 @@ import pandas as pd
 
 from perception_gap.knockout.conditions import CONDITIONS, FIELDS
 from perception_gap.knockout.summary import summarise
-from perception_gap.storage.files import frame_of, write_table
+from perception_gap.runs.schema.tables import KNOCKOUT
+from perception_gap.storage.files import frame_of, write_rows
 
 FILE = "knockout.parquet"
-
-COLUMNS = (
-    "sample_id", "rows", "tokens", "n_cut", "mass_cut", "log_probability", "base", "change", "change_per_token",
-    "answer", "correct", "changed",
-)  # fmt: skip
 
 
 class Table:
@@ -38,8 +34,8 @@ class Table:
         if self._asked is None:
             (folder / FILE).unlink(missing_ok=True)
             return {}, {}
-        table = frame_of(self._rows, COLUMNS)
-        checksum = write_table(folder / FILE, table)
+        table = frame_of(self._rows, KNOCKOUT.names)
+        checksum = write_rows(folder / FILE, self._rows, KNOCKOUT)
         return {"knockout": summarise(table, samples, self._asked, seed)}, {FILE: checksum}
 
 

@@ -15,15 +15,13 @@ from perception_gap.measure.layer_profile import Profile
 from perception_gap.measure.of_sample import NO_MAPS, normalised, of_maps, of_words
 from perception_gap.measure.summary import summarise
 from perception_gap.measure.teacher import Comparison
-from perception_gap.metrics.columns import sample_columns, word_columns
 from perception_gap.runs.parts import Parts, stored_keys
 from perception_gap.runs.run import Run, run_info, teacher_of
-from perception_gap.runs.schema import ROW_SCHEMA
-from perception_gap.storage.files import ArrayFile, frame_of, write_json, write_table
+from perception_gap.runs.schema import tables
+from perception_gap.storage.files import ArrayFile, frame_of, write_json, write_rows
 
 # Of a row, what samples.parquet leaves to other files.
 _ELSEWHERE = ("key", "own_words", "own_categories", "knockout_answers")
-_WORD = ("sample_id", "text", "word_index", "word", "category")
 MOST_ALIGNED = 3000  # samples, which bounds the memory of the alignment
 
 
@@ -43,7 +41,6 @@ def finish(
     samples, words, profile = [], [], Profile(info.get("layers", []))
     cuts = Table(info["settings"].get("knockout"))
     maps, hidden = ArrayFile(out / "maps.safetensors"), ArrayFile(out / "hidden.safetensors")
-    row_columns = [name for name in ROW_SCHEMA.names if name not in _ELSEWHERE]
     for row, arrays in parts.read(keys):
         sample_id, fields = row["sample_id"], {name: row[name] for name in row if name not in _ELSEWHERE}
         if row["status"] == "ok":
@@ -59,12 +56,12 @@ def finish(
                 maps.add(f"{sample_id}/{kind}", arrays[kind] if kind in NO_MAPS else normalised(arrays[kind]))
             hidden.add(f"{sample_id}/hidden", arrays["hidden"])
         samples.append(fields)
-    frame = frame_of(samples, list(dict.fromkeys([*row_columns, *sample_columns()])))
-    of_words_frame = frame_of(words, [*_WORD, *word_columns()])
+    schemas = tables.samples(), tables.words()
+    frame, of_words_frame = frame_of(samples, schemas[0].names), frame_of(words, schemas[1].names)
     (out / "summary.json").unlink(missing_ok=True)  # back last, when everything it speaks of is in place
     files = {
-        "samples.parquet": write_table(out / "samples.parquet", frame),
-        "tokens.parquet": write_table(out / "tokens.parquet", of_words_frame),
+        "samples.parquet": write_rows(out / "samples.parquet", samples, schemas[0]),
+        "words.parquet": write_rows(out / "words.parquet", words, schemas[1]),
         "maps.safetensors": maps.close(),
         "hidden.safetensors": hidden.close(),
     }

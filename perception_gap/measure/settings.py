@@ -21,7 +21,7 @@ from perception_gap.runs.paths import signed, stored_path
 from perception_gap.runs.rows import answered
 from perception_gap.runs.run import Run
 from perception_gap.runs.samples import Work
-from perception_gap.runs.schema import SCHEMA_VERSION
+from perception_gap.runs.schema.versions import RUN
 from perception_gap.sample import Sample
 
 
@@ -87,7 +87,7 @@ def row_key(job: Analysis, facts: dict[str, Any], sample: Sample, images: str, s
     """Hash of everything that decides a row; two runs share a row only if all of it is equal. facts: `model_facts`."""
     # "auto" is another dtype on another machine.
     machine = [facts["dtype"], facts["device"].split(":")[0], versions()]
-    decided = [SCHEMA_VERSION, sample_content(job.out, sample, images), facts["revision"], machine]
+    decided = [RUN.version, sample_content(job.out, sample, images), facts["revision"], machine]
     decided += [asdict(job.settings), shared]
     if job.settings.per_layer:  # its divergences are measured with the row, unlike those of whole maps
         against = per_layer.reference(job.teacher, job.settings.text, sample, images)
@@ -126,7 +126,7 @@ def describe(job: Analysis, loaded: LoadedModel) -> dict[str, Any]:
         "path": os.path.relpath(job.teacher.path, job.out),
     }
     root = job.dataset.root
-    info = provenance(SCHEMA_VERSION, job.command) | {
+    info = provenance(RUN.version, job.command) | {
         "model": model_facts(loaded),
         "layers": choose_layers(job.settings.layers, find_decoder(loaded.model)),
         "teacher": teacher,

@@ -18,7 +18,7 @@ from perception_gap.stats.statistics import auroc_ci, difference_ci, spread_ci
 def summarise(samples: pd.DataFrame, words: pd.DataFrame, info: dict[str, Any], seed: int) -> dict[str, Any]:
     """summary.json: every metric {mean, ci, n}; 95 % intervals of `perception_gap.stats.statistics`, by image or pair.
 
-    samples, words: samples.parquet, tokens.parquet. A share of answers is one of all samples, failed ones too; what is
+    samples, words: samples.parquet, words.parquet. A share of answers is one of all samples, failed ones too; what is
     measured of maps is of the valid ones.
     """
     valid = samples[samples["status"] == "ok"]

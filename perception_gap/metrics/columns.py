@@ -43,7 +43,7 @@ def without_sinks() -> list[str]:
 
 
 def word_columns() -> list[str]:
-    """All that tokens.parquet measures: of maps, their floors, then what is no map's."""
+    """All that words.parquet measures: of maps, their floors, then what is no map's."""
     of_maps = [measure for measure in measures("word", Measure) if not isinstance(measure, Given)]
     given = [name for measure in measures("word", Given) for name in (measure.name, measure.floor) if name]
     floors = [measure.floor for measure in of_maps if measure.floor]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Of what a measure is taken, each a set of columns (`columns`) or of arrays:
 #   sample         a sample's whole map               samples.parquet
-#   word           the map of each word of a text     tokens.parquet
+#   word           the map of each word of a text     words.parquet
 #   without sinks  the whole map without its sinks    samples.parquet, NAME_without_sinks
 #   latent         the maps of latent tokens          samples.parquet, latent_NAME and last_latent_NAME
 #   layer          the maps of each layer and head    maps.safetensors, `layers` and `heads`

@@ -24,6 +24,11 @@ _MOST_LAYERS = 1_000  # more than the tensors that there are: parts of a model m
 _TIED = 2  # a tied output layer is counted once in the file and at most once more in the model
 
 
+class Index(intact.Document):
+    metadata: dict[str, Any]
+    weight_map: dict[str, intact.Text]
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a checkpoint folder; UsageError where there are none, or some are missing.
 
@@ -33,7 +38,7 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / SINGLE]
     if (folder / INDEX).is_file():
         index = intact.read_json(folder / INDEX)
-        intact.require(index, {"metadata": {}, "weight_map": {"*": str}}, folder / INDEX)
+        intact.require(index, Index, folder / INDEX)
         names = sorted(set(index["weight_map"].values()))
         for name in names:
             if Path(name).name != name or not (folder / name).is_file():

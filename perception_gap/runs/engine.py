@@ -20,10 +20,10 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from perception_gap.errors import GapcheckError, UsageError
+from perception_gap.errors import DamagedError, GapcheckError, UsageError
 from perception_gap.models.placement import release_memory
 from perception_gap.runs.parts import Parts, claim_run
-from perception_gap.runs.schema import ROW_SCHEMA
+from perception_gap.runs.schema import tables
 from perception_gap.storage.locks import locked
 
 Item = TypeVar("Item")
@@ -42,7 +42,7 @@ def writing(out: Path, described_in: str = "run.json") -> Iterator[None]:
 
 
 def open_parts(
-    out: Path, *, fresh: bool = False, schema: pa.Schema = ROW_SCHEMA, described_in: str = "run.json"
+    out: Path, *, fresh: bool = False, schema: pa.Schema = tables.ROW, described_in: str = "run.json"
 ) -> Parts:
     """The parts of a run, mended: damaged ones are named on stderr and measured again.
 
@@ -150,7 +150,7 @@ def in_memory(work: Callable[[list[Item]], Outcome], items: list[Item]) -> Itera
 
 def failure(error: Exception) -> str:
     """The reason of a failed sample; re-raises what is neither the sample's fault nor a lack of memory."""
-    if isinstance(error, UsageError):
+    if isinstance(error, UsageError | DamagedError):
         raise error
     if isinstance(error, GapcheckError):
         return str(error)

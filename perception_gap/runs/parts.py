@@ -19,10 +19,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from perception_gap.errors import GapcheckError, UsageError
-from perception_gap.runs.schema import ROW_SCHEMA
+from perception_gap.errors import DamagedError, GapcheckError, UsageError
+from perception_gap.runs.schema import tables
+from perception_gap.runs.schema.documents import Keys
 from perception_gap.storage import checksums, intact
-from perception_gap.storage.files import check_declared, write_arrays, write_json, write_table
+from perception_gap.storage.files import write_arrays, write_json, write_rows
 from perception_gap.storage.folders import claim
 
 KEYS = "keys.json"  # in parts/: the keys of the rows that the run will have, in their order
@@ -40,7 +41,7 @@ def _alive(suffix: list[str]) -> bool:
 
 
 def open_part(path: Path) -> tuple[pa.Table, intact.Arrays]:
-    """(rows, arrays, named "KEY/kind") of the part whose rows are in `path`. UsageError unless they are as written."""
+    """(rows, arrays, named "KEY/kind") of the part in `path`. DamagedError unless they are as they were written."""
     arrays = intact.Arrays(path.with_suffix(".safetensors"))
     content = path.read_bytes()
     if checksums.of_bytes(content) != arrays.facts.get("rows"):
@@ -58,7 +59,7 @@ def stored(parts: Path) -> tuple[dict[str, str], list[str]]:
         try:
             rows, arrays = open_part(path)
             arrays.check()
-        except (UsageError, OSError):
+        except (DamagedError, OSError):
             damaged.append(path.stem)
             continue
         found |= dict.fromkeys(rows.column("key").to_pylist(), path.stem)
@@ -79,7 +80,7 @@ class Parts:
     """The growing half of a run directory; `schema` is that of its rows, `made` the file that says whose it is."""
 
     def __init__(
-        self, folder: Path, *, fresh: bool = False, schema: pa.Schema = ROW_SCHEMA, made: str = "run.json"
+        self, folder: Path, *, fresh: bool = False, schema: pa.Schema = tables.ROW, made: str = "run.json"
     ) -> None:
         self.folder, self.schema = folder / "parts", schema
         self._known: dict[str, str] | None = None
@@ -132,9 +133,7 @@ class Parts:
     def write(self, rows: list[dict], arrays: dict[str, np.ndarray], name: str | None = None) -> None:
         """One batch; arrays are named "KEY/kind" after the row that they belong to, the part after the first row."""
         name = name or rows[0]["key"]
-        check_declared(rows, self.schema.names)
-        table = pa.Table.from_pylist([{k: row.get(k) for k in self.schema.names} for row in rows], schema=self.schema)
-        checksum = write_table(self.folder / f"{name}.parquet", table)
+        checksum = write_rows(self.folder / f"{name}.parquet", rows, self.schema)
         write_arrays(self.folder / f"{name}.safetensors", arrays, {"rows": checksum})
         kept = {key: part for key, part in self.done().items() if part != name}
         self._known = kept | {row["key"]: name for row in rows}
@@ -168,10 +167,10 @@ class Parts:
 
 
 def read_keys(parts: Path) -> list[str]:
-    """The keys that `list_keys` wrote. UsageError where there are none, or damaged ones."""
-    found = intact.read_json(parts / KEYS)
-    intact.require(found, {"keys": list, checksums.FIELD: str}, parts / KEYS)
-    return found["keys"]
+    """The keys that `list_keys` wrote. DamagedError where there are none, or damaged ones."""
+    listed = intact.read_json(parts / KEYS)
+    intact.require(listed, Keys, parts / KEYS)
+    return list(listed["keys"])
 
 
 def stored_keys(folder: Path) -> list[str]:
@@ -184,7 +183,7 @@ def stored_keys(folder: Path) -> list[str]:
     done, _ = stored(parts)
     try:
         return [key for key in read_keys(parts) if key in done]
-    except UsageError:
+    except DamagedError:
         pass
     latest: dict[str, str] = {}
     files = [parts / f"{name}.parquet" for name in set(done.values())]

@@ -1,6 +1,6 @@
 """A finished run directory, read-only.
 
-    run.json  summary.json  samples.parquet  tokens.parquet  maps.safetensors  hidden.safetensors  parts/
+    run.json  summary.json  samples.parquet  words.parquet  maps.safetensors  hidden.safetensors  parts/
 
 JSON files have their checksum in them, summary.json those of the tables (`checksums`).
 """
@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perception_gap.errors import UsageError
+from perception_gap.errors import DamagedError
 from perception_gap.geometry import TokenGeometry
-from perception_gap.runs import shapes
 from perception_gap.runs.paths import follows_teacher, own_data_root
 from perception_gap.runs.rows import geometry_of
-from perception_gap.runs.schema import SCHEMA_VERSION
+from perception_gap.runs.schema import documents, tables
+from perception_gap.runs.schema.versions import RUN
 from perception_gap.storage import intact
 
 
@@ -35,8 +35,9 @@ class Run:
         self.named: tuple[Path, ...] = ()
         sums = summary["files"]
         self.samples = intact.read_table(path / "samples.parquet")
-        self.tokens = intact.read_table(path / "tokens.parquet")
-        intact.columns(self.samples, {"sample_id": str}, path / "samples.parquet")
+        self.words = intact.read_table(path / "words.parquet")
+        if "sample_id" not in self.samples:
+            raise intact.damaged(path / "samples.parquet", "column sample_id is missing, expected text")
         self._by_id = self.samples.set_index("sample_id", drop=False)
         self._maps = intact.Arrays(path / "maps.safetensors", sums["maps.safetensors"])
         hidden = path / "hidden.safetensors"
@@ -46,28 +47,28 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path, named: Sequence[Path] = ()) -> Run:
-        """UsageError when the folder is no run, unfinished or damaged, or was written by another schema version."""
+        """DamagedError when the folder is no run, unfinished or damaged, or was written by another schema version."""
         folder = Path(path)
         if not (folder / "run.json").exists():
-            raise UsageError(
+            raise DamagedError(
                 f"{folder}: no run directory (run.json is missing); give the --out folder of `gapcheck analyze`"
             )
         info = run_info(folder)
-        needed = ["summary.json", "samples.parquet", "tokens.parquet", "maps.safetensors"]
+        needed = ["summary.json", "samples.parquet", "words.parquet", "maps.safetensors"]
         needed += ["knockout.parquet"] * bool(info["settings"].get("knockout"))
         if missing := [name for name in needed if not (folder / name).exists()]:
-            raise UsageError(
+            raise DamagedError(
                 f"{folder}: unfinished run ({missing[0]} is missing); the same analyze command finishes it"
             )
         summary = intact.read_json(folder / "summary.json")
-        intact.require(summary, shapes.SUMMARY, folder / "summary.json")
+        intact.require(summary, documents.summary(), folder / "summary.json")
         run = cls(folder, info, summary)
         run.named = tuple(named)
-        intact.columns(run.samples, shapes.SAMPLES, folder / "samples.parquet")
-        intact.columns(run.tokens, shapes.TOKENS, folder / "tokens.parquet")
+        intact.columns(run.samples, tables.samples(), folder / "samples.parquet")
+        intact.columns(run.words, tables.words(), folder / "words.parquet")
         intact.unique(run.samples, ["sample_id"], folder / "samples.parquet")
         if run.knockout is not None:
-            intact.columns(run.knockout, shapes.KNOCKOUT, folder / "knockout.parquet")
+            intact.columns(run.knockout, tables.KNOCKOUT, folder / "knockout.parquet")
             intact.unique(run.knockout, ["sample_id", "rows", "tokens"], folder / "knockout.parquet")
         intact.same(
             folder, {name: checksum for name, checksum in summary["files"].items() if name.endswith(".parquet")}
@@ -108,15 +109,15 @@ class Run:
         return [self.path, *self.named, *own_data_root(self.path, self.info)]
 
     def teacher(self) -> Run | None:
-        """The run of this run's teacher; None if it has none, UsageError if it is not where it was, or not followed."""
+        """The teacher's run; None if it has none, DamagedError if it is not where it was, or not followed."""
         return teacher_of(self.path, self.info, self.named)
 
 
 def run_info(folder: Path) -> dict[str, Any]:
-    """run.json of an analysis, finished or not. UsageError where it is damaged or of another schema."""
+    """run.json of an analysis, finished or not. DamagedError where it is damaged or of another schema."""
     info = intact.read_json(folder / "run.json")
-    intact.known_schema(folder, info.get("schema_version"), SCHEMA_VERSION, "run", "gapcheck analyze")
-    intact.require(info, shapes.RUN, folder / "run.json")
+    RUN.require_version(folder, info)
+    intact.require(info, documents.RunInfo, folder / "run.json")
     return info
 
 
@@ -127,12 +128,12 @@ def teacher_of(folder: Path, info: Mapping[str, Any], named: Sequence[Path] = ()
         return None
     where = Path(os.path.realpath(folder / teacher["path"]))
     if not follows_teacher(folder, info, named):
-        raise UsageError(
+        raise DamagedError(
             f"{folder}: the run of its teacher {teacher['name']} is said to be {where}, outside of this run, which was "
             "not made here; give that folder as a RUN too if you mean it"
         )
     if not (where / "run.json").exists():
-        raise UsageError(
+        raise DamagedError(
             f"{folder}: the run of its teacher {teacher['name']} is not in {where}, where it was; move it back there, "
             "or this run along with it, or analyze again with --teacher"
         )

@@ -82,13 +82,30 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def write_table(path: Path, table: pa.Table | pd.DataFrame) -> str:
+def write_table(path: Path, table: pa.Table) -> str:
     """Returns the checksum of the file."""
-    if isinstance(table, pd.DataFrame):
-        table = pa.Table.from_pandas(table, preserve_index=False)
     with aside(path) as partial:
         pq.write_table(table, partial, compression="zstd")
         return checksums.of_file(partial)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> str:
+    """Rows as a table of exactly this schema; what a row lacks is null. Returns the checksum of the file.
+
+    ValueError for a field without a column.
+    """
+    check_declared(rows, schema.names)
+    return write_table(path, pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
+
+
+def write_frame(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> str:
+    """A table of the columns that the frame has, each as the schema declares it. Returns the checksum of the file.
+
+    ValueError for a column that it does not declare.
+    """
+    _check_names(set(frame.columns), schema.names)
+    fields = pa.schema([schema.field(name) for name in frame.columns])
+    return write_table(path, pa.Table.from_pandas(frame, schema=fields, preserve_index=False))
 
 
 def frame_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
@@ -102,7 +119,11 @@ def frame_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.Da
 
 def check_declared(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """ValueError for a field without a column, which pandas and pyarrow would drop in silence."""
-    if undeclared := {name for row in rows for name in row} - set(columns):
+    _check_names({name for row in rows for name in row}, columns)
+
+
+def _check_names(names: set[str], columns: Sequence[str]) -> None:
+    if undeclared := names - set(columns):
         raise ValueError(f"no column for {', '.join(sorted(undeclared))}: declare it beside {', '.join(columns)}")
 
 

@@ -1,22 +1,23 @@
 """Files that others may have damaged: read, or said in one line that names the file, what is wrong and the remedy.
 
-A shape says what has to be there. A type is a value of it: `float` any finite number, `int` a whole one, `list` any
-list; `(X, None)` is X or null; `[X, Y]` a list of two; a mapping has these keys, "*" for every key that there is; a "?"
-behind a key says that it may be missing. Columns of a table have shapes of values, and NaN is their null.
+A JSON file is held against a `Document` (pydantic), a table against a pyarrow schema, whose NaN is null.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
+from pydantic_core import PydanticCustomError
 from safetensors import SafetensorError, safe_open
 
-from perception_gap.errors import UsageError, one_line
+from perception_gap.errors import DamagedError, one_line
 from perception_gap.storage import checksums
 
 CHANGED = "its checksum differs: something changed it after it was written"
@@ -24,12 +25,19 @@ REMEDY = "the command that made it writes it anew, with --fresh if need be"
 FILES = "files.json"  # checksums of a folder's tables, where no summary.json has them
 WHOLE = 2**26  # bytes; what is larger is checked array by array, as each is read
 LARGEST = 1e300  # beyond it nothing that was measured lies, and arithmetic overflows
-_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", Mapping: "keys"}
+_EXPECTED = {  # pydantic's name of an error → what was expected
+    "string_type": "text",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "list_type": "a list",
+    "dict_type": "keys and values",
+    "model_type": "keys and values",
+}
 
 
-def damaged(path: Path, what: str, remedy: str = REMEDY) -> UsageError:
+def damaged(path: Path, what: str, remedy: str = REMEDY) -> DamagedError:
     """The error to raise: `PATH: damaged (WHAT); REMEDY`."""
-    return UsageError(f"{path}: damaged ({what}); {remedy}")
+    return DamagedError(f"{path}: damaged ({what}); {remedy}")
 
 
 def undefined(_: str) -> None:
@@ -37,7 +45,7 @@ def undefined(_: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file. UsageError where it cannot be read or is no JSON object."""
+    """The object in a file. DamagedError where it cannot be read or is no JSON object."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"), parse_constant=undefined)
     except UnicodeDecodeError:
@@ -52,7 +60,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A parquet file. UsageError where it cannot be read."""
+    """A parquet file. DamagedError where it cannot be read."""
     try:
         return pd.read_parquet(path)
     # pyarrow's own errors are among the first two; pandas' notes in the file's metadata may be damaged in any way.
@@ -61,7 +69,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def same(folder: Path, files: Mapping[str, str]) -> None:
-    """UsageError that names the first file of the folder with another checksum than in `files` (by name)."""
+    """DamagedError that names the first file of the folder with another checksum than in `files` (by name)."""
     for name, checksum in files.items():
         try:
             now = checksums.of_file(folder / name)
@@ -74,7 +82,7 @@ def same(folder: Path, files: Mapping[str, str]) -> None:
 class Arrays:
     """A safetensors file of `write_arrays` or an `ArrayFile`, read array by array, each held against its checksum.
 
-    facts: its metadata. checksum: what `ArrayFile.close` returned. UsageError where the file is not whole, and for an
+    facts: its metadata. checksum: what `ArrayFile.close` returned. DamagedError where the file is not whole, and for an
     array that is not as it was written; a file of up to WHOLE bytes is read at once.
     """
 
@@ -96,7 +104,7 @@ class Arrays:
             self.check()
 
     def check(self) -> None:
-        """UsageError unless all arrays are as they were written."""
+        """DamagedError unless all arrays are as they were written."""
         for name in self._sums:
             self[name]
 
@@ -126,110 +134,137 @@ class Arrays:
         return array
 
 
-def require(found: Mapping[str, Any], shape: Mapping[str, Any], path: Path, at: str = "") -> None:
-    """UsageError that names the dotted key where `found`, the object in `path` or below `at` in it, has another shape.
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number of which arithmetic does not overflow."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return number and bool(-LARGEST < value < LARGEST)
 
-    What the shape does not name may be there as well. An object with a checksum is held against it.
+
+def is_whole(value: Any) -> bool:
+    return is_number(value) and bool(value == int(value))
+
+
+def _expected(words: str, holds: Callable[[Any], bool]) -> PlainValidator:
+    def validate(value: Any) -> Any:
+        if not holds(value):
+            raise PydanticCustomError("expected", words)
+        return value
+
+    return PlainValidator(validate)
+
+
+# Values of JSON files: a finite number, a whole one, a text, any list, the two ends of an interval.
+Number = Annotated[Any, _expected("a number", is_number)]
+Whole = Annotated[Any, _expected("a whole number", is_whole)]
+Text = Annotated[Any, _expected("text", lambda value: isinstance(value, str))]
+Sequence = Annotated[Any, _expected("a list", lambda value: isinstance(value, list))]
+Interval = Annotated[
+    Any,
+    _expected(
+        "[a number, a number]",
+        lambda value: isinstance(value, list) and len(value) == 2 and all(map(is_number, value)),
+    ),
+]
+
+
+class Document(BaseModel):
+    """An object in a JSON file; what it does not name may be there as well."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class Sealed(Document):
+    """A JSON file with its checksum in it (`files.write_json`)."""
+
+    checksum: Text
+
+
+def require(content: Mapping[str, Any], document: type[Document], path: Path) -> None:
+    """DamagedError that names the dotted key where the object in `path` is no such document.
+
+    An object with a checksum is held against it.
     """
-    for name, wanted in shape.items():
-        key = name.removesuffix("?")
-        if name == "*":
-            for each in found:
-                _value(found[each], wanted, path, f"{at}{each}")
-        elif key in found:
-            _value(found[key], wanted, path, f"{at}{key}")
-        elif key == name:
-            raise damaged(path, f"{at}{key} is missing, expected {_said(wanted)}")
-    if not at and checksums.FIELD in found and not checksums.intact(found):
+    try:
+        document.model_validate(content)
+    except ValidationError as error:
+        fault = min(error.errors(), key=lambda each: each["loc"] == (checksums.FIELD,))  # what else is wrong first
+        at = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"])[1:]
+        if fault["type"] == "missing":
+            raise damaged(path, f"{at} is missing") from None
+        expected = _EXPECTED.get(fault["type"], fault["msg"])
+        raise damaged(path, f"{at} is {short(fault['input'])}, expected {expected}") from None
+    if checksums.FIELD in content and not checksums.intact(content):
         raise damaged(path, CHANGED)
 
 
-def _value(value: Any, wanted: Any, path: Path, at: str) -> None:
-    inner = wanted[0] if isinstance(wanted, tuple) else wanted
-    if isinstance(inner, Mapping) and isinstance(value, dict):
-        require(value, inner, path, f"{at}.")
-    elif not fits(value, wanted):
-        raise damaged(path, f"{at} is {_short(value)}, expected {_said(wanted)}")
-
-
-def fits(value: Any, wanted: Any) -> bool:
-    """Whether a value has the shape; a mapping is only ever null here, as `require` looks into it."""
-    if isinstance(wanted, tuple):
-        return value is None or (isinstance(value, float) and value != value) or fits(value, wanted[0])
-    if isinstance(wanted, list):
-        return isinstance(value, list) and len(value) == len(wanted) and all(map(fits, value, wanted))
-    if wanted in (int, float):
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        return number and bool(-LARGEST < value < LARGEST) and (wanted is float or value == int(value))
-    if wanted is bool:
-        return isinstance(value, bool | np.bool_) or (fits(value, float) and value in (0, 1))
-    if isinstance(wanted, Mapping):
-        return False
-    return isinstance(value, list | np.ndarray if wanted is list else wanted)
-
-
 def columns(
-    frame: pd.DataFrame, shape: Mapping[str, Any], path: Path, *,
-    line: str = "row", first: int = 1, remedy: str = REMEDY,
-) -> None:  # fmt: skip
-    """UsageError that names the column, and the first row whose value is of another shape.
+    frame: pd.DataFrame,
+    schema: pa.Schema,
+    path: Path,
+    *,
+    line: str = "row",
+    first: int = 1,
+    remedy: str = REMEDY,
+) -> None:
+    """DamagedError that names the column, and the first row whose value is of another kind than the field's.
 
     line, first: what a row is called in the file, and the number of its first one.
     """
-    for name, wanted in shape.items():
-        key = name.removesuffix("?")
-        if key not in frame:
-            if key == name:
-                raise damaged(path, f"column {key} is missing, expected {_said(wanted)}", remedy)
+    for field in schema:
+        expected, holds = _kind_of(field.type)
+        expected += " or null" if field.nullable else ""
+        if field.name not in frame:
+            if not (field.metadata or {}).get(b"optional"):
+                raise damaged(path, f"column {field.name} is missing, expected {expected}", remedy)
             continue
-        values = frame[key]
-        if _sound(values, wanted):
+        values = frame[field.name]
+        if _sound(values, field):
             continue
         for i, value in enumerate(values.tolist()):
-            if not fits(value, wanted):
-                raise damaged(
-                    path, f"column {key}, {line} {i + first}: {_short(value)}, expected {_said(wanted)}", remedy
-                )  # fmt: skip
+            if not (field.nullable and is_null(value)) and not holds(value):
+                reason = f"column {field.name}, {line} {i + first}: {short(value)}, expected {expected}"
+                raise damaged(path, reason, remedy)
 
 
-def _sound(values: pd.Series, wanted: Any) -> bool:
+def is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def _kind_of(kind: pa.DataType) -> tuple[str, Callable[[Any], bool]]:
+    """(how messages call values of a type, whether a value is one)."""
+    if pa.types.is_string(kind):
+        return "text", lambda value: isinstance(value, str)
+    if pa.types.is_boolean(kind):
+        return (
+            "true or false",
+            lambda value: isinstance(value, bool | np.bool_) or (is_number(value) and value in (0, 1)),
+        )
+    if pa.types.is_list(kind):
+        return "a list", lambda value: isinstance(value, list | np.ndarray)
+    return ("a whole number", is_whole) if pa.types.is_integer(kind) else ("a number", is_number)
+
+
+def _sound(values: pd.Series, field: pa.Field) -> bool:
     """Whether the column's type says already that every value fits; a large run has a million of them."""
-    inner = wanted[0] if isinstance(wanted, tuple) else wanted
     if isinstance(values.dtype, pd.StringDtype):
-        return inner is str and (isinstance(wanted, tuple) or not values.isna().any())
-    if inner is not float or values.dtype.kind not in "iuf":
+        return pa.types.is_string(field.type) and (field.nullable or not bool(values.isna().any()))
+    if not pa.types.is_floating(field.type) or values.dtype.kind not in "iuf":
         return False
-    known = values.dropna() if isinstance(wanted, tuple) else values
+    known = values.dropna() if field.nullable else values
     return bool((known.abs() < LARGEST).all())
 
 
 def unique(frame: pd.DataFrame, names: list[str], path: Path) -> None:
-    """UsageError that names the first row whose values of these columns stood before."""
+    """DamagedError that names the first row whose values of these columns stood before."""
     twice = frame.duplicated(names)
     if twice.any():
         row = frame[twice].iloc[0]
-        raise damaged(path, f"two rows of {', '.join(f'{name} {_short(row[name])}' for name in names)}")
+        raise damaged(path, f"two rows of {', '.join(f'{name} {short(row[name])}' for name in names)}")
 
 
-def known_schema(path: Path, version: Any, known: int, what: str, again: str) -> None:
-    """UsageError where the folder was written in another schema of `what`; `again` is the command that writes it."""
-    if version == known and isinstance(version, int) and not isinstance(version, bool):
-        return
-    newer = isinstance(version, int) and version > known
-    remedy = "that is a newer one: upgrade this gapcheck" if newer else f"run `{again}` again"
-    raise UsageError(f"{path}: written in {what} schema {_short(version)}, this gapcheck reads {known}; {remedy}")
-
-
-def _said(wanted: Any) -> str:
-    if isinstance(wanted, tuple):
-        return f"{_said(wanted[0])} or null"
-    if isinstance(wanted, list):
-        return f"[{', '.join(map(_said, wanted))}]"
-    return "keys and values" if isinstance(wanted, Mapping) else _WORDS[wanted]
-
-
-def _short(value: Any) -> str:
-    if value is None or (isinstance(value, float) and value != value):
+def short(value: Any) -> str:
+    """A value in a message: of a long one its beginning, of a list or object its length."""
+    if is_null(value):
         return "null"
     if isinstance(value, dict | list | np.ndarray):  # whose own words may be endless
         return f"{'keys and values' if isinstance(value, dict) else 'a list'} of length {len(value)}"

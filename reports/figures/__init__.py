@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from perception_gap.errors import UsageError
+from perception_gap.errors import DamagedError
 from perception_gap.runs.run import Run
 from reports.figures import (
     ablation,
@@ -114,7 +114,7 @@ def write_figures(run: Run) -> list[Path]:
         return []
     try:
         teacher = run.teacher()
-    except UsageError:  # its folder is gone; the figures say so
+    except DamagedError:  # its folder is gone; the figures say so
         teacher = None
     figures = {made.name: made.figure for made in figures_of([run])} | {OVERLAYS: overlay_figure(run, teacher)}
     return [path for name, figure in figures.items() for path in save(figure, run.path / "figures", name)]

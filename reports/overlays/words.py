@@ -101,7 +101,7 @@ def _strip(models: list[Model], sample_id: str, most: int) -> Strip:
 
 
 def _tokens(model: Model, sample_id: str, text: str) -> pd.DataFrame:
-    tokens = model.run.tokens
+    tokens = model.run.words
     return tokens[(tokens["sample_id"] == sample_id) & (tokens["text"] == text)].sort_values("word_index")
 
 

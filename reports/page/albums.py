@@ -52,7 +52,7 @@ class Member:
     picture_folders: Sequence[Path]  # below which pictures may be read
     samples: pd.DataFrame
     map_of: Callable[[str, str], np.ndarray | None]  # (sample id, kind)
-    tokens: pd.DataFrame = field(default_factory=pd.DataFrame)
+    words: pd.DataFrame = field(default_factory=pd.DataFrame)
     shared: str = "own"  # the kind of map on the text that the album's models share
     has_maps: bool = True  # a benchmark without --gaze has none
     hash_of_pixels: bool = False  # what a benchmark keeps of its pictures
@@ -60,9 +60,9 @@ class Member:
     @cached_property
     def _words(self) -> dict[tuple[str, str], slice]:
         """(sample, text) -> its rows, which stand together; a group-by would take seconds of a large run."""
-        if self.tokens.empty:
+        if self.words.empty:
             return {}
-        ids, texts = self.tokens["sample_id"].to_numpy(), self.tokens["text"].to_numpy()
+        ids, texts = self.words["sample_id"].to_numpy(), self.words["text"].to_numpy()
         starts = np.flatnonzero(np.append(True, (ids[1:] != ids[:-1]) | (texts[1:] != texts[:-1])))
         stops = np.append(starts[1:], len(ids))
         return {(ids[a], texts[a]): slice(a, b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)}
@@ -84,7 +84,7 @@ class Member:
         at, maps = self._words.get((sample_id, kind)), self.map_of(sample_id, f"{kind}_words")
         if at is None or maps is None or at.stop - at.start != len(maps):
             return None
-        rows = self.tokens.iloc[at]
+        rows = self.words.iloc[at]
         numbers = (rows[name].to_numpy(dtype=float) for name in ("kl", "focus_score"))
         return Text(rows["word"].tolist(), rows["category"].tolist(), maps, *numbers)
 
@@ -185,7 +185,7 @@ def _of_runs(runs: list[Run], teacher: Run | None, names: Mapping[Path, str], co
 
 def _member(run: Run, names: Mapping[Path, str], colors: Mapping[str, str], role: str, shared: str) -> Member:
     samples, name = run.samples.set_index("sample_id", drop=False), names[run.path.resolve()]
-    return Member(name, colors[name], role, run.path, run.picture_folders(), samples, run.map, run.tokens, shared)
+    return Member(name, colors[name], role, run.path, run.picture_folders(), samples, run.map, run.words, shared)
 
 
 def _of_bench(bench: BenchRun, colors: dict[str, str]) -> Album:

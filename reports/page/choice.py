@@ -43,9 +43,9 @@ def verdict(rows: pd.DataFrame) -> np.ndarray:
 
 def worst_word(album: Album, ids: list[str]) -> np.ndarray:
     student: Member | None = next((m for m in album.members if m.role == "student"), None)
-    if student is None or student.tokens.empty:
+    if student is None or student.words.empty:
         return np.full(len(ids), "", dtype=object)
-    words = student.tokens[(student.tokens["text"] == "shared") & student.tokens["kl"].notna()]
+    words = student.words[(student.words["text"] == "shared") & student.words["kl"].notna()]
     worst = words.sort_values("kl", ascending=False, kind="stable").drop_duplicates("sample_id")
     return worst.set_index("sample_id")["category"].reindex(ids).fillna("").to_numpy(dtype=object)
 

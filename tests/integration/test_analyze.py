@@ -70,7 +70,7 @@ def test_a_model_does_not_diverge_from_itself_and_differs_from_the_floor(whole):
     assert whole.summary["n_samples"] == 10
     assert whole.summary["n_failed"] == 0
     assert whole.info["raster"] == "native"
-    words = whole.tokens[whole.tokens["text"] == "shared"]
+    words = whole.words[whole.words["text"] == "shared"]
     assert len(words) > 30
     # KL mixes 1e-6 uniform into q, hence not exactly 0; the maps are equal to the bit.
     assert words["kl"].abs().max() < 1e-5
@@ -119,7 +119,7 @@ def test_killed_at_any_moment_the_same_command_finishes_the_rest(whole, model, d
     run = Run.open(out)
     drop = ["seconds", "images"]
     pd.testing.assert_frame_equal(run.samples.drop(columns=drop), whole.samples.drop(columns=drop))
-    pd.testing.assert_frame_equal(run.tokens, whole.tokens)
+    pd.testing.assert_frame_equal(run.words, whole.words)
     of_files = {"files": {}, "checksum": ""}  # which have paths and seconds in them
     assert run.summary | of_files == whole.summary | of_files
 
@@ -213,7 +213,7 @@ def test_question_rows_need_no_answer(model, data, tmp_path):
                             "--rows", "question", "--limit", 3, *QUICK)  # fmt: skip
     assert status == 0, said
     run = Run.open(tmp_path / "run")
-    words = run.tokens[(run.tokens["sample_id"] == run.samples["sample_id"][0]) & (run.tokens["text"] == "shared")]
+    words = run.words[(run.words["sample_id"] == run.samples["sample_id"][0]) & (run.words["text"] == "shared")]
     assert " ".join(words["word"]).startswith("What color is the small")
 
 
@@ -312,8 +312,8 @@ def test_the_embedded_pair_is_compared_on_the_teachers_answer(tmp_path):
         assert mine.shape == theirs.shape
         assert not np.allclose(mine, theirs, atol=1e-3)
     summary = run.summary
-    assert summary["kl"]["all"]["n"] == len(run.tokens[run.tokens["text"] == "shared"])
-    assert {"functional", "object", "attribute"} <= set(run.tokens["category"])
+    assert summary["kl"]["all"]["n"] == len(run.words[run.words["text"] == "shared"])
+    assert {"functional", "object", "attribute"} <= set(run.words["category"])
     assert summary["kl"]["floor"]["n"] == summary["kl"]["all"]["n"]
 
     # A larger limit adds rows and keeps the old ones; the stored teacher serves a second student.

@@ -59,7 +59,7 @@ def test_samples_and_words_hold_it_as_its_function_says(run, example):
         assert row.largest_weight == pytest.approx(run.map(row.sample_id).max(), abs=1e-6)
     assert run.samples["hellinger_floor"].notna().any()
     assert run.samples["hellinger_without_sinks"].isna().all()  # states so narrow have no sinks
-    words = run.tokens[run.tokens["text"] == "shared"]
+    words = run.words[run.words["text"] == "shared"]
     assert words["hellinger"].between(0, 1).all()
     assert words["largest_weight"].between(0, 1).all()
     assert run.map(run.samples["sample_id"][0], "layers").shape == (5, 2)

@@ -211,7 +211,7 @@ def test_the_filters_choose_what_the_runs_say(report, tab, runs):
         page.get_by_label("Verdicts").select_option(value)
         assert count(page) == mask.sum(), value
     page.get_by_label("Verdicts").select_option("")
-    words = runs[0].tokens[runs[0].tokens["text"] == "shared"]
+    words = runs[0].words[runs[0].words["text"] == "shared"]
     worst = words.loc[words.groupby("sample_id")["kl"].idxmax()]
     page.get_by_label("Differ most on").select_option("object")
     assert count(page) == (worst["category"] == "object").sum()

@@ -144,7 +144,7 @@ def test_a_damaged_part_is_said_and_measured_again(data, run, whole):
 
 
 @pytest.mark.parametrize(
-    "name", ["run.json", "summary.json", "samples.parquet", "tokens.parquet", "maps.safetensors", "hidden.safetensors"]
+    "name", ["run.json", "summary.json", "samples.parquet", "words.parquet", "maps.safetensors", "hidden.safetensors"]
 )
 def test_a_damaged_merged_file_is_one_line_and_the_same_command_makes_it_anew(data, run, tmp_path, name):
     flip(run / name)

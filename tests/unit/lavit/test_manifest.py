@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lavit import manifest
-from perception_gap.errors import UsageError
+from perception_gap.errors import DamagedError
 
 NAMES = ("config.json", "model.safetensors", "optimizer_0/shard.distcp")
 
@@ -62,7 +62,7 @@ def test_a_damaged_manifest_is_no_whole_folder_and_reaches_nothing_outside(tmp_p
     (folder / "notes.txt").write_text("mine")
     (folder / manifest.MANIFEST).write_text(content)
     assert manifest.fault(folder) == "manifest.json is damaged"
-    with pytest.raises(UsageError):
+    with pytest.raises(DamagedError):
         manifest.read(folder)
     assert manifest.delete(folder) == [folder / "notes.txt"]  # the others have the names that a training gives
     assert (tmp_path / "x").exists()

@@ -14,7 +14,7 @@ from lavit.checks import check_folder, key_of, start_anew
 from lavit.request import TrainRequest
 from lavit.resume import checkpoints, finished, log_row, logged, newest_whole, settle
 from lavit.settings import TrainSettings
-from perception_gap.errors import UsageError
+from perception_gap.errors import DamagedError, UsageError
 from perception_gap.storage.files import write_json
 from perception_gap.storage.folders import LOCK
 
@@ -50,7 +50,7 @@ def request(out: Path, **changes) -> TrainRequest:
 
 
 def refused(function, *arguments) -> str:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises((DamagedError, UsageError)) as caught:
         function(*arguments)
     assert "\n" not in str(caught.value)
     return str(caught.value)

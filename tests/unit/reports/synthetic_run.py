@@ -23,8 +23,9 @@ from perception_gap.runs.parts import Parts
 from perception_gap.runs.paths import signed
 from perception_gap.runs.rows import geometry_fields
 from perception_gap.runs.run import Run
-from perception_gap.runs.schema import SCHEMA_VERSION
-from perception_gap.storage.files import write_json, write_table
+from perception_gap.runs.schema import tables
+from perception_gap.runs.schema.versions import RUN
+from perception_gap.storage.files import write_frame, write_json
 
 WORDS = (("the", "functional"), ("small", "attribute"), ("star", "object"), ("is", "functional"), ("red", "attribute"))
 
@@ -107,7 +108,7 @@ def _measured(
 def _info(out: Path, model: Model, teacher: Run | None, n: int) -> dict:
     path = None if teacher is None else os.path.relpath(teacher.path, out)
     info = {
-        "schema_version": SCHEMA_VERSION, "command": "synthetic", "created": "2026-01-01T00:00:00+00:00",
+        "schema_version": RUN.version, "command": "synthetic", "created": "2026-01-01T00:00:00+00:00",
         "model": {"name": model.name, "revision": "0", "family": "none", "class": "none", "dtype": "float32"},
         "teacher": teacher and {"name": teacher.info["model"]["name"], "revision": "0", "path": path},
         "settings": {"rows": "answer", "layers": "all", "text": "own" if teacher is None else "teacher", "seed": 0},
@@ -118,7 +119,7 @@ def _info(out: Path, model: Model, teacher: Run | None, n: int) -> dict:
 
 def with_samples(run: Run, samples: pd.DataFrame) -> Run:
     """The run with other rows, as if it had been written with them."""
-    checksum = write_table(run.path / "samples.parquet", samples)
+    checksum = write_frame(run.path / "samples.parquet", samples, tables.samples())
     files = run.summary["files"] | {"samples.parquet": checksum}
     write_json(run.path / "summary.json", run.summary | {"files": files})
     return Run.open(run.path)

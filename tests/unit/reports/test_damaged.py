@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot
 
-from perception_gap.errors import UsageError
+from perception_gap.errors import DamagedError, UsageError
 from perception_gap.storage import intact
 from perception_gap.storage.files import write_arrays, write_json
 from reports import tables
@@ -59,7 +59,7 @@ def everything(path) -> None:
 
 def refused(path, file) -> str:
     """What `gapcheck` says of the folder: one line that names the file, exit status 2, whichever command it is."""
-    with pytest.raises(UsageError) as error:
+    with pytest.raises((DamagedError, UsageError)) as error:
         everything(path)
     status, said = gapcheck("tables", path)
     assert status == 2
@@ -75,7 +75,7 @@ def test_what_is_whole_is_shown(runs, name):
 
 
 BYTES = {"empty": b"", "text": b"no such file\n", "half": None, "latin-1": b'{"model": "caf\xe9"}'}
-PARQUETS = ["student/samples.parquet", "student/tokens.parquet", "bench/a/samples.parquet"]
+PARQUETS = ["student/samples.parquet", "student/words.parquet", "bench/a/samples.parquet"]
 ARRAYS = ["student/maps.safetensors", "student/hidden.safetensors"]
 OBJECTS = [
     "student/run.json", "student/summary.json", "bench/bench.json", "bench/a/run.json", "bench/a/summary.json",
@@ -99,14 +99,14 @@ def test_a_file_of_other_bytes_is_named(runs, file, content):
 def test_maps_of_a_benchmark_that_are_not_whole_are_named(runs, content):
     path = runs / "bench" / "a" / "maps.safetensors"
     path.write_bytes(path.read_bytes()[:50] if content == "half" else BYTES[content])
-    with pytest.raises(UsageError, match=r"a/maps\.safetensors: damaged \(not a whole safetensors file"):
+    with pytest.raises(DamagedError, match=r"a/maps\.safetensors: damaged \(not a whole safetensors file"):
         everything(runs / "bench")
 
 
 @pytest.mark.parametrize("file", ["run.json", "summary.json", "samples.parquet", "maps.safetensors"])
 def test_a_damaged_run_of_the_teacher_is_named(runs, file):
     (runs / "teacher" / file).write_bytes(b"")
-    with pytest.raises(UsageError, match=rf"teacher/{file}: damaged"):
+    with pytest.raises(DamagedError, match=rf"teacher/{file}: damaged"):
         open_source(runs / "student").teacher()
 
 
@@ -172,7 +172,7 @@ def refusal(of, folder) -> str | None:
     """What is said where it is refused."""
     try:
         of(folder)
-    except UsageError as error:
+    except (DamagedError, UsageError) as error:
         return str(error)
     return None
 
@@ -209,7 +209,7 @@ def test_the_key_is_said(runs, file, at, change, words):
 
 NEEDED = {
     "student/samples.parquet": ["sample_id", "task", "cluster", "status", "correct", "entropy", "kl", "images"],
-    "student/tokens.parquet": ["sample_id", "word", "category", "kl", "focus_score"],
+    "student/words.parquet": ["sample_id", "word", "category", "kl", "focus_score"],
     "bench/a/samples.parquet": ["sample_id", "task", "status", "correct", "prompt", "references", "seconds", "boxes"],
 }
 COLUMNS = [(file, column) for file, names in NEEDED.items() for column in names]

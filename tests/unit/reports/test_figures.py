@@ -41,7 +41,7 @@ def shown(figure) -> str:
 def with_samples(run, samples):
     """The same run with other sample rows in memory, and the summary of these."""
     other = copy.copy(run)
-    other.samples, other.summary = samples, summarise(samples, run.tokens, run.info, seed=0)
+    other.samples, other.summary = samples, summarise(samples, run.words, run.info, seed=0)
     return other
 
 
@@ -135,7 +135,7 @@ def test_curve_does_not_depend_on_the_order_of_the_samples(pair):
 @pytest.mark.parametrize(("panel", "metric", "floor"), [(0, "kl", "kl_floor"), (1, "cosine_distance", "cosine_floor")])
 def test_category_bars_are_the_means_over_words_with_their_floor(pair, panel, metric, floor):
     _, student = pair
-    words = student.tokens[student.tokens["text"] == "shared"]
+    words = student.words[student.words["text"] == "shared"]
     ax = divergence_figure(student).axes[panel]
     assert len(ax.patches) == len(CATEGORIES)
     for bar, category in zip(ax.patches, CATEGORIES, strict=True):

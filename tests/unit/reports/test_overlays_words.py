@@ -31,16 +31,16 @@ def sample_id(pair) -> str:
 
 
 def kl_of(run, sample_id) -> np.ndarray:
-    rows = run.tokens[(run.tokens["sample_id"] == sample_id) & (run.tokens["text"] == "shared")]
+    rows = run.words[(run.words["sample_id"] == sample_id) & (run.words["text"] == "shared")]
     return rows.sort_values("word_index")["kl"].to_numpy(float)
 
 
 def with_kl(run, sample_id, values):
     """The run with these KLs of its words."""
     made = copy.copy(run)
-    made.tokens = run.tokens.copy()
-    mine = (made.tokens["sample_id"] == sample_id) & (made.tokens["text"] == "shared")
-    made.tokens.loc[mine, "kl"] = values
+    made.words = run.words.copy()
+    mine = (made.words["sample_id"] == sample_id) & (made.words["text"] == "shared")
+    made.words.loc[mine, "kl"] = values
     return made
 
 
@@ -88,7 +88,7 @@ def test_without_teacher_each_model_has_its_own_words_of_lowest_entropy(pair, sa
     strips = strips_of(as_models([teacher, student], None), sample_id, 2)
     assert [strip.models[0].run for strip in strips] == [teacher, student]
     for strip in strips:
-        tokens = strip.models[0].run.tokens
+        tokens = strip.models[0].run.words
         entropy = tokens[(tokens["sample_id"] == sample_id) & (tokens["text"] == "own")]["entropy"].to_numpy()
         assert [w.at for w in strip.words] == sorted(np.argsort(entropy)[:2])
     figure = word_strips([teacher, student], None, sample_id)
@@ -109,8 +109,8 @@ def test_many_words_go_on_on_further_lines_of_equal_length(pair, sample_id):
 def long(run, sample_id):
     """The run with a text of 12 words: its first word twelve times."""
     made = copy.copy(run)
-    rows = run.tokens[(run.tokens["sample_id"] == sample_id) & (run.tokens["word_index"] == 0)]
-    made.tokens = pd.concat([rows.assign(word_index=i) for i in range(12)])
+    rows = run.words[(run.words["sample_id"] == sample_id) & (run.words["word_index"] == 0)]
+    made.words = pd.concat([rows.assign(word_index=i) for i in range(12)])
     made.map = lambda one, kind="own": np.repeat(run.map(one, kind)[:1], 12, axis=0)
     return made
 
@@ -155,7 +155,7 @@ def test_several_pictures_have_a_row_each(tmp_path):
 
 def test_no_words_are_said_to_be_none(pair, sample_id):
     silent = copy.copy(pair[0])
-    silent.tokens = silent.tokens[:0]
+    silent.words = silent.words[:0]
     figure = word_strips(silent, None, sample_id)
     assert "undefined: no answer with words" in shown(figure)
     assert painted(figure) == []

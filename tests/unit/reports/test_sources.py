@@ -7,11 +7,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from perception_gap.errors import UsageError
+from perception_gap.errors import DamagedError, UsageError
 from perception_gap.measure.finish import so_far
 from perception_gap.runs.parts import Parts
 from perception_gap.runs.run import Run
-from perception_gap.storage.files import write_json, write_table
+from perception_gap.runs.schema.tables import bench_samples
+from perception_gap.storage.files import write_frame, write_json
 from reports.sources import BenchRun, Matrix, Training, Unfinished, labels, open_source, open_sources, short_name
 from tests.unit.reports import synthetic_run
 from tests.unit.reports.tables.synthetic_bench import TRAINED, rows
@@ -34,7 +35,7 @@ def write(path, value) -> None:
 def bench_folder(folder) -> None:
     write(folder / "bench.json", {"schema_version": 2, "models": {"a/b": "a-b", "c": "c"}, "tasks": {"t": 1}})
     write(folder / "a-b" / "run.json", {"asked": {"latents": "mask"}, "model": {}})
-    checksum = write_table(folder / "a-b" / "samples.parquet", rows("t", [True, False]))
+    checksum = write_frame(folder / "a-b" / "samples.parquet", rows("t", [True, False]), bench_samples())
     write(folder / "a-b" / "summary.json", {"tasks": {}, "files": {"samples.parquet": checksum}})
     (folder / "comparisons.csv").write_text("")
 
@@ -141,7 +142,7 @@ def test_a_teacher_that_was_moved_is_said_with_its_place_and_what_helps(student,
 def test_an_unfinished_run_with_nothing_stored_says_so(student, tmp_path):
     found = unfinished(student, keep=0)
     assert found.stored == 0
-    with pytest.raises(UsageError, match="no sample is stored yet"):
+    with pytest.raises((DamagedError, UsageError), match="no sample is stored yet"):
         so_far(found.path, tmp_path / "work")
 
 
@@ -151,7 +152,7 @@ def test_another_schema_is_said_in_one_line(student, finished):
     (student.path / "run.json").write_text(json.dumps(info))
     if not finished:
         (student.path / "summary.json").unlink()
-    with pytest.raises(UsageError, match="in run schema 0, this gapcheck reads 3; run `gapcheck analyze`"):
+    with pytest.raises((DamagedError, UsageError), match="in run schema 0, this gapcheck reads 3; run `gapcheck analyze`"):
         open_source(student.path)
 
 
@@ -169,12 +170,12 @@ def test_another_schema_is_said_in_one_line(student, finished):
 def test_what_is_no_source_is_said(tmp_path, files, words):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises((DamagedError, UsageError), match=words):
         open_source(tmp_path)
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(UsageError, match="nowhere: does not exist"):
+    with pytest.raises((DamagedError, UsageError), match="nowhere: does not exist"):
         open_source(tmp_path / "nowhere")
 
 

@@ -14,9 +14,11 @@ import pytest
 from lavit.traces import FILTERS, Traces, funnel, funnel_table, resample
 from lavit.traces.filters import decide
 from lavit.traces.merge import table_of, write_parquet
-from lavit.traces.schema import FEATURES, ROW_SCHEMA, SCHEMA_VERSION
-from perception_gap.errors import UsageError
+from lavit.traces.schema import FEATURES
+from perception_gap.errors import DamagedError, UsageError
 from perception_gap.geometry import TokenGeometry
+from perception_gap.runs.schema.tables import TRACES
+from perception_gap.runs.schema.versions import TRACE
 from perception_gap.storage.files import write_json
 
 WIDTH = 5120
@@ -42,7 +44,7 @@ def a_row(i: int, rng: np.random.Generator, **change) -> dict:
 def write(folder: Path, rows: list[dict], vectors: list[np.ndarray | None], **info) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     checksum = write_parquet(folder / "traces.parquet", table_of(rows, vectors))
-    made = {"schema_version": SCHEMA_VERSION, "teacher": {"width": WIDTH}, "data": {"n": len(rows)}, "funnel": {}}
+    made = {"schema_version": TRACE.version, "teacher": {"width": WIDTH}, "data": {"n": len(rows)}, "funnel": {}}
     write_json(folder / "trace.json", made | {"files": {"traces.parquet": checksum}} | info)
     return folder
 
@@ -63,7 +65,7 @@ def test_any_reader_of_datasets_finds_the_types(tmp_path):
     folder = write(tmp_path / "traces", [a_row(0, rng)], [np.ones(4, np.float16)])
     read = datasets.Dataset.from_parquet(str(folder / "traces.parquet"), cache_dir=str(tmp_path / "cache"))
     assert read.features == FEATURES
-    assert read.column_names == ROW_SCHEMA.names
+    assert read.column_names == TRACES.names
     assert read[0]["v_sem"] == [1.0] * 4
 
 
@@ -100,7 +102,7 @@ def test_reading_gives_the_kept_samples_as_they_were_stored(tmp_path):
 
 
 def refused(folder: Path) -> str:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises((DamagedError, UsageError)) as caught:
         Traces.open(folder)
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -114,7 +116,7 @@ def test_what_cannot_be_trained_on_is_refused_with_a_remedy(tmp_path):
     assert "no trace directory" in refused(tmp_path)
     assert "schema 99" in refused(write(tmp_path / "new", *good, schema_version=99))
     folder = write(tmp_path / "unfinished", *good)
-    (folder / "trace.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}))
+    (folder / "trace.json").write_text(json.dumps({"schema_version": TRACE.version}))
     assert "unfinished" in refused(folder)
     folder = write(tmp_path / "half", *good)
     (folder / "traces.parquet").write_bytes((folder / "traces.parquet").read_bytes()[:300])

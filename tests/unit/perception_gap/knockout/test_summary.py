@@ -8,8 +8,9 @@ import pytest
 
 from perception_gap.knockout.conditions import CONDITIONS, CUTS, FIELDS
 from perception_gap.knockout.summary import summarise
-from perception_gap.knockout.table import COLUMNS, FILE, Table, condition_rows
-from perception_gap.runs import shapes
+from perception_gap.knockout.table import FILE, Table, condition_rows
+from perception_gap.runs.schema import documents
+from perception_gap.runs.schema.tables import KNOCKOUT
 from perception_gap.stats.permutation import TOO_FEW
 from perception_gap.storage import intact
 
@@ -32,7 +33,7 @@ def stored(name: str, base: float, changes: dict[int, float], right: bool = True
 def test_rows_by_hand():
     row, values = stored("a", -2.0, {INSIDE: -3.0, NUMBER: 0.5})
     rows = pd.DataFrame(condition_rows(row, values))
-    assert list(rows.columns) == list(COLUMNS)
+    assert list(rows.columns) == list(KNOCKOUT.names)
     assert [tuple(pair) for pair in rows[["rows", "tokens"]].to_numpy()] == list(CONDITIONS)
     cut, kept, none = (rows.iloc[i] for i in (INSIDE, NUMBER, MASS))
     assert (cut["change"], cut["change_per_token"], cut["log_probability"], cut["base"]) == (-3.0, -0.75, -5.0, -2.0)
@@ -41,7 +42,7 @@ def test_rows_by_hand():
     assert np.isnan(none["change"])
     assert pd.isna(none["answer"])
     assert none["correct"] is None
-    intact.columns(rows, shapes.KNOCKOUT, None)
+    intact.columns(rows, KNOCKOUT, None)
 
 
 def samples(verdicts: dict[str, bool | None]) -> pd.DataFrame:
@@ -57,7 +58,9 @@ def whole() -> tuple[pd.DataFrame, pd.DataFrame]:
         stored("c", -3.0, {INSIDE: 0.0, NUMBER: 0.0, MASS: 0.0}, right=False),
         stored("d", -1.0, {INSIDE: -6.0}),
     ]
-    table = pd.DataFrame([line for row, values in data for line in condition_rows(row, values)], columns=list(COLUMNS))
+    table = pd.DataFrame(
+        [line for row, values in data for line in condition_rows(row, values)], columns=list(KNOCKOUT.names)
+    )
     return table, samples({"a": True, "b": True, "c": False, "d": True, "e": None})
 
 
@@ -88,12 +91,14 @@ def test_contrasts_are_paired():
 
 
 def test_the_shape_is_the_one_that_runs_are_held_to(tmp_path):
-    intact.require({"knockout": summarise(*whole(), ASKED, 0)}, {"knockout": shapes.SUMMARY["knockout?"]}, tmp_path)
+    intact.require(summarise(*whole(), ASKED, 0), documents.Knockout, tmp_path)
 
 
 def test_intervals_are_clustered_and_undefined_below_five_clusters():
     data = [stored(f"s{i}", -1.0, {INSIDE: -float(i)}) for i in range(6)]
-    table = pd.DataFrame([line for row, values in data for line in condition_rows(row, values)], columns=list(COLUMNS))
+    table = pd.DataFrame(
+        [line for row, values in data for line in condition_rows(row, values)], columns=list(KNOCKOUT.names)
+    )
     known = samples({f"s{i}": True for i in range(6)})
     alone = summarise(table, known, ASKED, 0)["text"]["inside"]["change"]
     # Changes 0, −1, .. −5 without skewness: Student's t, −2.5 ± 2.5706 × √(3.5 / 6).

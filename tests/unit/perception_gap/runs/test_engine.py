@@ -1,6 +1,7 @@
 """The engine: what is stored is not asked again, what fails has a reason, a batch that is too large is tried singly."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from perception_gap.errors import GapcheckError, UsageError
@@ -23,8 +24,15 @@ class Asked:
         return rows, {f"{k}/own": np.ones(2) for k, i in zip(keys, items, strict=True) if i not in self.silent}
 
 
+SCHEMA = pa.schema({"key": pa.string(), "sample_id": pa.string()})
+
+
+def parts(folder):
+    return open_parts(folder, schema=SCHEMA)
+
+
 def engine(folder, asked, size=2, **options):
-    return Engine(open_parts(folder), lambda item: None if item == "-" else item, asked, size, **options)
+    return Engine(parts(folder), lambda item: None if item == "-" else item, asked, size, **options)
 
 
 def test_a_killed_run_goes_on_where_it_was_in_the_same_batches(tmp_path):
@@ -42,7 +50,7 @@ def test_a_killed_run_goes_on_where_it_was_in_the_same_batches(tmp_path):
     asked = Asked()
     assert engine(tmp_path, asked).run(ITEMS) == ITEMS
     assert asked.batches == [["e"]]
-    assert [row["key"] for row, _ in open_parts(tmp_path).read(ITEMS)] == ITEMS
+    assert [row["key"] for row, _ in parts(tmp_path).read(ITEMS)] == ITEMS
 
 
 def test_a_batch_asks_only_for_what_it_lacks_and_for_one_key_once(tmp_path):
@@ -64,7 +72,7 @@ def test_an_item_that_was_measured_under_another_key_says_so(tmp_path):
     asked = Asked(renamed={"b": "B"})
     assert engine(tmp_path, asked, on_rekey=told.append).run(["a", "b", "c"]) == ["a", "B", "c"]
     assert told == [{"b": "B"}]
-    assert set(open_parts(tmp_path).done()) == {"a", "B", "c"}
+    assert set(parts(tmp_path).done()) == {"a", "B", "c"}
 
 
 def test_a_stream_is_read_batch_by_batch(tmp_path):
@@ -92,7 +100,7 @@ def test_two_processes_that_begin_with_one_item_write_two_parts(tmp_path, monkey
     for rank, (each, other) in enumerate(zip(engines, "bc", strict=True)):
         monkeypatch.setenv("RANK", str(rank))
         each.run(["a", other])
-    assert set(open_parts(tmp_path).done()) == {"a", "b", "c"}
+    assert set(parts(tmp_path).done()) == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize(("n", "count"), [(0, 3), (2, 3), (10, 3), (9, 3), (5, 1)])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from perception_gap.errors import UsageError
+from perception_gap.errors import DamagedError
 from perception_gap.runs.parts import Parts, stored
 from perception_gap.runs.run import Run
 from perception_gap.storage import checksums, intact
@@ -37,14 +37,14 @@ def pair(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "name", ["run.json", "summary.json", "samples.parquet", "tokens.parquet", "maps.safetensors", "hidden.safetensors"]
+    "name", ["run.json", "summary.json", "samples.parquet", "words.parquet", "maps.safetensors", "hidden.safetensors"]
 )
 def test_a_flipped_bit_of_a_finished_run_is_named(pair, tmp_path, name):
     run = shutil.copytree(pair / "student", tmp_path / "student")
     whole = (run / name).read_bytes()
     for at in places(run / name):
         flipped(run / name, at)
-        with pytest.raises(UsageError, match=rf"{name}: damaged|written in run schema"):
+        with pytest.raises(DamagedError, match=rf"{name}: damaged|written in run schema"):
             Run.open(run)
         (run / name).write_bytes(whole)
     Run.open(run)
@@ -71,21 +71,21 @@ def test_maps_of_a_large_file_are_checked_when_they_are_read(pair, tmp_path, mon
     run = shutil.copytree(pair / "student", tmp_path / "student")
     flipped(run / "maps.safetensors", -5)
     opened = Run.open(run)
-    with pytest.raises(UsageError, match=r"maps\.safetensors: damaged \(.*its checksum differs"):
+    with pytest.raises(DamagedError, match=r"maps\.safetensors: damaged \(.*its checksum differs"):
         [opened.map(*name.rsplit("/", 1)) for name in opened._maps.keys()]  # noqa: SIM118 (no mapping)
 
 
 def test_files_of_two_runs_do_not_mix(pair, tmp_path):
     run = shutil.copytree(pair / "student", tmp_path / "student")
     shutil.copy(pair / "teacher" / "maps.safetensors", run)
-    with pytest.raises(UsageError, match=r"maps\.safetensors: damaged"):
+    with pytest.raises(DamagedError, match=r"maps\.safetensors: damaged"):
         Run.open(run)
 
 
 @pytest.mark.parametrize("value", [-1e-9, np.inf, -np.inf])
 def test_a_map_is_finite_and_not_negative(tmp_path, value):
     write_arrays(tmp_path / "a", {"s/own": np.array([0.5, value], np.float32)})
-    with pytest.raises(UsageError, match="s/own is no map"):
+    with pytest.raises(DamagedError, match="s/own is no map"):
         intact.Arrays(tmp_path / "a").map("s/own")
 
 
@@ -95,7 +95,7 @@ def test_a_row_that_is_undefined_as_a_whole_is_a_map_and_half_a_one_is_not(tmp_p
     arrays = intact.Arrays(tmp_path / "a")
     np.testing.assert_array_equal(arrays.map("s/own_words"), nothing)
     assert arrays.map("t/own") is None
-    with pytest.raises(UsageError, match="s/own is no map"):
+    with pytest.raises(DamagedError, match="s/own is no map"):
         arrays.map("s/own")
 
 
@@ -110,7 +110,7 @@ def test_both_writers_of_arrays_say_the_same_and_plain_safetensors_reads_them(tm
         found = intact.Arrays(tmp_path / name, checksum)
         assert found.keys() == ["a", "b"]
         assert load_file(tmp_path / name).keys() == arrays.keys()
-    with pytest.raises(UsageError, match="its checksum differs"):
+    with pytest.raises(DamagedError, match="its checksum differs"):
         intact.Arrays(tmp_path / "whole", "0" * 32)
 
 
@@ -129,7 +129,7 @@ def test_type_shape_and_every_bit_count(array, other):
 
 def test_arrays_without_checksums_are_not_ours(tmp_path):
     save_file({"a": np.zeros(2)}, tmp_path / "a")
-    with pytest.raises(UsageError, match="its checksum differs"):
+    with pytest.raises(DamagedError, match="its checksum differs"):
         intact.Arrays(tmp_path / "a")
 
 
@@ -143,5 +143,5 @@ def test_an_object_is_sealed_over_all_that_json_holds(tmp_path):
     assert (tmp_path / "b.json").read_bytes() == (tmp_path / "a.json").read_bytes()
     for change in ({"b": [1, 2.6]}, {"b": [1]}, {"c": 1}, {"checksum": "0"}):
         assert not checksums.intact(read | change)
-    with pytest.raises(UsageError, match=r"a\.json: damaged \(its checksum differs"):
-        intact.require(read | {"n": 3}, {}, tmp_path / "a.json")
+    with pytest.raises(DamagedError, match=r"a\.json: damaged \(its checksum differs"):
+        intact.require(read | {"n": 3}, intact.Document, tmp_path / "a.json")

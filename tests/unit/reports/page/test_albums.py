@@ -38,7 +38,7 @@ def test_the_words_of_a_text_are_those_of_the_run_with_their_maps(pair):
     sample = student.samples["sample_id"].iloc[0]
     for member, run, kind in zip(album.members, (teacher, student), ("own", "shared"), strict=True):
         text = member.text(sample, member.shared)
-        rows = run.tokens[(run.tokens["sample_id"] == sample) & (run.tokens["text"] == kind)]
+        rows = run.words[(run.words["sample_id"] == sample) & (run.words["text"] == kind)]
         assert text.words == rows["word"].tolist()
         np.testing.assert_array_equal(text.kl, rows["kl"])
         np.testing.assert_array_equal(text.maps, run.map(sample, f"{kind}_words"))

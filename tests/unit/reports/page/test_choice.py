@@ -67,7 +67,7 @@ def test_facts_are_those_of_the_runs(pair, album):
 
 
 def test_the_worst_word_is_the_one_of_largest_divergence(pair, album):
-    words = pair[1].tokens
+    words = pair[1].words
     words = words[words["text"] == "shared"]
     for sample, category in facts(album)["word"].items():
         mine = words[words["sample_id"] == sample]

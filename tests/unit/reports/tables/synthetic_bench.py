@@ -12,7 +12,8 @@ import pandas as pd
 
 from benchmarks import results
 from perception_gap.metrics.columns import columns
-from perception_gap.storage.files import write_json, write_table
+from perception_gap.runs.schema.tables import bench_samples
+from perception_gap.storage.files import write_frame, write_json
 from reports.sources import BenchRun, Matrix, open_source
 
 Verdicts = Mapping[str, Mapping[str, Sequence[bool | None]]]  # model -> task -> verdict of each question
@@ -31,7 +32,8 @@ def rows(task: str, verdicts: Sequence[bool | None], failed: Sequence[int] = (),
         "references": [["A"]] * n, "options": [["A", "B"]] * n, "answer": "A",
         "status": ["failed" if i in failed else "ok" for i in range(n)],
         "error": ["out of memory" if i in failed else None for i in range(n)],
-        "correct": list(verdicts), "strict_correct": list(verdicts), "lmms_error": None,
+        "correct": list(verdicts), "strict_correct": list(verdicts), "lmms_error": None, "lmms_score": None,
+        "doc_id": range(n), "category": None, "n_prompt_tokens": 9, "text_image_mass": 0.5,
         "n_image_tokens": 64, "n_tokens": 2, "seconds": 0.5,
     })  # fmt: skip
     if not paired:
@@ -61,7 +63,7 @@ def write_bench(
         samples = pd.concat(tables.values(), ignore_index=True)
         folder = out / folders[name]
         folder.mkdir()
-        files = {"samples.parquet": write_table(folder / "samples.parquet", samples)}
+        files = {"samples.parquet": write_frame(folder / "samples.parquet", samples, bench_samples())}
         summary: dict[str, Any] = {"model": name, "n_samples": len(samples), "tasks": summaries, "files": files}
         asked = {"latents": latents.get(name, "force"), "gaze": gaze}
         write_json(folder / "run.json", {"schema_version": 2, "model": {"name": name}, "asked": asked})

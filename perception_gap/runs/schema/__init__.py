@@ -1,0 +1,1 @@
+"""What runs hold, told once and used by writers and readers: versions, tables (pyarrow), JSON files (pydantic)."""
