@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from perception_gap.errors import UsageError
 from perception_gap.knockout.table import Table
 from perception_gap.measure import per_layer
@@ -15,6 +13,7 @@ from perception_gap.measure.layer_profile import Profile
 from perception_gap.measure.of_sample import NO_MAPS, normalised, of_maps, of_words
 from perception_gap.measure.summary import summarise
 from perception_gap.measure.teacher import Comparison
+from perception_gap.measure.word_states import aligned_states, cosine_by_word
 from perception_gap.runs.parts import Parts, stored_keys
 from perception_gap.runs.run import Run, run_info, teacher_of
 from perception_gap.runs.schema import tables
@@ -22,7 +21,6 @@ from perception_gap.storage.files import ArrayFile, frame_of, write_json, write_
 
 # Of a row, what samples.parquet leaves to other files.
 _ELSEWHERE = ("key", "own_words", "own_categories", "knockout_answers")
-MOST_ALIGNED = 3000  # samples, which bounds the memory of the alignment
 
 
 def finish(
@@ -37,7 +35,7 @@ def finish(
 ) -> Run:
     """Compute every measure from the stored maps, part by part; write the merged files, the summary last."""
     comparison = None if teacher is None else _comparison(keys, parts, info, teacher, seed, raster)
-    cosine = {} if comparison is None else comparison.cosine(aligned_states(comparison, parts, seed))
+    cosine = {} if comparison is None else cosine_by_word(comparison, aligned_states(comparison, parts, seed))
     samples, words, profile = [], [], Profile(info.get("layers", []))
     cuts = Table(info["settings"].get("knockout"))
     maps, hidden = ArrayFile(out / "maps.safetensors"), ArrayFile(out / "hidden.safetensors")
@@ -96,12 +94,3 @@ def _comparison(
 ) -> Comparison:
     rows = [row for row, _ in parts.read(keys, kinds=())]
     return Comparison(rows, teacher, "own" if info["settings"]["text"] == "teacher" else "shared", seed, raster)
-
-
-def aligned_states(comparison: Comparison, parts: Parts, seed: int) -> dict[str, np.ndarray]:
-    """Hidden states by sample, of all compared samples or, in a larger run, of a seeded choice of MOST_ALIGNED."""
-    chosen = set(comparison.rows)
-    if len(chosen) > MOST_ALIGNED:
-        chosen = set(np.random.default_rng(seed).choice(sorted(chosen), MOST_ALIGNED, replace=False).tolist())
-    stored = parts.read([comparison.rows[i]["key"] for i in comparison.rows if i in chosen], kinds=("hidden",))
-    return {row["sample_id"]: arrays["hidden"] for row, arrays in stored}

@@ -87,7 +87,7 @@ def of_words(
 ) -> list[dict[str, Any]]:
     """One row a word of the own answer, and of the shared text where there is one.
 
-    cosine: `Comparison.cosine` of the sample, [words] each.
+    cosine: `word_states.cosine_by_word` of the sample, [words] each.
     """
     region, rows = region_of(row), []
     for text in ("own", "shared"):

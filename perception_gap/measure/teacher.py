@@ -12,7 +12,6 @@ import numpy as np
 
 from perception_gap.geometry import TokenGeometry
 from perception_gap.measure.partners import match_words, partners
-from perception_gap.metrics import aligned_cosine_distance
 from perception_gap.metrics.columns import floors, measures, undefined
 from perception_gap.metrics.measure import OfPair, Scope
 from perception_gap.runs.rows import answered, geometry_of
@@ -141,40 +140,3 @@ class Comparison:
     def teacher_words(self, sample_id: str) -> tuple[list[str], list[str]]:
         row = self.teacher.row(sample_id)
         return list(row["shared_words"]), list(row["shared_categories"])
-
-    def cosine(self, states: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-        """Per sample, `cosine_distance` and `cosine_floor` of every word, after a cross-fitted orthogonal alignment."""
-        index, mine, theirs, groups = [], [], [], []
-        for sample_id, hidden in states.items():
-            teacher = self.teacher.hidden(sample_id)
-            if teacher is None or self.teacher_words(sample_id)[0] != list(self.rows[sample_id]["shared_words"]):
-                continue
-            index += [(sample_id, w) for w in range(len(hidden))]
-            mine += list(hidden)
-            theirs += list(teacher)
-            groups += [self.rows[sample_id]["cluster"]] * len(hidden)
-        by_sample = {
-            s: {k: np.full(len(h), NOTHING) for k in ("cosine_distance", "cosine_floor")} for s, h in states.items()
-        }
-        if not index:
-            return by_sample
-        place = {key: i for i, key in enumerate(index)}
-        floors = [self._other_word(*key) for key in index]
-        others = [-1 if word is None else place.get(word, -1) for word in floors]
-        sides = np.asarray(theirs), np.asarray(mine), groups
-        # The aligned axes differ from fold to fold, so a floor is aligned as such, not put together from two folds.
-        for name, values in (
-            ("cosine_distance", aligned_cosine_distance(*sides)),
-            ("cosine_floor", aligned_cosine_distance(*sides, others=others)),
-        ):
-            for (sample_id, w), value in zip(index, values, strict=True):
-                by_sample[sample_id][name][w] = value
-        return by_sample
-
-    def _other_word(self, sample_id: str, word: int) -> tuple[str, int] | None:
-        """The partner's word that stands in for this one in a floor; None where there is none."""
-        partner = self.partner.get(sample_id)
-        if partner is None:
-            return None
-        matched = match_words(self.rows[sample_id]["shared_categories"], self.teacher_words(partner)[1])[word]
-        return None if matched is None else (partner, matched)

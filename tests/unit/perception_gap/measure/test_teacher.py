@@ -1,4 +1,4 @@
-"""Who stands in for whom in a floor, and on which frame two maps meet."""
+"""On which frame two maps meet, and what is measured of them there."""
 
 import itertools
 
@@ -6,88 +6,14 @@ import numpy as np
 import pytest
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.measure.partners import match_words, partners
 from perception_gap.measure.teacher import Comparison
-from perception_gap.metrics import aligned_cosine_distance, earth_movers_distance, kl_divergence
+from perception_gap.metrics import earth_movers_distance, kl_divergence
 from perception_gap.metrics.columns import columns, measures, sample_columns
 from perception_gap.metrics.measure import OfPair
 from perception_gap.metrics.table import declared
 from perception_gap.runs.rows import geometry_fields
 from perception_gap.storage.files import frame_of
-
-
-def rows(n: int, tasks=("a", "b"), per_cluster: int = 1) -> list[dict]:
-    return [
-        {"sample_id": f"s{i:03}", "task": tasks[i % len(tasks)], "cluster": f"c{i // per_cluster}"} for i in range(n)
-    ]
-
-
-def test_a_partner_is_another_picture_of_the_same_task():
-    samples = rows(30, per_cluster=4)
-    by_id = {r["sample_id"]: r for r in samples}
-    found = partners(samples, seed=3)
-    assert len(found) == 30
-    for mine, other in found.items():
-        assert by_id[mine]["task"] == by_id[other]["task"]
-        assert by_id[mine]["cluster"] != by_id[other]["cluster"]
-    assert found == partners(samples[::-1], seed=3)  # the order of rows does not matter
-    assert found != partners(samples, seed=4)
-    # A floor is the same in every version.
-    pinned = partners(rows(5, tasks=("a",)), seed=0)
-    assert pinned == {"s000": "s003", "s003": "s004", "s004": "s001", "s001": "s002", "s002": "s000"}
-
-
-def test_without_another_picture_there_is_no_partner():
-    assert partners(rows(3, tasks=("a", "b", "c")), seed=0) == {}
-    assert partners(rows(4, tasks=("a",), per_cluster=4), seed=0) == {}
-
-
-def test_a_word_is_matched_with_one_of_its_category_by_rank():
-    mine = ["functional", "attribute", "object", "functional", "functional", "attribute"]
-    theirs = ["object", "functional", "other", "functional"]
-    assert match_words(mine, theirs) == [1, None, 0, 3, 1, None]
-    assert match_words(mine, []) == [None] * 6
-
-
-def test_words_beyond_those_of_the_other_text_start_from_its_first_again():
-    assert match_words(["object"] * 5, ["object", "functional", "object", "object"]) == [0, 2, 3, 0, 2]
-
-
-class StoredTeacher:
-    """The part of a Run that a Comparison reads, with real geometry and maps."""
-
-    def __init__(self, shapes: dict[str, tuple[int, int]]) -> None:
-        self.shapes = shapes
-        self.rng = np.random.default_rng(0)
-        self.maps = {i: self.rng.random(r * c) for i, (r, c) in shapes.items()}
-
-    def __contains__(self, sample_id: str) -> bool:
-        return sample_id in self.shapes
-
-    def row(self, sample_id: str) -> dict:
-        return {
-            "status": "ok",
-            "question": "q",
-            "image_hash": "h",
-            "options": [],
-            "shared_words": ["x"],
-            "shared_categories": ["object"],
-        }
-
-    def geometry(self, sample_id: str) -> TokenGeometry:
-        return TokenGeometry.grid(*self.shapes[sample_id])
-
-    def map(self, sample_id: str, kind: str) -> np.ndarray:
-        return self.maps[sample_id][None] if kind.endswith("words") else self.maps[sample_id]
-
-
-def student_rows(shapes: dict[str, tuple[int, int]]) -> list[dict]:
-    return [
-        {"sample_id": i, "task": "t", "cluster": i, "status": "ok", "shared_text": "x", "question": "q",
-         "image_hash": "h", "options": [], "shared_words": ["x"], "shared_categories": ["object"]}
-        | geometry_fields(TokenGeometry.grid(*shape))
-        for i, shape in shapes.items()
-    ]  # fmt: skip
+from tests.unit.perception_gap.measure.stored_teacher import StoredTeacher, student_rows
 
 
 def test_equal_grids_meet_natively_and_the_floor_is_the_other_samples_map():
@@ -288,70 +214,3 @@ def test_a_student_map_without_mass_is_undefined_on_any_frame():
     comparison = paired({"s1": (2, 2)}, StoredTeacher({"s1": (3, 3)}))
     assert np.isnan(comparison.sample("s1", np.full(4, np.nan))["js"])
     assert comparison.on_frame(np.array([np.nan, 1, 1, 2]), TokenGeometry.grid(2, 2), (1, 1)) == [4.0]
-
-
-class StatedTeacher(StoredTeacher):
-    """A StoredTeacher that also has hidden states of its words."""
-
-    def __init__(self, states: dict[str, np.ndarray]) -> None:
-        super().__init__(dict.fromkeys(states, (2, 2)))
-        self.states = states
-
-    def row(self, sample_id: str) -> dict:
-        n = len(self.states[sample_id])
-        return super().row(sample_id) | {"shared_words": ["x"] * n, "shared_categories": ["object"] * n}
-
-    def hidden(self, sample_id: str) -> np.ndarray | None:
-        return self.states[sample_id]
-
-
-def stated(states: dict[str, np.ndarray]) -> Comparison:
-    teacher = StatedTeacher(states)
-    rows = [row | teacher.row(row["sample_id"]) for row in student_rows(teacher.shapes)]
-    return Comparison(rows, teacher, "own", 0, None)  # type: ignore[arg-type]
-
-
-def test_cosine_is_that_of_all_words_aligned_together_and_its_floor_that_of_the_partners_words():
-    rng = np.random.default_rng(0)
-    theirs, mine = ({f"s{i}": rng.normal(size=(2, 5)) for i in range(6)} for _ in range(2))
-    comparison = stated(theirs)
-    found = comparison.cosine(mine)
-    flat = [np.concatenate(list(side.values())) for side in (theirs, mine)]
-    groups = np.repeat(list(mine), 2)
-    np.testing.assert_allclose(
-        np.concatenate([found[i]["cosine_distance"] for i in mine]), aligned_cosine_distance(*flat, groups)
-    )
-    others = np.array([2 * int(comparison.partner[f"s{i}"][1:]) + w for i in range(6) for w in range(2)])
-    np.testing.assert_allclose(
-        np.concatenate([found[i]["cosine_floor"] for i in mine]), aligned_cosine_distance(*flat, groups, others=others)
-    )
-
-
-def test_cosine_leaves_out_other_words_and_undefined_states():
-    rng = np.random.default_rng(1)
-    theirs, mine = ({f"s{i}": rng.normal(size=(2, 5)) for i in range(6)} for _ in range(2))
-    theirs["s0"][0, 2], mine["s1"][0, 0] = np.nan, np.inf
-    comparison = stated(theirs)
-    comparison.rows["s2"]["shared_words"] = ["y", "y"]
-    comparison.teacher.states["s4"] = None  # type: ignore[attr-defined]
-    comparison.teacher.row = StatedTeacher(mine).row  # type: ignore[method-assign]
-    found = comparison.cosine(mine)
-    undefined = {i: np.isnan(found[i]["cosine_distance"]).tolist() for i in mine}
-    changed = {"s0": [True, False], "s1": [True, False], "s2": [True, True], "s4": [True, True]}
-    assert undefined == {i: [False, False] for i in mine} | changed
-    # What has another word's floor cannot have one where that word's state is unknown.
-    lacking = [i for i in mine if comparison.partner[i] == "s2"]
-    assert all(np.isnan(found[i]["cosine_floor"]).all() for i in lacking)
-    assert found.keys() == mine.keys()
-    assert stated(mine).cosine({}) == {}
-
-
-def test_a_word_without_a_stand_in_has_no_cosine_floor():
-    rng = np.random.default_rng(3)
-    theirs, mine = ({f"s{i}": rng.normal(size=(2, 5)) for i in range(6)} for _ in range(2))
-    comparison = stated(theirs)
-    comparison.rows["s1"]["shared_categories"] = ["object", "attribute"]
-    del comparison.partner["s2"]
-    found = comparison.cosine(mine)
-    undefined = {i: np.isnan(found[i]["cosine_floor"]).tolist() for i in mine}
-    assert undefined == {i: [False, False] for i in mine} | {"s1": [False, True], "s2": [True, True]}

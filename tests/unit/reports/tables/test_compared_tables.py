@@ -84,7 +84,7 @@ def test_pairs_show_both_directions_of_kl_which_differ(found):
             assert (row.cells[key].value, row.cells[key].n) == (pair[name]["mean"], pair["value"]["n"])
         assert row.cells["floor − JS"].signed
     assert "on the 16 × 16 raster" in table.about[0]
-    assert [c.key for c in table.columns if c.key in ("emd", "cc", "similarity")] == ["emd", "cc", "similarity"]
+    assert [c.key for c in table.columns][-3:] == ["cc", "similarity", "emd"]
 
 
 def test_agreement_has_each_n_and_a_dash_for_what_is_undefined(found):
