@@ -214,54 +214,48 @@ class SummaryHead(Sealed):
 # was declared stay readable.
 _MORE: dict[str, dict[str, Any]] = {
     "focus_score": {
-        "decides": Decides,
-        **dict.fromkeys(("correct_mean", "incorrect_mean", "raw_difference", "difference", "auroc"), Estimate),
+        "decides": (Decides, ...),
+        **dict.fromkeys(("correct_mean", "incorrect_mean", "raw_difference", "difference", "auroc"), (Estimate, ...)),
     },
-    "kl": {"decides": Decides},
+    "kl": {"decides": (Decides, ...)},
     "entropy": {},
     "salient_regions": {},
-    "sinks": {"without": dict[str, Estimate]},
+    "sinks": {"without": (dict[str, Estimate], ...)},
 }
 _NEEDED = ("focus_score", "kl", "entropy", "salient_regions")
 
 
 def summary() -> type[SummaryHead]:
     """summary.json of an analysis, with every declared measure in its place."""
-    blocks: dict[str, dict[str, Any]] = {}
+    bases: dict[str, type[Document]] = {}
+    fields: dict[str, dict[str, Any]] = {block: dict(more) for block, more in _MORE.items()}
     for measure in dict.fromkeys([*measures("sample", Measure), *measures("word", Measure)]):
         block, _, name = measure.place.partition(".")
-        fields = blocks.setdefault(block, {})
+        of_block = fields.setdefault(block, {})
         if name:
-            fields[name] = Estimate
+            of_block[name] = (Estimate, ...)
         else:
-            fields |= _fields_of(measure)
-    for block, more in _MORE.items():
-        blocks.setdefault(block, {}).update(more)
-    made: dict[str, Any] = {
-        block: (_document(block, fields), ...) if block in _NEEDED else (_document(block, fields), ABSENT)
-        for block, fields in blocks.items()
+            bases[block], of_words = _of_measure(measure)
+            of_block |= of_words
+    blocks: dict[str, Any] = {
+        block: (
+            create_model(block, __base__=bases.get(block, Document), **of_block),
+            ... if block in _NEEDED else ABSENT,
+        )
+        for block, of_block in fields.items()
     }
-    return create_model("Summary", __base__=SummaryHead, **made)
+    return create_model("Summary", __base__=SummaryHead, **blocks)
 
 
-def _fields_of(measure: Measure) -> dict[str, Any]:
-    """What `measure.summary.of_measure` gives."""
+def _of_measure(measure: Measure) -> tuple[type[Document], dict[str, Any]]:
+    """What `measure.summary.of_measure` gives: (of its samples, of its words)."""
     if not measure.floor:
-        return _annotations(Spread if measure.spread else Estimate)
-    fields: dict[str, Any] = {}
+        return (Spread if measure.spread else Estimate), {}
+    of_words: dict[str, Any] = {}
     if "word" in measure.scopes:
-        fields |= dict.fromkeys(("all", "floor", *CATEGORIES), Estimate)
-        fields |= {f"{category}_floor": (Estimate, ABSENT) for category in CATEGORIES}
-    return fields | (_annotations(OfSamples) if "sample" in measure.scopes else {})
-
-
-def _annotations(document: type[Document]) -> dict[str, Any]:
-    return {name: field.annotation for name, field in document.model_fields.items()}
-
-
-def _document(name: str, fields: dict[str, Any]) -> type[Document]:
-    made: dict[str, Any] = {key: kind if isinstance(kind, tuple) else (kind, ...) for key, kind in fields.items()}
-    return create_model(name, __base__=Document, **made)
+        of_words = dict.fromkeys(("all", "floor", *CATEGORIES), (Estimate, ...))
+        of_words |= {f"{category}_floor": (Estimate, ABSENT) for category in CATEGORIES}
+    return (OfSamples if "sample" in measure.scopes else Document), of_words
 
 
 # --- gapcheck bench

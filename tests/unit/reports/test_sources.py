@@ -152,7 +152,9 @@ def test_another_schema_is_said_in_one_line(student, finished):
     (student.path / "run.json").write_text(json.dumps(info))
     if not finished:
         (student.path / "summary.json").unlink()
-    with pytest.raises((DamagedError, UsageError), match="in run schema 0, this gapcheck reads 3; run `gapcheck analyze`"):
+    with pytest.raises(
+        (DamagedError, UsageError), match="in run schema 0, this gapcheck reads 3; run `gapcheck analyze`"
+    ):
         open_source(student.path)
 
 

@@ -270,7 +270,9 @@ def test_a_row_of_another_table_is_no_error(tmp_path):
 
 def test_an_unknown_baseline_names_the_near_ones(tmp_path):
     source = write_bench(tmp_path / "b", {"tiny:sft": {"mmvp": [True] * 4}})
-    with pytest.raises((DamagedError, UsageError), match=r"no model of these runs .* 'tiny:sf': expected one like tiny:sft"):
+    with pytest.raises(
+        (DamagedError, UsageError), match=r"no model of these runs .* 'tiny:sf': expected one like tiny:sft"
+    ):
         tables.build("table1", [source], baseline="tiny:sf")
 
 
@@ -278,7 +280,9 @@ def test_tasks_of_no_column_are_named_and_alone_are_an_error(tmp_path):
     both = write_bench(tmp_path / "both", {"a": {"mmvp": [True] * 4, "hrbench": [True] * 4}})
     assert "measured, but no column of this table: hrbench" in one("table1", both).about
     alone = write_bench(tmp_path / "alone", {"a": {"hrbench": [True] * 4}})
-    with pytest.raises((DamagedError, UsageError), match=r"table1: none of its tasks was measured \(the runs have hrbench\)"):
+    with pytest.raises(
+        (DamagedError, UsageError), match=r"table1: none of its tasks was measured \(the runs have hrbench\)"
+    ):
         tables.build("table1", [alone])
 
 
