@@ -13,7 +13,9 @@ from tests.command import gapcheck
 ROOT = Path(__file__).parents[2]
 # Before a block may stand, in a comment of its own line: why it is not run, or a command whose files it reads.
 SKIP, FIRST = "not run", "run after"
-BLOCK = re.compile(r"(?:^<!-- (?P<marker>[^:\n]*): *(?P<text>[^\n]*?) -->\n)?^```python\n(?P<code>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(
+    r"(?:^<!-- (?P<marker>[^:\n]*): *(?P<text>[^\n]*?) -->\n)?^```python\n(?P<code>.*?)^```$", re.M | re.S
+)
 
 
 def blocks(file: Path) -> list[tuple[int, str, str, str]]:
