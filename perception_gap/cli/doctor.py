@@ -100,16 +100,17 @@ def required_packages() -> tuple[list[tuple[str, str]], list[str]]:
         return [], [f"{DISTRIBUTION} is not installed for {sys.executable}: run `pip install -e .` in its checkout"]
     lines, problems = [], []
     for requirement in metadata.requires(DISTRIBUTION) or ():
-        name = re.split(r"[\s<>=!~;\[]", requirement, maxsplit=1)[0]
+        wanted, _, marker = requirement.partition(";")
+        name = re.split(r"[\s<>=!~\[]", wanted, maxsplit=1)[0]
         version = installed(name)
-        of_extra = re.search(r"extra == ['\"](\w+)", requirement)
+        of_extra = re.search(r"extra == ['\"](\w+)", marker)
         if of_extra and (of_extra[1] not in EXTRAS or version is None):
             continue
         lines.append((name, version or "missing"))
         if version is None:
-            problems.append(f"{name} is missing: pip install '{requirement}'")
-        elif not satisfies(version, requirement):
-            problems.append(f"{name} {version} is too old or too new: pip install '{requirement}'")
+            problems.append(f"{name} is missing: pip install '{wanted}'")
+        elif not satisfies(version, wanted):
+            problems.append(f"{name} {version} is too old or too new: pip install '{wanted}'")
     return sorted(lines, key=lambda line: line[0].lower()), problems
 
 
