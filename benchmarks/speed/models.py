@@ -36,6 +36,14 @@ _VISION = {
 }  # fmt: skip
 _SMALL_VISION = {"depth": 2, "hidden_size": 64, "intermediate_size": 128, "num_heads": 4, "fullatt_block_indexes": [1]}
 _PATCH, _MERGE = 14, 2
+_SPECIALS = (
+    "<|endoftext|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
 _WORDS = ("which of the two marked points is closer to the camera", "what colour is the small star, left of the ring?")
 
 
@@ -52,11 +60,12 @@ def loaded(preset: str, layers: int, device: str, dtype: str, *, tower: bool) ->
 
     from perception_gap.models.families.qwen import Qwen
     from perception_gap.models.loading import LoadedModel
-    from perception_gap.tiny import build
+    from perception_gap.tiny import WEIGHTS
 
-    tokenizer = build.tokenizer(_WORDS, vocab_size=400)
-    ids = {name: int(tokenizer.convert_tokens_to_ids(name)) for name in build.SPECIALS}  # type: ignore[arg-type]
-    vocabulary, tied = _VOCABULARY.get(preset, (512, True))
+    embedded: Any = Qwen2_5_VLProcessor.from_pretrained(WEIGHTS / "student")  # for its tokenizer and chat template
+    tokenizer = embedded.tokenizer
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in _SPECIALS}
+    vocabulary, tied = _VOCABULARY.get(preset, (len(tokenizer), True))
     text = TEXT[preset] | ({"num_hidden_layers": layers} if layers else {})
     ends = {"bos_token_id": None, "eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"]}
     vision = _VISION if tower and preset in _VOCABULARY else _SMALL_VISION
@@ -81,7 +90,7 @@ def loaded(preset: str, layers: int, device: str, dtype: str, *, tower: bool) ->
     shared: dict[str, Any] = {"size": size, "patch_size": _PATCH, "merge_size": _MERGE, "temporal_patch_size": 2}
     processor = Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(**shared), video_processor=Qwen2VLVideoProcessor(**shared),
-        tokenizer=tokenizer, chat_template=build.CHAT_TEMPLATE,
+        tokenizer=tokenizer, chat_template=embedded.chat_template,
     )  # fmt: skip
     return LoadedModel(model, processor, Qwen(config, processor), preset, "random")
 

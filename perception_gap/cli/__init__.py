@@ -65,6 +65,16 @@ class LazyGroup(click.Group):
             raise UsageError(f"unknown command {args[0]!r}: expected one of {', '.join(COMMANDS)}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            from perception_gap.cli.extras import lacking
+
+            if (missing := lacking(ctx.invoked_subcommand or "gapcheck", error)) is None:
+                raise
+            raise missing from error
+
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = "gapcheck", **extra: Any
     ) -> NoReturn:

@@ -7,13 +7,16 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
+
+from perception_gap.cli.extras import EXTRAS, absent, pip_line
+from perception_gap.tiny import TINY, WEIGHTS, embedded
 
 DISTRIBUTION = "perception-gap"
 PACKAGES = ("perception_gap", "lavit", "benchmarks", "reports")
@@ -60,6 +63,7 @@ def command(ctx: click.Context) -> None:
     section("Attention", attention_backends())
     section("Embedded models", embedded_models())
     section("Packages", [(name, str(location(name) or "not found")) for name in PACKAGES])
+    section("Extras", [(extra, extra_state(extra)) for extra in EXTRAS])
     section("Optional", [optional(name, *entry) for name, entry in OPTIONAL.items()])
     for problem in (*problems, *shadows):
         click.echo(f"problem: {problem}", err=True)
@@ -88,20 +92,25 @@ def _found(module: str) -> bool:
 
 
 def required_packages() -> tuple[list[tuple[str, str]], list[str]]:
-    """(name, version) of every runtime dependency, and a problem for each that is missing or too old."""
+    """(name, version) of every dependency, and a problem for each that is missing or too old.
+
+    Of the extras those packages that are installed; `extra_state` names the others.
+    """
     if installed(DISTRIBUTION) is None:
         return [], [f"{DISTRIBUTION} is not installed for {sys.executable}: run `pip install -e .` in its checkout"]
     lines, problems = [], []
     for requirement in metadata.requires(DISTRIBUTION) or ():
-        if "extra ==" in requirement:
-            continue
-        name = re.split(r"[\s<>=!~;\[]", requirement, maxsplit=1)[0]
+        wanted, _, marker = requirement.partition(";")
+        name = re.split(r"[\s<>=!~\[]", wanted, maxsplit=1)[0]
         version = installed(name)
+        of_extra = re.search(r"extra == ['\"](\w+)", marker)
+        if of_extra and (of_extra[1] not in EXTRAS or version is None):
+            continue
         lines.append((name, version or "missing"))
         if version is None:
-            problems.append(f"{name} is missing: pip install '{requirement}'")
-        elif not satisfies(version, requirement):
-            problems.append(f"{name} {version} is too old or too new: pip install '{requirement}'")
+            problems.append(f"{name} is missing: pip install '{wanted}'")
+        elif not satisfies(version, wanted):
+            problems.append(f"{name} {version} is too old or too new: pip install '{wanted}'")
     return sorted(lines, key=lambda line: line[0].lower()), problems
 
 
@@ -112,6 +121,14 @@ def satisfies(version: str, requirement: str) -> bool:
     from packaging.requirements import Requirement
 
     return Requirement(requirement).specifier.contains(version, prereleases=True)
+
+
+def extra_state(extra: str) -> str:
+    """What of an extra is missing, for which command, and the line that installs it."""
+    missing = absent(extra)
+    if not missing:
+        return "present"
+    return f"missing {', '.join(missing)} ({EXTRAS[extra].needed_by}); {pip_line(extra)}"
 
 
 def location(name: str) -> Path | None:
@@ -180,15 +197,11 @@ def attention_backends() -> list[tuple[str, str]]:
 
 def embedded_models() -> list[tuple[str, str]]:
     """The models that ship inside the package, with the size of their weights."""
-    folder = ROOT / "perception_gap" / "tiny" / "weights"
-    lines = list(_weights(folder))
-    return lines or [("tiny:*", f"missing: no weights under {folder}; demo and tiny:* need them, reinstall")]
-
-
-def _weights(folder: Path) -> Iterator[tuple[str, str]]:
-    for config in sorted(folder.glob("*/config.json")):
-        size = sum(file.stat().st_size for file in config.parent.glob("*.safetensors"))
-        yield f"tiny:{config.parent.name}", f"{size / 2**20:.1f} MiB"
+    lines = []
+    for name in embedded():
+        size = sum(file.stat().st_size for file in (WEIGHTS / name.removeprefix(TINY)).glob("*.safetensors"))
+        lines.append((name, f"{size / 2**20:.1f} MiB"))
+    return lines or [("tiny:*", f"missing: no weights under {WEIGHTS}; demo and tiny:* need them, reinstall")]
 
 
 def optional(name: str, present: Callable[[], object], purpose: str, remedy: str) -> tuple[str, str]:

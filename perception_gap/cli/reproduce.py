@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from perception_gap.cli.extras import require
 from perception_gap.cli.reproduction.plan import HUB, PIXELS, Plan, Wanted
 from perception_gap.cli.reproduction.planner import plan_of
 from perception_gap.cli.reproduction.recipes import TARGETS
@@ -65,6 +66,8 @@ def command(target: str, dry_run: bool, **options: Any) -> None:
     if dry_run:
         click.echo("\n".join(run.printed(plan, again)))
         return
+    if any(step.command == "bench" for step in plan.steps):
+        require(f"reproduce {target}", "bench")
     check(plan)
     if status := run.run_steps(plan, say=click.echo):
         sys.exit(status)

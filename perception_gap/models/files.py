@@ -12,9 +12,8 @@ from transformers.utils import cached_file
 
 from perception_gap.errors import UsageError
 from perception_gap.models import adapters
+from perception_gap.tiny import TINY, WEIGHTS, embedded
 
-TINY = "tiny:"
-TINY_WEIGHTS = Path(__file__).parents[1] / "tiny" / "weights"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9][\w.\-]*)?")
 _PROBE_SECONDS = 10
 
@@ -32,10 +31,9 @@ class ModelFiles:
 def locate(name: str, revision: str | None) -> ModelFiles:
     """The files of a model; UsageError for a name that leads nowhere, or to an adapter without its base."""
     if name.startswith(TINY):
-        folder = TINY_WEIGHTS / name.removeprefix(TINY)
+        folder = WEIGHTS / name.removeprefix(TINY)
         if name == TINY or not (folder / "config.json").is_file():
-            present = sorted(TINY + p.parent.name for p in TINY_WEIGHTS.glob("*/config.json"))
-            raise UsageError(f"model {name!r} is not embedded; present: {', '.join(present) or 'none'}")
+            raise UsageError(f"model {name!r} is not embedded; present: {', '.join(embedded()) or 'none'}")
         return ModelFiles(str(folder), {"local_files_only": True})
     if os.path.isdir(name):
         if adapters.is_adapter_folder(Path(name)):

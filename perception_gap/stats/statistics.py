@@ -1,7 +1,7 @@
 """Means, differences within strata, and rank statistics: each with an interval, and a test where something is claimed.
 
 Intervals are closed formulas over clusters, without resampling: which were chosen, and how often they cover and the
-tests reject, is simulated by `python -m benchmarks.calibration` (docs/measures.md). An interval without width would
+tests reject, is simulated by `python -m scripts.calibration` (docs/measures.md). An interval without width would
 claim certainty: where all values are alike it is undefined, with the reason.
 """
 

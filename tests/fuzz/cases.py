@@ -14,7 +14,7 @@ import click
 
 import benchmarks.published
 from perception_gap.cli import COMMANDS, main
-from perception_gap.models.files import TINY_WEIGHTS
+from perception_gap.tiny import WEIGHTS
 from tests.fuzz import damage
 from tests.fuzz.base import KINDS
 
@@ -181,7 +181,7 @@ def image(rng: Random, work: Path, base: Path) -> Case:
 
 def model(rng: Random, work: Path, base: Path) -> Case:
     """A checkpoint with one damaged file."""
-    shutil.copytree(TINY_WEIGHTS / "student", work / "model")
+    shutil.copytree(WEIGHTS / "student", work / "model")
     path = rng.choice([path for path in sorted((work / "model").iterdir()) if path.suffix in (".json", ".safetensors")])
     whole = path.suffix != ".json" or rng.random() < 0.4
     done = (damage.damage if whole else damage.change_json_file)(rng, path)

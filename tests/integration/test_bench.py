@@ -22,8 +22,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from benchmarks.suites.catalog import PAPER
-from perception_gap.models.files import TINY_WEIGHTS
 from perception_gap.runs.run import Run
+from perception_gap.tiny import WEIGHTS
 from tests.benchmark_data import mmvp, write_paper
 from tests.command import gapcheck
 
@@ -200,7 +200,7 @@ def test_no_valid_answer_is_exit_status_one(tmp_path):
 
 def test_a_model_that_says_nothing_is_wrong_and_counted(tmp_path):
     silent = tmp_path / "silent"
-    shutil.copytree(TINY_WEIGHTS / "student", silent)
+    shutil.copytree(WEIGHTS / "student", silent)
     config = json.loads((silent / "generation_config.json").read_text())
     config["eos_token_id"] = list(range(json.loads((silent / "config.json").read_text())["text_config"]["vocab_size"]))
     (silent / "generation_config.json").write_text(json.dumps(config))
@@ -217,7 +217,7 @@ def test_a_model_that_says_nothing_is_wrong_and_counted(tmp_path):
 
 def damaged(folder: Path, **changes) -> Path:
     """A copy of the student; changes: of its text configuration."""
-    shutil.copytree(TINY_WEIGHTS / "student", folder)
+    shutil.copytree(WEIGHTS / "student", folder)
     config = json.loads((folder / "config.json").read_text())
     config["text_config"] |= changes
     (folder / "config.json").write_text(json.dumps(config))
@@ -303,7 +303,7 @@ def test_latents_of_a_lavit_model_are_treated_as_asked(tmp_path):
 
 def test_compared_models_see_pictures_of_one_size_unless_told_otherwise(tmp_path, paper):
     large = tmp_path / "large"
-    shutil.copytree(TINY_WEIGHTS / "student", large)
+    shutil.copytree(WEIGHTS / "student", large)
     name = next(n for n in ("processor_config.json", "preprocessor_config.json") if (large / n).exists())
     config = json.loads((large / name).read_text())
     own = config.get("image_processor", config)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from perception_gap.data.scenes import scenes
-from perception_gap.models.files import TINY_WEIGHTS
+from perception_gap.tiny import WEIGHTS
 from tests.benchmark_data import write_paper
 from tests.command import gapcheck
 
@@ -30,7 +30,7 @@ def place(tmp_path_factory) -> Path:
     """A folder with checkpoints under the hub's names, the benchmarks' data sets, and a Visual-CoT file."""
     folder = tmp_path_factory.mktemp("place")
     for name, tiny in STANDINS.items():
-        shutil.copytree(TINY_WEIGHTS / tiny, folder / name)
+        shutil.copytree(WEIGHTS / tiny, folder / name)
     write_paper(folder / "data", 2)
     entries = []
     (folder / "images").mkdir()

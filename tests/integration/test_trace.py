@@ -180,7 +180,7 @@ def test_each_filter_can_be_switched_off(scenes, whole, tmp_path):
 def test_another_model_without_eyes_runs_in_a_pass_of_its_own_and_its_verdicts_are_kept(scenes, tmp_path):
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from perception_gap.tiny import build
+    from scripts.embedded import build
 
     tokenizer = build.tokenizer(["the small star is red"], vocab_size=400)
     tokenizer.chat_template = build.CHAT_TEMPLATE

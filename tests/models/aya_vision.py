@@ -18,7 +18,7 @@ from transformers import (
 from transformers.models.cohere2_vision.image_processing_cohere2_vision import Cohere2VisionImageProcessor
 from transformers.models.got_ocr2.image_processing_got_ocr2 import GotOcr2ImageProcessor
 
-from perception_gap.tiny import build
+from scripts.embedded import build
 from tests.models.common import SENTENCES, Kind, text_config
 from tests.models.gemma3 import siglip
 

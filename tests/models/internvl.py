@@ -15,7 +15,7 @@ from transformers import (
 from transformers.models.got_ocr2.image_processing_got_ocr2 import GotOcr2ImageProcessor
 from transformers.models.internvl.video_processing_internvl import InternVLVideoProcessor
 
-from perception_gap.tiny import build
+from scripts.embedded import build
 from tests.models.common import SENTENCES, Kind, text_config
 
 # That of the published checkpoints, without its video branch.

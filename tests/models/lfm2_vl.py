@@ -12,7 +12,7 @@ from transformers import (
 )
 from transformers.models.lfm2_vl.image_processing_lfm2_vl import Lfm2VlImageProcessor
 
-from perception_gap.tiny import build
+from scripts.embedded import build
 from tests.models.common import SENTENCES, Kind, text_config
 
 # That of the published checkpoints, without its tools.

@@ -12,7 +12,7 @@ from transformers import (
 from transformers.models.llava_onevision.image_processing_llava_onevision import LlavaOnevisionImageProcessor
 from transformers.models.llava_onevision.video_processing_llava_onevision import LlavaOnevisionVideoProcessor
 
-from perception_gap.tiny import build
+from scripts.embedded import build
 from tests.models.common import SENTENCES, Kind, text_config
 
 # That of the published checkpoints, without its video branch.

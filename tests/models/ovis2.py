@@ -6,7 +6,7 @@ from transformers import Ovis2Config, Ovis2ForConditionalGeneration, Ovis2Proces
 from transformers.models.ovis2.configuration_ovis2 import Ovis2VisionConfig
 from transformers.models.ovis2.image_processing_ovis2 import Ovis2ImageProcessor
 
-from perception_gap.tiny import build
+from scripts.embedded import build
 from tests.models.common import SENTENCES, Kind, text_config
 
 # That of the published checkpoints: its own system prompt always stands first.

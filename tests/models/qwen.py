@@ -27,7 +27,7 @@ from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoP
 from transformers.models.qwen3_5.tokenization_qwen3_5 import Qwen3_5Tokenizer
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 
-from perception_gap.tiny import build
+from scripts.embedded import build
 from tests.models.common import SENTENCES, Kind, text_config
 
 # That of the published checkpoints, without its video branches.

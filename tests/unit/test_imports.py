@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = ("perception_gap", "lavit", "benchmarks", "reports")
+OURS = ("perception_gap", "lavit", "benchmarks", "reports", "scripts")
 # The folders and modules of `perception_gap` from the ground up: each may import itself and those before it, whether
 # at the top of a module, inside a function or for types alone.
 ORDER = (
-    *("errors", "storage", "sample", "geometry", "text", "stats", "data", "models", "attention", "gaze", "metrics"),
-    *("runs", "knockout", "measure", "compare", "tiny", "cli"),
+    *("errors", "storage", "sample", "geometry", "text", "stats", "data", "tiny", "models", "attention"),
+    *("gaze", "metrics", "runs", "knockout", "measure", "compare", "cli"),
 )
 # What may be imported at the top of a module of another package, and in addition inside a function.
 ALLOWED = {
@@ -29,6 +29,7 @@ ALLOWED = {
         ),
         (),
     ),
+    "scripts": (OURS, ()),  # and nobody else may import it: no wheel holds it
 }
 
 
@@ -124,6 +125,8 @@ def test_every_folder_has_its_place_in_the_order():
         ("reports/__init__.py", "from . import tables\nfrom .tables import x", True),
         ("reports/b/a.py", "from ..c import x\nfrom ...lavit import y", False),
         ("lavit/a.py", "import reportsomething", True),
+        ("scripts/a.py", "import lavit.student, benchmarks.power", True),
+        ("benchmarks/a.py", "def f():\n    from scripts import leak", False),
     ],
 )
 def test_the_walk_sees_what_it_should(tmp_path, file, code, allowed):

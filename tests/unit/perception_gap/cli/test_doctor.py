@@ -6,13 +6,14 @@ from importlib import metadata
 import pytest
 from click.testing import CliRunner
 
+from perception_gap import tiny
 from perception_gap.cli import doctor, main
 
 
 def test_a_whole_installation_passes_and_shows_every_section():
     result = CliRunner().invoke(main, ["doctor"])
     assert result.exit_code == 0, result.stderr
-    for title in ("Versions", "Devices", "Attention", "Embedded models", "Packages", "Optional"):
+    for title in ("Versions", "Devices", "Attention", "Embedded models", "Packages", "Extras", "Optional"):
         assert f"\n{title}\n" in f"\n{result.stdout}"
     for name in ("torch", "transformers", "lmms-eval", "click"):
         assert f"{metadata.version(name)}\n" in result.stdout
@@ -41,11 +42,13 @@ def test_a_shadowed_package_makes_doctor_fail(monkeypatch, tmp_path):
 
 def test_missing_and_old_dependencies_are_problems_and_no_crash(monkeypatch):
     wanted = ["not-a-real-package>=2", "click>=999", "numpy>=1.26", "ghost; extra == 'dev'"]
+    wanted += ["ghost>=1; extra == 'train'", 'peft>=999; extra == "train"']
     monkeypatch.setattr(doctor.metadata, "requires", lambda name: wanted)
     lines, problems = doctor.required_packages()
     assert dict(lines)["not-a-real-package"] == "missing"
-    assert [p.split()[0] for p in problems] == ["not-a-real-package", "click"]
-    assert "pip install 'click>=999'" in problems[1]
+    assert [p.split()[0] for p in problems] == ["not-a-real-package", "click", "peft"]
+    assert problems[1].endswith("pip install 'click>=999'")
+    assert problems[2].endswith("pip install 'peft>=999'")
     assert "ghost" not in dict(lines)
 
 
@@ -56,10 +59,11 @@ def test_devices_and_attention_survive_a_missing_torch(monkeypatch):
 
 
 def test_embedded_models_are_listed_with_the_size_of_their_weights(monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    for module in (doctor, tiny):
+        monkeypatch.setattr(module, "WEIGHTS", tmp_path)
     assert "missing" in doctor.embedded_models()[0][1]
-    folder = tmp_path / "perception_gap" / "tiny" / "weights" / "student"
-    folder.mkdir(parents=True)
+    folder = tmp_path / "student"
+    folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"0" * 2**20)
     assert doctor.embedded_models() == [("tiny:student", "1.0 MiB")]

@@ -15,7 +15,7 @@ from perception_gap.cli.reproduction.findings import differences, estimate, prin
 from perception_gap.cli.reproduction.plan import Step, Wanted
 from perception_gap.cli.reproduction.planner import plan_of
 from perception_gap.cli.reproduction.recipes import ROLES, TARGETS, latent_roles
-from perception_gap.models.files import TINY, TINY_WEIGHTS
+from perception_gap.tiny import TINY, WEIGHTS
 from tests.command import gapcheck
 from tests.unit.reports.tables.synthetic_bench import write_bench
 
@@ -83,7 +83,7 @@ def test_every_tiny_model_of_a_role_is_embedded_with_its_card():
     named = {role.tiny for role in (*ROLES.values(), *latent_roles(True).values()) if role.tiny}
     assert len(named) == 10
     for name in named:
-        folder = TINY_WEIGHTS / name.removeprefix(TINY)
+        folder = WEIGHTS / name.removeprefix(TINY)
         assert (folder / "config.json").is_file()
         card = (folder / "README.md").read_text()
         assert f"# {name}\n" in card

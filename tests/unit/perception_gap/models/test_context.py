@@ -13,7 +13,7 @@ import torch
 from perception_gap.data.scenes_files import write_scenes
 from perception_gap.errors import GapcheckError
 from perception_gap.models.context import check_fits, context_of
-from perception_gap.models.files import TINY_WEIGHTS
+from perception_gap.tiny import WEIGHTS
 from tests.command import gapcheck
 
 
@@ -52,7 +52,7 @@ def test_the_longest_of_a_batch_decides_and_padding_does_not():
 @pytest.fixture(scope="module")
 def short(tmp_path_factory):
     """tiny:student with a context of 128 tokens, 64 of which a picture takes, and a file of one fitting question."""
-    folder = shutil.copytree(TINY_WEIGHTS / "student", tmp_path_factory.mktemp("short") / "model")
+    folder = shutil.copytree(WEIGHTS / "student", tmp_path_factory.mktemp("short") / "model")
     written = json.loads((folder / "config.json").read_text())
     written["text_config"]["max_position_embeddings"] = 128
     (folder / "config.json").write_text(json.dumps(written))

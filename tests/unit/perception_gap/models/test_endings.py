@@ -13,8 +13,8 @@ from perception_gap.data.scenes import scene
 from perception_gap.errors import UsageError
 from perception_gap.gaze.answer import encode, generate
 from perception_gap.models.endings import as_ids
-from perception_gap.models.files import TINY_WEIGHTS
 from perception_gap.models.loading import load
+from perception_gap.tiny import WEIGHTS
 from tests.models import KINDS
 
 END, PAD, ORDINARY = 394, 395, 260  # <|im_end|>, <|endoftext|>, "the"
@@ -22,7 +22,7 @@ END, PAD, ORDINARY = 394, 395, 260  # <|im_end|>, <|endoftext|>, "the"
 
 @pytest.fixture
 def copied(tmp_path) -> Path:
-    return Path(shutil.copytree(TINY_WEIGHTS / "student", tmp_path / "model"))
+    return Path(shutil.copytree(WEIGHTS / "student", tmp_path / "model"))
 
 
 def _edit(folder: Path, name: str, change) -> None:

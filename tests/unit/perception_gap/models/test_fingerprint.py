@@ -154,7 +154,7 @@ def test_an_adapter_is_itself_and_its_base(model, tmp_path):
 
 
 def test_the_embedded_models_have_a_revision_of_their_content(tmp_path):
-    from perception_gap.models.files import TINY_WEIGHTS
+    from perception_gap.tiny import WEIGHTS
 
-    assert revision_of("tiny:student") == revision_of(str(shutil.copytree(TINY_WEIGHTS / "student", tmp_path / "s")))
+    assert revision_of("tiny:student") == revision_of(str(shutil.copytree(WEIGHTS / "student", tmp_path / "s")))
     assert revision_of("tiny:student") != revision_of("tiny:teacher")

@@ -16,8 +16,8 @@ from accelerate import cpu_offload, disk_offload
 import perception_gap
 from perception_gap.attention.capture import AttentionCapture
 from perception_gap.errors import UnsupportedModelError, UsageError
-from perception_gap.models.files import TINY_WEIGHTS
 from perception_gap.models.loading import LoadedModel, load
+from perception_gap.tiny import WEIGHTS
 from tests.models import KINDS
 from tests.proofs import QUESTIONS, picture
 
@@ -120,7 +120,7 @@ def test_rows_are_the_same_under_a_device_map_with_the_disk(tiny_checkpoint):
 
 
 def test_embedded_models_load_by_name():
-    present = sorted(path.parent.name for path in TINY_WEIGHTS.glob("*/config.json"))
+    present = sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
     if not present:
         pytest.skip("no embedded weights yet")
     for name in present:

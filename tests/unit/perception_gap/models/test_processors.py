@@ -8,13 +8,13 @@ import shutil
 import pytest
 
 from perception_gap.errors import UsageError
-from perception_gap.models.files import TINY_WEIGHTS
 from perception_gap.models.loading import check, load
+from perception_gap.tiny import WEIGHTS
 
 
 def _refusal(tmp_path, name: str, *keys: str, value: object = None) -> str:
     """What is said of the embedded student with another value at the keys of one of its files, or without the key."""
-    folder = shutil.copytree(TINY_WEIGHTS / "student", tmp_path / "model")
+    folder = shutil.copytree(WEIGHTS / "student", tmp_path / "model")
     content = json.loads((folder / name).read_text())
     inner = content
     for key in keys[:-1]:
@@ -47,7 +47,7 @@ def test_a_setting_that_no_picture_survives_is_refused(tmp_path):
 
 
 def test_a_generation_config_of_other_types_is_refused(tmp_path):
-    folder = shutil.copytree(TINY_WEIGHTS / "student", tmp_path / "model")
+    folder = shutil.copytree(WEIGHTS / "student", tmp_path / "model")
     (folder / "generation_config.json").write_text('{"pad_token_id": "-1"}')
     with pytest.raises(UsageError, match="does not load: "):
         load(str(folder))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from perception_gap.errors import UsageError
 from perception_gap.models.loading import load
-from perception_gap.tiny.card import WEIGHTS
+from perception_gap.tiny import WEIGHTS
 
 STUDENT = WEIGHTS / "student"
 

@@ -138,7 +138,7 @@ def _metaspace():
 
 @pytest.fixture(scope="module")
 def tokenizers():
-    from perception_gap.tiny.build import tokenizer
+    from scripts.embedded.build import tokenizer
 
     return {
         "merged": tokenizer([*SENTENCES] * 3, vocab_size=500),

@@ -3,9 +3,9 @@
 import pytest
 from transformers import AutoTokenizer
 
-from perception_gap.models.files import TINY_WEIGHTS
 from perception_gap.text.categories import token_spans, tokens_of_words, words
 from perception_gap.text.segmentation import closed_up, word_spans
+from perception_gap.tiny import WEIGHTS
 
 SPLIT = {
     "这是红色的": "这 是 红色 的",
@@ -43,7 +43,7 @@ def test_closed_up_takes_blanks_out_between_asian_letters_only():
 
 @pytest.mark.parametrize("text", SPLIT)
 def test_every_word_has_a_token_of_a_tokenizer_that_spells_by_bytes(text):
-    tokenizer = AutoTokenizer.from_pretrained(TINY_WEIGHTS / "student")
+    tokenizer = AutoTokenizer.from_pretrained(WEIGHTS / "student")
     ids = tokenizer(text, add_special_tokens=False).input_ids
     groups = tokens_of_words(words(text, "hanta"), token_spans(tokenizer, ids))
     assert all(groups)

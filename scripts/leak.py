@@ -1,4 +1,4 @@
-"""Does the gaze give the answer away? `python -m lavit.leak RUN..` on runs over drawn scenes of two marked objects.
+"""Does the gaze give the answer away? `python -m scripts.leak RUN..` on runs over drawn scenes of two marked objects.
 
 In `relative_depth` and `relative_reflectance` the answer is one of two objects, each with its box. Which one a map lies
 on may be the answer itself: then a gaze loss teaches the answer, not only where to look.

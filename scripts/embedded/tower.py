@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
 
-from perception_gap.tiny import build
-from perception_gap.tiny.cache import ABSENT, GRID, HEADS
-from perception_gap.tiny.loop import loop
+from scripts.embedded import build
+from scripts.embedded.loop import loop
+from scripts.embedded.render import ABSENT, GRID, HEADS
 
 N_TOKENS = GRID * GRID
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lavit.leak import right_box, shares
 from perception_gap.data.scenes import scene
 from perception_gap.geometry import TokenGeometry
+from scripts.leak import right_box, shares
 
 
 @pytest.mark.parametrize("index", range(12))

@@ -1,4 +1,4 @@
-"""Measure the trained embedded models and write their cards: `python -m perception_gap.tiny.card --work runs/tiny`."""
+"""Measure the trained embedded models and write their cards: `python -m scripts.embedded.card --work runs/tiny`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import click
 from perception_gap.measure.analyze import AnalyzeOptions, analyze
 from perception_gap.measure.settings import Settings
 from perception_gap.runs.run import Run
-from perception_gap.tiny.train import RECIPES
-
-WEIGHTS = Path(__file__).parent / "weights"
+from perception_gap.tiny import WEIGHTS
+from scripts.embedded.train import RECIPES
 
 CARD = """# tiny:{name}
 
@@ -23,7 +22,7 @@ runs for real on a laptop; it knows nothing but these scenes.
 
 | what | value |
 |---|---|
-| command | `python -m perception_gap.tiny.train tower` then `python -m perception_gap.tiny.train {name}` |
+| command | `python -m scripts.embedded.train tower` then `python -m scripts.embedded.train {name}` |
 | training scenes | {scenes:,} (six tasks, split `train`, seed 0) |
 | vision tower | {tower_steps:,} steps on dense labels (shape, colour, size, look, depth, albedo, position), \
 {tower_hours} h; shared by all embedded models, then frozen |

@@ -1,4 +1,4 @@
-"""How often claims are false, and intervals cover, simulated: `python -m benchmarks.calibration`.
+"""How often claims are false, and intervals cover, simulated: `python -m scripts.calibration`.
 
 False claims: nothing has any effect, and a claim is what `perception_gap.stats.estimates.side` establishes, as every
 sentence does. Verdicts depend on nothing but, within a cluster, on each other; values likewise. Coverage: of the true

@@ -1,4 +1,4 @@
-"""Train the embedded models from scratch: `python -m perception_gap.tiny.train STAGE --work runs/tiny`.
+"""Train the embedded models from scratch: `python -m scripts.embedded.train STAGE --work runs/tiny`.
 
 Stages: `tower` (vision tower on dense labels), then `teacher`, `unguided`, `student` (language models on the
 frozen tower's features; real models start from a trained tower too). Seeded; a killed stage resumes from its
@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from perception_gap.attention.capture import AttentionCapture
 from perception_gap.sample import prompt_text
-from perception_gap.tiny import build
-from perception_gap.tiny.cache import GRID, render
-from perception_gap.tiny.loop import loop
-from perception_gap.tiny.tower import N_TOKENS, patches, see, train_tower
+from scripts.embedded import build
+from scripts.embedded.loop import loop
+from scripts.embedded.render import GRID, render
+from scripts.embedded.tower import N_TOKENS, patches, see, train_tower
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ RECIPES = {
 
 
 class Data:
-    """Rendered scenes on disk (see `cache`), with their texts tokenised once."""
+    """Rendered scenes on disk (see `render`), with their texts tokenised once."""
 
     def __init__(self, folder: Path, text_tokenizer) -> None:
         self.images = np.load(folder / "images.npy", mmap_mode="r")

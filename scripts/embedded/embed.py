@@ -1,4 +1,4 @@
-"""Ship a trained tiny student with the package: `python -m lavit.embed NAME RUN`, in half precision, with its card.
+"""Ship a trained tiny student in half precision with its card: `python -m scripts.embedded.embed NAME RUN`.
 
 RUN is a folder of `gapcheck train`; the model becomes `tiny:NAME`.
 """
@@ -19,7 +19,8 @@ from perception_gap.measure.analyze import AnalyzeOptions, analyze
 from perception_gap.measure.settings import Settings
 from perception_gap.runs.run import Run
 from perception_gap.storage.files import write_json
-from perception_gap.tiny.card import WEIGHTS, percent
+from perception_gap.tiny import WEIGHTS
+from scripts.embedded.card import percent
 
 CARD = """# tiny:{name}
 
@@ -29,7 +30,7 @@ of {batch}, learning rate {lr}, seed {seed}. {latents} Weights in float16.
 | what | value |
 |---|---|
 | trained by | `{command}` |
-| shipped by | `python -m lavit.embed {name} RUN` |
+| shipped by | `python -m scripts.embedded.embed {name} RUN` |
 
 ## What it scores
 `{measured}`
