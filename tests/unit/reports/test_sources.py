@@ -134,7 +134,7 @@ def test_a_teacher_that_was_moved_is_said_with_its_place_and_what_helps(student,
     (tmp_path / "teacher").rename(tmp_path / "elsewhere")
     where = re.escape(str(tmp_path / "teacher"))
     with pytest.raises(
-        UsageError, match=rf"student: the run of its teacher tiny:teacher is not in {where}.*move it back"
+        DamagedError, match=rf"student: the run of its teacher tiny:teacher is not in {where}.*move it back"
     ):
         open_source(student.path).teacher() if finished else so_far(student.path, tmp_path / "work")
 
@@ -153,7 +153,7 @@ def test_another_schema_is_said_in_one_line(student, finished):
     if not finished:
         (student.path / "summary.json").unlink()
     with pytest.raises(
-        (DamagedError, UsageError), match="in run schema 0, this gapcheck reads 3; run `gapcheck analyze`"
+        (DamagedError, UsageError), match="in run schema 0, this gapcheck reads 4; run `gapcheck analyze`"
     ):
         open_source(student.path)
 
