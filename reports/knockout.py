@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tabulate import tabulate
-
+from perception_gap.grid import grid
 from perception_gap.stats.estimates import side
 from reports.summary import defined, too_few, written
 
@@ -47,10 +46,7 @@ def block(found: Mapping[str, Any]) -> str:
             written(cut["accuracy"]["difference"], "points"), f"{cut['change']['n']:,}", rows,
         ])  # fmt: skip
     names = ["attention of", "cut from", "tokens", "mass %", "Δ log-probability [95 %]", "Δ accuracy [95 %]", "n"]
-    aligned = ("left", "left", "right", "right", "left", "left", "right")
-    table = tabulate(
-        [line[:-1] for line in lines], names, tablefmt="simple", disable_numparse=True, colalign=aligned
-    )  # fmt: skip
+    table = grid(names, [line[:-1] for line in lines], right=[2, 3, 6])
     where = "all layers" if found["layers"] == "all" else f"layers {found['layers']}"
     return f"Attention knockout in {where} (cut − uncut, of the model's own answer)\n\n{table}\n\n{finding(found)}"
 

@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
-from tabulate import tabulate
-
+from perception_gap.grid import grid
 from perception_gap.runs.store import Run
 from perception_gap.stats.estimates import side
 from perception_gap.stats.permutation import TOO_FEW
@@ -78,9 +77,8 @@ def summary_table(run: Run) -> str:
     for label, metric, beside, unit in _lines(summary, other):
         cells = [label, written(metric, unit), f"{metric['n']:,}"]
         rows.append(cells if other is None else [*cells, written(beside, unit) if beside else ""])
-    aligned = ("left", "left", "right", "left")[: len(head)]
-    table = tabulate(rows, head, tablefmt="simple", disable_numparse=True, colalign=aligned, preserve_whitespace=True)
-    return "\n\n".join([counts, table, finding(summary, other), *_per_layer(summary), *_knockout(summary)])
+    told = [finding(summary, other), *_per_layer(summary), *_knockout(summary)]
+    return "\n\n".join([counts, grid(head, rows, right=[2]), *told])
 
 
 def _per_layer(summary: Mapping[str, Any]) -> list[str]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.output import command_line
+from perception_gap.grid import grid
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @click.command(
@@ -55,20 +60,19 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
         evaluation=Evaluation(command=command_line(), **asked), **options,
     )  # fmt: skip
     with locked(request.out):
-        found = ablate(request, say=click.echo)
-    show(found)
+        results = ablate(request, say=click.echo)
+    print_results(results)
     click.echo(f"{request.out / 'results.csv'}, {request.out / 'comparisons.csv'}")
 
 
-def show(found) -> None:
+def print_results(results: pd.DataFrame) -> None:
     """One line a preset and seed: the numbers that answer the question."""
-    from tabulate import tabulate
-
-    wanted = [("answer", "accuracy"), ("answer", "kl"), ("answer", "focus"), ("last latent", "kl"),
-              ("last latent", "target_kl"), ("answer", "accuracy_mask"), ("answer", "accuracy_template")]  # fmt: skip
-    every = found[found["task"] == "all"].set_index(["preset", "seed", "rows", "metric"])["value"]
-    rows = []
-    for preset, seed in dict.fromkeys(zip(found["preset"], found["seed"], strict=True)):
-        rows.append([preset, seed, *(every.get((preset, seed, *key), float("nan")) for key in wanted)])
+    answers = [("answer", name) for name in ("accuracy", "kl", "focus", "accuracy_mask", "accuracy_template")]
+    wanted = [*answers[:3], ("last latent", "kl"), ("last latent", "target_kl"), *answers[3:]]
+    values = results[results["task"] == "all"].set_index(["preset", "seed", "rows", "metric"])["value"]
+    lines = []
+    for preset, seed in dict.fromkeys(zip(results["preset"], results["seed"], strict=True)):
+        numbers = (values.get((preset, seed, *key), float("nan")) for key in wanted)
+        lines.append([preset, seed, *(f"{number:.3f}" for number in numbers)])
     head = ["preset", "seed", *(f"{rows} {metric}" for rows, metric in wanted)]
-    click.echo(tabulate(rows, head, tablefmt="simple", floatfmt=".3f"))
+    click.echo(grid(head, lines, right=range(1, len(head))))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 from string import ascii_lowercase
 from typing import Literal
 
@@ -151,6 +152,27 @@ class Table:
     @property
     def starred(self) -> bool:
         return any(cell.starred for row in self.rows for cell in row.cells.values())
+
+    @property
+    def stubs(self) -> list[str]:
+        """Heads of what stands before the figures of a row; see `before`."""
+        return [self.stub, *(["figures"] if self.shows_source else []), *(["n"] if self.shows_n else [])]
+
+    def before(self, row: Row, label: str) -> list[str]:
+        """The label as a layout writes it, and, where the table shows them, whose figures the row has and its n."""
+        n = ["" if row.n is None else f"{row.n:,}"] if self.shows_n else []
+        return [label, *([row.source] if self.shows_source else []), *n]
+
+    def groups(self) -> Iterator[tuple[str, list[Row]]]:
+        """(title or "", the rows below it) in their order."""
+        for title, rows in groupby(self.rows, key=lambda row: row.group):
+            yield title, list(rows)
+
+    def footnotes(self, mark: str, escaped: Callable[[str], str]) -> list[str]:
+        """Every line below the table. mark: how a layout writes one, `<sup>{}</sup> `; escaped: its texts."""
+        starred = [f"{escaped('*')} taken from elsewhere by the paper itself"] if self.starred else []
+        marked = [mark.format(letters) + escaped(text) for text, letters in self.marks.items()]
+        return [*marked, *starred, *map(escaped, self.about)]
 
     def marked(self, notes: Sequence[str]) -> str:
         """`a,c`: the marks of these footnotes."""
