@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from perception_gap.stats.estimates import side
+from perception_gap.stats.seeds import NO_INTERVAL, over_seeds, value_of
 from reports.figures.models import Made
-from reports.seeds import NO_INTERVAL, over_seeds, value_of
 from reports.sources import Matrix
 from reports.style import COLUMN, FLOOR, MUTED, RC, SMALL, STUDENT, new_figure, percent_ticks, undefined
 from reports.summary import written

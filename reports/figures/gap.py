@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
-from scipy.stats import pearsonr, spearmanr
 
+from perception_gap.stats.correlation import Correlation, correlations
 from reports.figures.ablation import means
 from reports.figures.labelling import Target, place_labels
 from reports.figures.models import Group, Made
@@ -18,7 +17,6 @@ from reports.sources import Matrix
 from reports.style import COLUMN, RC, SMALL, TEACHER, Look, fitted, look, new_figure, percent_ticks
 from reports.summary import defined, written
 
-FEWEST = 4  # models for a correlation: the interval of Fisher's z needs n > 3
 TITLE = "Accuracy against the gap to the teacher"
 
 
@@ -31,40 +29,12 @@ class Point(NamedTuple):
     look: Look
 
 
-class Correlation(NamedTuple):
-    """Of n models; low and high are NaN where the value has no interval."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    n: int
-
-    @property
-    def words(self) -> str:
-        if math.isnan(self.value):
-            return f"{self.name} undefined"
-        interval = "(no interval at n = {0.n})" if math.isnan(self.low) else "[{0.low:.2f}, {0.high:.2f}]"
-        return f"{self.name} {self.value:.2f} {interval.format(self)}".replace("-", "−")
-
-
-def correlations(x: Sequence[float], y: Sequence[float]) -> list[Correlation]:
-    """Pearson's r and Spearman's ρ with 95 % intervals by Fisher's z; [] below FEWEST points.
-
-    Standard error of z: 1 / √(n − 3) for r, √((1 + ρ²/2) / (n − 3)) for ρ (Bonett and Wright 2000, Psychometrika 65).
-    NaN where x or y is constant. ±1 has no finite z: its bounds are NaN, for the four points of a line or a ranking
-    are no certainty.
-    """
-    if (n := len(x)) < FEWEST:
-        return []
-    found = []
-    for name, of in (("Pearson r", pearsonr), ("Spearman ρ", spearmanr)):
-        value = math.nan if np.ptp(x) == 0 or np.ptp(y) == 0 else float(of(x, y)[0])
-        error = math.sqrt((1 + (value**2 / 2 if of is spearmanr else 0)) / (n - 3))
-        # Sums of float64 leave a line's r within a few 1e-16 of 1.
-        z = math.nan if abs(value) > 1 - 1e-12 else math.atanh(value)
-        found.append(Correlation(name, value, math.tanh(z - 1.96 * error), math.tanh(z + 1.96 * error), n))
-    return found
+def words(found: Correlation) -> str:
+    """`Pearson r 0.80 [−0.28, 0.99]`."""
+    if math.isnan(found.value):
+        return f"{found.name} undefined"
+    interval = "(no interval at n = {0.n})" if math.isnan(found.low) else "[{0.low:.2f}, {0.high:.2f}]"
+    return f"{found.name} {found.value:.2f} {interval.format(found)}".replace("-", "−")
 
 
 def of_models(group: Group) -> list[Made]:
@@ -113,10 +83,10 @@ def _made(
     ax.set_xlabel(f"mean KL(teacher ‖ student) (nats{f', {frame}' * bool(frame)})")
     ax.set_ylabel("accuracy")
     percent_ticks(ax.yaxis)
-    words = "\n".join(c.words for c in found) if found else f"n = {len(points)}: no correlation is computed"
-    words += f"\nn = {len(points)} models (bars, brackets: 95 %; Fisher z)" if found else " (bars: 95 %)"
-    words += f"\n{fitted(warning, 72 * COLUMN - 6)}" * bool(warning)
-    figure.supxlabel(words, fontsize=SMALL, x=0.01, ha="left")
+    below = "\n".join(map(words, found)) if found else f"n = {len(points)}: no correlation is computed"
+    below += f"\nn = {len(points)} models (bars, brackets: 95 %; Fisher z)" if found else " (bars: 95 %)"
+    below += f"\n{fitted(warning, 72 * COLUMN - 6)}" * bool(warning)
+    figure.supxlabel(below, fontsize=SMALL, x=0.01, ha="left")
     unplaced = place_labels(figure, ax, [_target(point) for point in points])
     if unplaced:
         notes = (*notes, f"Without a label in the figure, for want of room: {', '.join(unplaced)}.")
@@ -148,7 +118,7 @@ def _alt(
     if teacher is not None:
         said.append(f"Teacher: accuracy {100 * teacher:.1f} %, gap 0 by definition and not in the correlation.")
     if found:
-        said.append(f"{'; '.join(c.words for c in found)}, 95 % by Fisher's z, n = {len(points)}.")
+        said.append(f"{'; '.join(map(words, found))}, 95 % by Fisher's z, n = {len(points)}.")
         said.append("Models that were trained from one parent are not independent: the intervals are then too narrow.")
     else:
         said.append(f"n = {len(points)}: no correlation is computed.")

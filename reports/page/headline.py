@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from perception_gap.metrics.means import verdicts
 from perception_gap.runs.store import Run
 from perception_gap.stats.estimates import Estimate, side
-from perception_gap.stats.proportions import paired_ci
-from perception_gap.stats.statistics import mean_ci
+from perception_gap.stats.paired import by_sample
 from reports.answer import Answer
 from reports.decides import FOCUS, KL, claims, reason, verdict
 from reports.names import frame
@@ -93,14 +92,8 @@ def _decides(run: Run, name: str) -> list[Answer]:
 
 def paired(before: Run, after: Run, column: str) -> Estimate:
     """Mean of after − before over the samples of both, tested; a failed answer is wrong, one unscored is left out."""
-    tables = [run.samples.set_index("sample_id") for run in (before, after)]
-    common = tables[0].index.intersection(tables[1].index)
-    clusters = tables[0].loc[common, "cluster"].to_numpy()
-    if column == "correct":
-        right = [verdicts(table.loc[common]).to_numpy() for table in tables]
-        return paired_ci(right[1] - right[0], clusters)
-    values = [table.loc[common, column].to_numpy(float) for table in tables]
-    return mean_ci(values[1] - values[0], clusters, seed=after.info["settings"]["seed"], null=0)
+    rows = [run.samples.assign(correct=verdicts(run.samples)).set_index("sample_id") for run in (before, after)]
+    return by_sample(rows[0], rows[1], column, seed=after.info["settings"]["seed"], share=column == "correct")
 
 
 def lead(found: Sequence[Album]) -> list[Answer]:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from benchmarks import published
 from benchmarks.published.model import pick
-from perception_gap.stats.proportions import paired_ci
-from reports.seeds import NO_INTERVAL, over_seeds
+from perception_gap.stats.paired import by_sample
+from perception_gap.stats.seeds import NO_INTERVAL, over_seeds
 from reports.sources import BenchRun, Matrix
 from reports.tables.match import title
 from reports.tables.model import Cell, Row, estimate
@@ -141,9 +141,8 @@ def _by_sample(own: Own, base: Own, task: str) -> dict[str, Any] | None:
         return None
     if own.figures[task].data != base.figures[task].data:
         return None
-    mine, theirs = (_verdicts(one, one.source, task) for one in (own, base) if isinstance(one.source, BenchRun))
-    difference = mine["correct"].astype(float) - theirs["correct"].astype(float).reindex(mine.index)
-    return paired_ci(difference.to_numpy(), mine["cluster"].to_numpy()).as_dict()
+    mine, theirs = _verdicts(own, own.source, task), _verdicts(base, base.source, task)
+    return by_sample(theirs, mine, "correct", share=True).as_dict()
 
 
 def _verdicts(own: Own, bench: BenchRun, task: str) -> pd.DataFrame:

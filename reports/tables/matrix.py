@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.seeds import NO_INTERVAL, value_of
+from perception_gap.stats.seeds import NO_INTERVAL, value_of
 from reports.sources import Matrix
 from reports.tables.model import Cell, Column, Row, Table, n_in_heads, n_in_rows
 

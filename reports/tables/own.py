@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from perception_gap.runs.store import Run
-from reports.seeds import NO_INTERVAL, over_seeds
+from perception_gap.stats.seeds import NO_INTERVAL, over_seeds
 from reports.sources import BenchModel, BenchRun, CompareRun, Matrix, Source, Training, Unfinished
 
 DRAWN = "scenes_"
