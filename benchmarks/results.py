@@ -32,6 +32,7 @@ from perception_gap.storage.spreadsheet import csv_text
 if TYPE_CHECKING:
     from benchmarks.harness import Record
 
+COSTS = {"image_tokens": "n_image_tokens", "answer_tokens": "n_tokens", "seconds": "seconds"}
 MAP_METRICS = ("focus_score", "focus_lift", "pointing_game", "entropy", "relative_entropy", "salient_regions")
 
 
@@ -91,10 +92,16 @@ def finish_model(
     files = {"samples.parquet": write_table(folder / "samples.parquet", samples)}
     if maps is not None:
         files["maps.safetensors"] = maps.close()
-    failed = int((samples["status"] != "ok").sum())
-    summary = {"model": name, "n_samples": len(samples), "n_failed": failed, "tasks": summaries}
+    counts = {"n_samples": len(samples), "n_failed": int((samples["status"] != "ok").sum())}
+    summary = {"model": name} | counts | {"costs": costs(samples), "tasks": summaries}
     write_json(folder / "summary.json", summary | {"files": files})
     return ModelResult(name, samples, summary)
+
+
+def costs(samples: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """{image_tokens, answer_tokens, seconds}: means of an answered question over all tasks, each {mean, ci, n}."""
+    ok = samples[samples["status"] == "ok"]
+    return {name: mean_of(ok, column) for name, column in COSTS.items()}
 
 
 def _row(suite: Suite, record: Record, store: AnswerStore) -> dict[str, Any]:
@@ -171,10 +178,7 @@ def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, gaze
         "n_disagree": int((table["correct"] != table["strict_correct"])[defined].sum()),
         "chance": _chance(suite, table),
         "lmms_eval": metrics,
-        "image_tokens": mean_of(ok, "n_image_tokens"),
-        "answer_tokens": mean_of(ok, "n_tokens"),
-        "seconds": mean_of(ok, "seconds"),
-    }
+    } | costs(table)
     if table["pair"].notna().any():
         pairs = comparison.per_cluster_all(table["correct"].to_numpy(), table["pair"].to_numpy(), size=2)
         found["pair_accuracy"] = proportion_ci(pairs.to_numpy()).as_dict()

@@ -32,6 +32,8 @@ from reports.names import labels as labels
 from reports.names import short_name
 
 BENCH_SCHEMA = 2
+_COSTS = ("image_tokens", "answer_tokens", "seconds")
+BENCH_SUMMARY = shapes.BENCH_SUMMARY | {"costs": dict.fromkeys(_COSTS, shapes.ESTIMATE)}
 RESULTS = tuple(shapes.RESULTS)
 ANEW = "the command that made it writes it anew"
 AGAIN = "train again with --fresh"
@@ -210,7 +212,7 @@ def _bench(folder: Path, named: Sequence[Path]) -> BenchRun:
             continue
         about, summary = intact.read_json(made / "run.json"), intact.read_json(made / "summary.json")
         intact.require(about, shapes.BENCH_MODEL, made / "run.json")
-        intact.require(summary, shapes.BENCH_SUMMARY, made / "summary.json")
+        intact.require(summary, BENCH_SUMMARY, made / "summary.json")
         models.append(BenchModel(name, made, about, summary))
         _ = models[-1].samples  # read now, so that nothing behind this meets a damaged file
         intact.same(made, {"samples.parquet": summary["files"]["samples.parquet"]})

@@ -40,10 +40,13 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
     The same command resumes; more presets may be added. OUT/results.csv: preset, seed, rows, task, metric, value,
     low, high, n. OUT/comparisons.csv: paired differences, sample by sample.
     """
-    from lavit.ablation import AblationRequest, ablate, parse_runs
+    from lavit.ablation import TABLES, AblationRequest, ablate, parse_runs
     from lavit.evaluation import Evaluation
     from lavit.settings import parse_changes
+    from perception_gap.storage.files import write_text
     from perception_gap.storage.locks import locked
+    from reports import tables
+    from reports.sources import open_source
 
     try:
         listed = [int(seed) for seed in seeds.split(",")]
@@ -61,6 +64,7 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
     )  # fmt: skip
     with locked(request.out):
         results = ablate(request, say=click.echo)
+        write_text(request.out / TABLES, tables.render(tables.build(None, [open_source(request.out)]), "md"))
     print_results(results)
     click.echo(f"{request.out / 'results.csv'}, {request.out / 'comparisons.csv'}")
 

@@ -60,29 +60,18 @@ def _losses(model: BenchModel, task: str, found: Mapping[str, Any]) -> tuple[str
     return tuple(losses(model.label, task, found))
 
 
-COSTS = (
-    ("n_image_tokens", "image tokens", 1),
-    ("n_tokens", "answer tokens", 1),
-    ("seconds", "seconds", 3),
-)
-COUNTS = ("failed", "unscored", "empty", "cut off")
+COSTS = (("image_tokens", "image tokens", 1), ("answer_tokens", "answer tokens", 1), ("seconds", "seconds", 3))
+COUNTS = {"failed": "n_failed", "unscored": "n_unscored", "empty": "n_empty", "cut off": "n_cut"}
 
 
 def costs(bench: BenchRun) -> Table:
     """What each model saw and took a question, over all tasks, and how many answers failed, said nothing, were cut."""
     rows = []
     for model in bench.models:
-        ok = model.samples[model.samples["status"] == "ok"]
-        cells = {}
-        for name, _, digits in COSTS:
-            values = ok[name].astype(float)
-            cells[name] = Cell(None if values.isna().all() else float(values.mean()), n=len(ok), decimals=digits)
-        found = model.summary["tasks"].values()
-        counts = (
-            len(model.samples) - len(ok), int(ok["correct"].isna().sum()),
-            sum(f["n_empty"] for f in found), sum(f["n_cut"] for f in found),
-        )  # fmt: skip
-        cells |= {name: Cell(count, decimals=0) for name, count in zip(COUNTS, counts, strict=True)}
+        means = model.summary["costs"]
+        cells = {name: Cell(means[name]["mean"], n=means[name]["n"], decimals=digits) for name, _, digits in COSTS}
+        tasks = model.summary["tasks"].values()
+        cells |= {name: Cell(sum(task[key] for task in tasks), decimals=0) for name, key in COUNTS.items()}
         rows.append(Row(model.label, "ours", cells))
     columns = [Column(name, title, "") for name, title, _ in COSTS] + [Column(name, name, "") for name in COUNTS]
     caption = "Means of a question, and counts over all tasks"

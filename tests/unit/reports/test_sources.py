@@ -22,6 +22,7 @@ def student(tmp_path) -> Run:
 
 
 TRAIN = TRAINED | {"preset": "paper", "settings": {"seed": 3, "steps": 9, "n_latents": 4}}
+COSTS = {name: {"mean": 1.0, "ci": None, "n": 2} for name in ("image_tokens", "answer_tokens", "seconds")}
 RESULT = "preset,seed,rows,task,metric,value,low,high,n\nstudent,0,answer,all,accuracy,0.5,0.4,0.6,480\n"
 
 
@@ -34,7 +35,7 @@ def bench_folder(folder) -> None:
     write(folder / "bench.json", {"schema_version": 2, "models": {"a/b": "a-b", "c": "c"}, "tasks": {"t": 1}})
     write(folder / "a-b" / "run.json", {"asked": {"latents": "mask"}, "model": {}})
     checksum = write_table(folder / "a-b" / "samples.parquet", rows("t", [True, False]))
-    write(folder / "a-b" / "summary.json", {"tasks": {}, "files": {"samples.parquet": checksum}})
+    write(folder / "a-b" / "summary.json", {"tasks": {}, "costs": COSTS, "files": {"samples.parquet": checksum}})
     (folder / "comparisons.csv").write_text("")
 
 

@@ -62,6 +62,7 @@ def write_bench(
         folder.mkdir()
         files = {"samples.parquet": write_table(folder / "samples.parquet", samples)}
         summary: dict[str, Any] = {"model": name, "n_samples": len(samples), "tasks": summaries, "files": files}
+        summary["costs"] = results.costs(samples)
         asked = {"latents": latents.get(name, "force"), "gaze": gaze}
         write_json(folder / "run.json", {"schema_version": 2, "model": {"name": name}, "asked": asked})
         write_json(folder / "summary.json", summary)
