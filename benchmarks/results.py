@@ -65,9 +65,13 @@ class Bench:
 
 
 def finish_model(
-    name: str, folder: Path, store: AnswerStore, suites: Sequence[Suite], asked: Mapping[str, list[Record]],
+    name: str,
+    folder: Path,
+    store: AnswerStore,
+    suites: Sequence[Suite],
+    asked: Mapping[str, list[Record]],
     info: dict[str, Any],
-) -> ModelResult:  # fmt: skip
+) -> ModelResult:
     """Score every answer with both scorers, write rows and maps, the summary last."""
     tables, summaries = [], {}
     gaze = bool(info["asked"]["gaze"])
@@ -110,15 +114,25 @@ def _row(suite: Suite, record: Record, store: AnswerStore) -> dict[str, Any]:
         record.key, record.error = None, "its answer has vanished from the run; repeat the command"
     stored = store.rows.get(record.key or "", dict.fromkeys(store.parts.schema.names))
     return dict(stored) | {
-        "key": record.key, "sample_id": question.id, "task": suite.name, "doc_id": record.index,
-        "category": question.category, "pair": question.pair,
+        "key": record.key,
+        "sample_id": question.id,
+        "task": suite.name,
+        "doc_id": record.index,
+        "category": question.category,
+        "pair": question.pair,
         # Questions about one picture are not independent; without a picture a row stands alone.
-        "cluster": question.pair or record.image_hash[:16] or None, "image_hash": record.image_hash,
-        "images": list(record.pictures), "question": question.text, "prompt": record.prompt,
-        "references": list(question.references), "options": list(question.options),
-        "boxes": [float(v) for box in boxes for v in box], "box_images": [0] * len(boxes),
-        "status": "failed" if record.key is None else "ok", "error": record.error,
-    }  # fmt: skip
+        "cluster": question.pair or record.image_hash[:16] or None,
+        "image_hash": record.image_hash,
+        "images": list(record.pictures),
+        "question": question.text,
+        "prompt": record.prompt,
+        "references": list(question.references),
+        "options": list(question.options),
+        "boxes": [float(v) for box in boxes for v in box],
+        "box_images": [0] * len(boxes),
+        "status": "failed" if record.key is None else "ok",
+        "error": record.error,
+    }
 
 
 def _unique_ids(rows: list[dict[str, Any]]) -> None:

@@ -147,10 +147,16 @@ def one_training(request: AblationRequest, preset: str, seed: int, folder: Path)
     try:
         return train(
             TrainRequest(
-                student=request.student, traces=request.traces, out=folder / "train", preset=preset,
-                settings=settings, scale=request.scale, device=request.device, cache=request.cache,
+                student=request.student,
+                traces=request.traces,
+                out=folder / "train",
+                preset=preset,
+                settings=settings,
+                scale=request.scale,
+                device=request.device,
+                cache=request.cache,
                 command=request.evaluation.command,
             )
-        )  # fmt: skip
+        )
     finally:
         gc.collect()

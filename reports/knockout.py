@@ -21,9 +21,13 @@ ELSEWHERE = {
 def set_labels(found: Mapping[str, Any]) -> dict[str, str]:
     """Set of tokens → what it is called; found: `knockout` of summary.json."""
     return {
-        "inside": "in the boxes", "outside_number": "elsewhere, as many", "outside_mass": "elsewhere, same mass",
-        "top_k": f"top {found['k']} of the map", "image": "whole image", "redrawn": "boxed things not drawn",
-    }  # fmt: skip
+        "inside": "in the boxes",
+        "outside_number": "elsewhere, as many",
+        "outside_mass": "elsewhere, same mass",
+        "top_k": f"top {found['k']} of the map",
+        "image": "whole image",
+        "redrawn": "boxed things not drawn",
+    }
 
 
 def conditions(found: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -41,10 +45,18 @@ def block(found: Mapping[str, Any]) -> str:
     for rows, tokens, cut in conditions(found):
         head = "" if lines and lines[-1][-1] == rows else ROWS.get(rows, "nothing cut")
         n, mass = (_plain(cut[name]["mean"], scale) for name, scale in (("n_cut", 1), ("mass_cut", 100)))
-        lines.append([
-            head, labels[tokens], n, mass, written(cut["change"], "nats"),
-            written(cut["accuracy"]["difference"], "points"), f"{cut['change']['n']:,}", rows,
-        ])  # fmt: skip
+        lines.append(
+            [
+                head,
+                labels[tokens],
+                n,
+                mass,
+                written(cut["change"], "nats"),
+                written(cut["accuracy"]["difference"], "points"),
+                f"{cut['change']['n']:,}",
+                rows,
+            ]
+        )
     names = ["attention of", "cut from", "tokens", "mass %", "Δ log-probability [95 %]", "Δ accuracy [95 %]", "n"]
     table = grid(names, [line[:-1] for line in lines], right=[2, 3, 6])
     where = "all layers" if found["layers"] == "all" else f"layers {found['layers']}"

@@ -165,9 +165,17 @@ def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str
         if sum(column.max() for column in split) + _GAP * SMALL * (len(split) - 1) <= room:
             columns = len(split)
     legend = figure.legend(
-        handles, labels, loc="outside lower left", ncols=columns, borderpad=0.1, handlelength=_HANDLE,
-        columnspacing=_GAP, title=title or None, title_fontsize=SMALL, alignment="left",
-    )  # fmt: skip
+        handles,
+        labels,
+        loc="outside lower left",
+        ncols=columns,
+        borderpad=0.1,
+        handlelength=_HANDLE,
+        columnspacing=_GAP,
+        title=title or None,
+        title_fontsize=SMALL,
+        alignment="left",
+    )
     legend.get_title().set_color(MUTED)
     lines = -(-len(labels) // columns) + bool(title) + sum(label.count("\n") for label in labels)
     figure.set_figheight(figure.get_figheight() + (4 + 1.2 * LINE * lines) / 72)

@@ -59,9 +59,12 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
     names = ("data", "image_root", "limit", "hidden_limit", "instruction", "max_new_tokens", "batch_size")
     asked = {"reading": pop_reading(options)} | {name: options.pop(name) for name in names}
     request = AblationRequest(
-        runs=parse_runs(presets.split(","), listed), changes=parse_changes(changes), cache=cache_vision,
-        evaluation=Evaluation(command=command_line(), **asked), **options,
-    )  # fmt: skip
+        runs=parse_runs(presets.split(","), listed),
+        changes=parse_changes(changes),
+        cache=cache_vision,
+        evaluation=Evaluation(command=command_line(), **asked),
+        **options,
+    )
     with locked(request.out):
         results = ablate(request, say=click.echo)
         write_text(request.out / TABLES, tables.render(tables.build(None, [open_source(request.out)]), "md"))

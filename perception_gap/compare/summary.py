@@ -21,14 +21,24 @@ from perception_gap.stats.statistics import difference_ci
 
 # Of one map; what of them a run lacks (no teacher, an older measure) is left out.
 OF_MODELS = (
-    "focus_score", "focus_lift", "pointing_game", "relative_entropy", "text_image_mass", "sink_share",
-    "focus_score_without_sinks", "kl", "kl_floor", "js",
-)  # fmt: skip
+    "focus_score",
+    "focus_lift",
+    "pointing_game",
+    "relative_entropy",
+    "text_image_mass",
+    "sink_share",
+    "focus_score_without_sinks",
+    "kl",
+    "kl_floor",
+    "js",
+)
 # Verdicts of a pair of models on one sample: (first right, second right).
 VERDICTS = {
-    "both_right": (True, True), "both_wrong": (False, False),
-    "only_first_right": (True, False), "only_second_right": (False, True),
-}  # fmt: skip
+    "both_right": (True, True),
+    "both_wrong": (False, False),
+    "only_first_right": (True, False),
+    "only_second_right": (False, True),
+}
 _KEYS = ("first", "second", "sample_id", "task", "cluster", "first_correct", "second_correct")
 AGREEMENT = ("js", "kl", "top_k_overlap", "emd", "cc", "similarity")
 
@@ -43,12 +53,20 @@ def of_models(members: Sequence[Member], facts: Mapping[str, Mapping[str, Any]],
     for member in members:
         samples = member.run.samples
         about, told = member.run.info["model"], member.run.summary
-        row = {"name": member.name, **facts.get(member.name, {}), "revision": about["revision"],
-               "family": about["family"], "parameters": about["parameters"],
-               "image_tokens": _median(samples["n_image_tokens"]), "n_samples": told["n_samples"],
-               "n_failed": told["n_failed"], "accuracy": told["accuracy"],
-               "auroc": told["focus_score"]["auroc"], "focus_chance": told["focus_score"]["chance"],
-               "decides": dict(told["focus_score"]["decides"]["overall"])}  # fmt: skip
+        row = {
+            "name": member.name,
+            **facts.get(member.name, {}),
+            "revision": about["revision"],
+            "family": about["family"],
+            "parameters": about["parameters"],
+            "image_tokens": _median(samples["n_image_tokens"]),
+            "n_samples": told["n_samples"],
+            "n_failed": told["n_failed"],
+            "accuracy": told["accuracy"],
+            "auroc": told["focus_score"]["auroc"],
+            "focus_chance": told["focus_score"]["chance"],
+            "decides": dict(told["focus_score"]["decides"]["overall"]),
+        }
         if "knockout" in told:
             row["rests"] = dict(told["knockout"]["contrasts"]["text"]["inside_minus_outside_number"]["change"])
         for name in OF_MODELS:
@@ -138,7 +156,7 @@ def agreement(group: pd.DataFrame, seed: int, resamples: int = ARRANGEMENTS) -> 
             "alike_minus_split": difference_ci(
                 values, alike, clusters, strata=tasks, resamples=resamples, seed=seed
             ).as_dict(),
-        }  # fmt: skip
+        }
     return found
 
 

@@ -31,10 +31,19 @@ from reports.style import Look, save
 __all__ = ["NAMES", "Made", "figures_of", "forget_figures", "kind_of", "write_figures"]
 
 NAMES = (
-    "leaderboard", "pairs", "agreement",
-    "focus_accuracy", "divergence_by_category", "entropy", "salient_regions", "knockout", "layers", "training",
-    "ablation", "gap_accuracy",
-)  # fmt: skip
+    "leaderboard",
+    "pairs",
+    "agreement",
+    "focus_accuracy",
+    "divergence_by_category",
+    "entropy",
+    "salient_regions",
+    "knockout",
+    "layers",
+    "training",
+    "ablation",
+    "gap_accuracy",
+)
 OVERLAYS = "overlays"
 
 
@@ -74,9 +83,13 @@ def figures_of(sources: Sequence[Source]) -> list[Made]:
 def _of_models(group: Group) -> list[Made]:
     """Those that rest on samples; without a valid row they say so."""
     makers: tuple[Callable[[Group], list[Made]], ...] = (
-        focus.of_models, divergence.of_models, distributions.entropy, distributions.salient_regions, knockout.of_models,
+        focus.of_models,
+        divergence.of_models,
+        distributions.entropy,
+        distributions.salient_regions,
+        knockout.of_models,
         layers.of_models,
-    )  # fmt: skip
+    )
     return [made for maker in makers for made in maker(group)]
 
 

@@ -13,9 +13,10 @@ from matplotlib.ticker import MaxNLocator
 
 from perception_gap.stats.estimates import side
 from perception_gap.stats.seeds import NO_INTERVAL, over_seeds, value_of
+from reports.figures.marks import dot, interval, words_below
 from reports.figures.models import Made
 from reports.sources import Matrix
-from reports.style import COLUMN, FLOOR, MUTED, RC, SMALL, STUDENT, new_figure, percent_ticks, undefined
+from reports.style import COLUMN, FLOOR, MUTED, RC, STUDENT, new_figure, percent_ticks, undefined
 from reports.summary import written
 
 BASELINE = "naive-sft"
@@ -52,9 +53,11 @@ def differences(matrix: Matrix, baseline: str) -> dict[str, pd.Series]:
     if rows.empty or not {"preset", "against", "rows", "task", "metric", "mean", "low", "high"} <= set(rows):
         return {}
     some = rows[
-        (rows["against"] == baseline) & (rows["rows"] == "answer") & (rows["task"] == "all")
+        (rows["against"] == baseline)
+        & (rows["rows"] == "answer")
+        & (rows["task"] == "all")
         & (rows["metric"] == "accuracy")
-    ]  # fmt: skip
+    ]
     return {str(row["preset"]): row for _, row in some.iterrows()}
 
 
@@ -96,7 +99,7 @@ def of_matrix(matrix: Matrix) -> list[Made]:
     words = f"n = {n:,} samples; bars: 95 % over them"
     words += "; ○ one of several seeds" if seeds > 1 else "; one seed each"
     words += "\nwithout a bar: no interval" if _unbound(accuracy, kl) else ""
-    figure.supxlabel(words, fontsize=SMALL, color=MUTED, x=0.01, ha="left")
+    words_below(figure, words)
     return [Made("ablation", title, _alt(presets, accuracy, kl, paired, baseline), figure)]
 
 
@@ -109,24 +112,23 @@ def _baseline(matrix: Matrix, presets: Sequence[str]) -> str | None:
     return next((str(name) for name in matrix.comparisons["against"] if name in presets), None)
 
 
-def _panel(ax: Axes, presets: Sequence[str], found: dict[str, Mean], baseline: str | None, title: str) -> None:
+def _panel(ax: Axes, presets: Sequence[str], means: dict[str, Mean], baseline: str | None, title: str) -> None:
     ax.set_title(title)
-    if not found:
+    if not means:
         undefined(ax, "none")
         return
-    if baseline in found:
-        ax.axvline(found[baseline].mean, color=FLOOR, ls="--", lw=0.9, gid=f"baseline {title}")
+    if baseline in means:
+        ax.axvline(means[baseline].mean, color=FLOOR, ls="--", lw=0.9, gid=f"baseline {title}")
+    hollow = {"marker": "o", "ms": 3.4, "mfc": "none", "mec": "black", "mew": 0.6, "ls": ""}
     for y, preset in enumerate(presets):
-        if preset not in found:
+        if preset not in means:
             ax.text(0.02, y, "undefined", va="center", color=MUTED, transform=ax.get_yaxis_transform())
             continue
-        one = found[preset]
-        if np.isfinite([one.low, one.high]).all():
-            ax.plot([one.low, one.high], [y, y], color=STUDENT, lw=1.3, solid_capstyle="butt", gid=f"interval {preset}")
-        if len(one.seeds) > 1:
-            ax.plot(one.seeds, [y] * len(one.seeds), marker="o", ms=3.4, mfc="none", mec="black", mew=0.6, ls="",
-                    gid=f"seeds {preset}")  # fmt: skip
-        ax.plot([one.mean], [y], marker="o", ms=3.4, color=STUDENT, ls="", gid=f"mean {preset}")
+        mean, low, high, _, seeds = means[preset]
+        interval(ax, (low, high) if np.isfinite([low, high]).all() else None, y, STUDENT, f"interval {preset}")
+        if len(seeds) > 1:
+            ax.plot(seeds, [y] * len(seeds), gid=f"seeds {preset}", **hollow)
+        dot(ax, mean, y, STUDENT, "o", f"mean {preset}", ms=3.4)
 
 
 def _paired(ax: Axes, presets: Sequence[str], paired: dict[str, pd.Series], baseline: str) -> None:
@@ -137,17 +139,19 @@ def _paired(ax: Axes, presets: Sequence[str], paired: dict[str, pd.Series], base
         if preset not in paired:
             continue
         mean, low, high = (100 * float(paired[preset][name]) for name in ("mean", "low", "high"))
-        ax.plot([low, high], [y, y], color=STUDENT, lw=1.3, solid_capstyle="butt", gid=f"interval {preset}")
-        clear = side(_metric(paired[preset])) != 0
-        ax.plot([mean], [y], marker="D", ms=3.2, mfc=STUDENT if clear else "none", mec=STUDENT, ls="",
-                gid=f"difference {preset}")  # fmt: skip
+        interval(ax, (low, high), y, STUDENT, f"interval {preset}")
+        face = STUDENT if side(_metric(paired[preset])) else "none"
+        dot(ax, mean, y, STUDENT, "D", f"difference {preset}", ms=3.2, mfc=face)
     ax.set_xlabel(f"points − {baseline}")
 
 
 def _alt(
-    presets: Sequence[str], accuracy: dict[str, Mean], kl: dict[str, Mean], paired: dict[str, pd.Series],
+    presets: Sequence[str],
+    accuracy: dict[str, Mean],
+    kl: dict[str, Mean],
+    paired: dict[str, pd.Series],
     baseline: str | None,
-) -> str:  # fmt: skip
+) -> str:
     said = ["Accuracy and KL of the answers' maps from the teacher's by preset, with 95 % intervals over the samples."]
     for preset in presets:
         parts = [

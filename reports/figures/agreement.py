@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from reports.compared import CompareRun
+from reports.figures.marks import dot, interval
 from reports.figures.models import Made
 from reports.names import frame
 from reports.style import (
@@ -27,7 +28,7 @@ from reports.style import (
     row_captions,
     row_height,
 )
-from reports.summary import defined, interval_of
+from reports.summary import defined
 from reports.tables.compared import pair_label
 from reports.tables.model import estimate
 
@@ -83,17 +84,14 @@ def of_comparison(found: CompareRun) -> list[Made]:
 
 def _draw(ax: Axes, rows: Sequence[Mapping[str, Any]], point: float) -> None:
     for y, row in enumerate(rows):
+        pair = f"{row['first']} {row['second']}"
         if defined(row["js_floor"]):
-            ax.plot([row["js_floor"]["mean"]], [y], marker="|", ms=11, color=FLOOR, ls="", mew=0.9,
-                    gid=f"floor {row['first']} {row['second']}")  # fmt: skip
+            dot(ax, row["js_floor"]["mean"], y, FLOOR, "|", f"floor {pair}", ms=11, mew=0.9)
         for kind in KINDS:
-            metric = row["agreement"]["js"][kind.key]
-            if not defined(metric):
-                continue
-            at, name = y + kind.offset * point, f"{kind.key} {row['first']} {row['second']}"
-            if interval := interval_of(metric):
-                ax.plot(interval, [at, at], color=kind.color, lw=1.1, solid_capstyle="butt", gid=f"interval {name}")
-            ax.plot([metric["mean"]], [at], marker=kind.marker, ms=3.2, color=kind.color, ls="", gid=f"mean {name}")
+            metric, at = row["agreement"]["js"][kind.key], y + kind.offset * point
+            if defined(metric):
+                interval(ax, metric["ci"], at, kind.color, f"interval {kind.key} {pair}", lw=1.1)
+                dot(ax, metric["mean"], at, kind.color, kind.marker, f"mean {kind.key} {pair}", ms=3.2)
 
 
 def _difference(row: Mapping[str, Any]) -> str:

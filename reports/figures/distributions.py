@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from perception_gap.metrics.means import mean_of
+from reports.figures.marks import dot, interval, span
 from reports.figures.models import Group, Made, Model, without
 from reports.style import (
     COLUMN,
@@ -26,7 +27,7 @@ from reports.style import (
     row_height,
     undefined,
 )
-from reports.summary import Metric, interval_of, written
+from reports.summary import Metric, written
 
 OVERLAID = 3  # more models than this hide each other and get a row each
 
@@ -48,25 +49,33 @@ def _spread(model: Model, column: str) -> _Spread:
     stored = stored if stored and stored["mean"] is not None else None
     mean = stored or mean_of(rows, column)
     cv = stored["cv"] if stored else values.std() / mean["mean"] if mean["mean"] else None
-    counts = np.unique(rows["n_image_tokens"].to_numpy(dtype=float))
-    tokens = "" if not len(counts) else f"{counts[0]:.0f}" + (f"–{counts[-1]:.0f}" if len(counts) > 1 else "")
+    counts = rows["n_image_tokens"].astype(float)
+    tokens = span(counts).replace(",", "") if len(counts) else ""
     return _Spread(model, values, mean, cv, tokens)
 
 
 def entropy(group: Group) -> list[Made]:
     """Entropy of the own-answer maps; [] for a benchmark without --gaze."""
     return _made(
-        group, "entropy", "entropy", "Entropy of the attention maps",
-        "entropy (nats; a uniform map of N tokens has ln N)", "nats",
-    )  # fmt: skip
+        group,
+        "entropy",
+        "entropy",
+        "Entropy of the attention maps",
+        "entropy (nats; a uniform map of N tokens has ln N)",
+        "nats",
+    )
 
 
 def salient_regions(group: Group) -> list[Made]:
     """Image tokens with more than 1.5 times the mean weight; [] for a benchmark without --gaze."""
     return _made(
-        group, "salient_regions", "salient_regions", "Salient regions of the attention maps",
-        "image tokens above 1.5 × the mean weight", "tokens",
-    )  # fmt: skip
+        group,
+        "salient_regions",
+        "salient_regions",
+        "Salient regions of the attention maps",
+        "image tokens above 1.5 × the mean weight",
+        "tokens",
+    )
 
 
 @matplotlib.rc_context(RC)
@@ -127,9 +136,18 @@ def _overlaid(figure: Figure, ax: Axes, spreads: Sequence[_Spread], edges: np.nd
 def histogram(ax: Axes, values: np.ndarray, edges: np.ndarray, color: str, line: str | tuple, label: str) -> None:
     """Percent of the values in each bin, as steps."""
     sns.histplot(
-        x=values, bins=edges.tolist(), stat="percent", element="step", fill=True, alpha=0.2, lw=1.1, ls=line,
-        color=color, label=label, ax=ax,
-    )  # fmt: skip
+        x=values,
+        bins=edges.tolist(),
+        stat="percent",
+        element="step",
+        fill=True,
+        alpha=0.2,
+        lw=1.1,
+        ls=line,
+        color=color,
+        label=label,
+        ax=ax,
+    )
 
 
 def _caption(one: _Spread, room: float) -> str:
@@ -147,14 +165,23 @@ def _violins(ax: Axes, spreads: Sequence[_Spread], captions: Sequence[str]) -> N
             continue
         if np.ptp(one.values) > 0:
             sns.violinplot(
-                x=one.values, y=np.full(len(one.values), y), orient="h", native_scale=True, cut=0, inner=None,
-                density_norm="width", width=17 * point, color=color, alpha=0.3, linewidth=0, ax=ax,
-            )  # fmt: skip
+                x=one.values,
+                y=np.full(len(one.values), y),
+                orient="h",
+                native_scale=True,
+                cut=0,
+                inner=None,
+                density_norm="width",
+                width=17 * point,
+                color=color,
+                alpha=0.3,
+                linewidth=0,
+                ax=ax,
+            )
         quartiles = np.quantile(one.values, [0.25, 0.75])
-        ax.plot(quartiles, [y, y], color=color, lw=3.5, solid_capstyle="butt", gid=f"quartiles {one.model.label}")
-        if interval := interval_of(one.mean):
-            ax.plot(interval, [y, y], color="black", lw=1.2, solid_capstyle="butt")
-        ax.plot([one.mean["mean"]], [y], marker=marker, ms=4, color="black", ls="", gid=f"mean {one.model.label}")
+        interval(ax, quartiles, y, color, f"quartiles {one.model.label}", lw=3.5)
+        interval(ax, one.mean["ci"], y, "black", lw=1.2)
+        dot(ax, one.mean["mean"], y, "black", marker, f"mean {one.model.label}", ms=4)
     row_captions(ax, captions)  # last: the violins set limits of their own
 
 

@@ -9,6 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reports.figures.marks import dot, interval, span
 from reports.figures.models import Group, Made, Model
 from reports.style import COLUMN, FLOOR, MUTED, RC, STUDENT, legend_below, new_figure, undefined
 from reports.summary import defined, written
@@ -56,11 +57,8 @@ def _floor(metrics: Mapping[str, Any], category: str) -> Mapping[str, Any] | Non
 
 def _counts(students: Sequence[Model], name: str) -> list[str]:
     """`n = 513`, or its range over the models, of every category."""
-    found = []
-    for category in CATEGORIES:
-        n = {(_metrics(model, name).get(category) or {"n": 0})["n"] for model in students}
-        found.append(f"n = {min(n):,}" + (f"–{max(n):,}" if len(n) > 1 else ""))
-    return found
+    metrics = [_metrics(model, name) for model in students]
+    return [f"n = {span((of.get(category) or {'n': 0})['n'] for of in metrics)}" for category in CATEGORIES]
 
 
 def _frame(ax: Axes, students: Sequence[Model], name: str, reason: str, *, named: bool) -> bool:
@@ -87,8 +85,7 @@ def _bars(ax: Axes, students: Sequence[Model], name: str, reason: str) -> bool:
             ax.text(0, y, " undefined", va="center", color=MUTED)
             continue
         ax.barh(y, metric["mean"], height=0.56, color=color, alpha=0.75, lw=0, gid=category)
-        if metric["ci"]:
-            ax.plot(metric["ci"], [y, y], color="black", lw=1.2, solid_capstyle="butt", gid=f"interval {category}")
+        interval(ax, metric["ci"], y, "black", f"interval {category}", lw=1.2)
         if defined(floor):
             _floor_mark(ax, floor, y, 0.4, f"floor {category}")
     ax.set_xlim(0, None)
@@ -107,13 +104,11 @@ def _dots(ax: Axes, students: Sequence[Model], name: str, reason: str) -> bool:
             if not defined(metric):
                 ax.text(0, at, " undefined", va="center", color=MUTED)
                 continue
-            if metric["ci"]:
-                ax.plot(metric["ci"], [at, at], color=model.look.color, lw=1.3, solid_capstyle="butt",
-                        gid=f"interval {category} {model.label}")  # fmt: skip
-            ax.plot([metric["mean"]], [at], marker=model.look.marker, ms=4.2, color=model.look.color, ls="",
-                    gid=f"{category} {model.label}")  # fmt: skip
+            (color, _, marker), name_of = model.look, f"{category} {model.label}"
+            interval(ax, metric["ci"], at, color, f"interval {name_of}")
+            dot(ax, metric["mean"], at, color, marker, name_of, ms=4.2)
             if defined(floor):
-                _floor_mark(ax, floor, at, 0.4 * step, f"floor {category} {model.label}")
+                _floor_mark(ax, floor, at, 0.4 * step, f"floor {name_of}")
     for y in range(1, len(CATEGORIES)):
         ax.axhline(y - 0.5, color=MUTED, lw=0.4, alpha=0.5)
     for model in students:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from perception_gap.metrics.means import mean_of
 from perception_gap.stats.statistics import accuracy_by_threshold, auroc_ci
 from reports.figures.distributions import histogram
+from reports.figures.marks import dot, interval
 from reports.figures.models import Group, Made, Model, without
 from reports.style import (
     COLUMN,
@@ -31,7 +32,7 @@ from reports.style import (
     row_height,
     undefined,
 )
-from reports.summary import Metric, defined, interval_of, written
+from reports.summary import Metric, defined, written
 
 TITLE = "Accuracy of the answers with at least this focus"
 FOCUS = "focus (attention mass inside the boxes)"
@@ -49,9 +50,10 @@ class _Focused:
     def curve(self) -> pd.DataFrame:
         """As `accuracy_by_threshold`, without thresholds that nothing passes."""
         found = accuracy_by_threshold(
-            self.rows["focus_score"].to_numpy(float), self.rows["correct"].to_numpy(float),
+            self.rows["focus_score"].to_numpy(float),
+            self.rows["correct"].to_numpy(float),
             clusters=self.rows["cluster"].to_numpy(),
-        )  # fmt: skip
+        )
         return found[found["n"] > 0]
 
     def focus_of(self, right: bool) -> pd.DataFrame:
@@ -144,10 +146,15 @@ def _accuracy_curves(curve: Axes, counts: Axes, known: Sequence[_Focused]) -> No
         x = points["threshold"].to_numpy(dtype=float)
         curve.fill_between(x, points["low"], points["high"], color=look.color, alpha=alpha, lw=0)
         curve.plot(
-            x, points["accuracy"], color=look.color, ls=look.line, marker=look.marker,
+            x,
+            points["accuracy"],
+            color=look.color,
+            ls=look.line,
+            marker=look.marker,
             ms=4 if look.marker == "*" else 2.5,
-            label=one.model.label, gid=f"accuracy {one.model.label}",
-        )  # fmt: skip
+            label=one.model.label,
+            gid=f"accuracy {one.model.label}",
+        )
         if not several:
             counts.fill_between(x, 0, points["n"], color=MUTED, alpha=0.35, lw=0)
         color, line = (look.color, look.line) if several else (MUTED, "-")
@@ -176,8 +183,9 @@ def _histograms(ax: Axes, one: _Focused) -> None:
         if not len(values):
             ax.plot([], [], color=color, ls=line, label=f"{name}, n = 0")
             continue
-        histogram(ax, values, edges, color, line, f"{name}: mean {100 * values.mean():.1f} %, n = {len(values):,}")
-        ax.axvline(values.mean(), color=color, ls=line, lw=1)
+        mean = one.mean(right)["mean"]
+        histogram(ax, values, edges, color, line, f"{name}: mean {100 * mean:.1f} %, n = {len(values):,}")
+        ax.axvline(mean, color=color, ls=line, lw=1)
     if np.isfinite(one.chance):
         ax.axvline(one.chance, color=FLOOR, ls=":", lw=1.2, label="chance (uniform map)")
     if defined(one.auroc):
@@ -201,18 +209,11 @@ def _dots(ax: Axes, known: Sequence[_Focused], captions: Sequence[str]) -> None:
             if not defined(mean):
                 continue
             gid = f"{'right' if right else 'wrong'} {one.model.label}"
-            if interval := interval_of(mean):
-                ax.plot(interval, [y + shift] * 2, color=color, lw=1.2, solid_capstyle="butt")
-            ax.plot([mean["mean"]], [y + shift], marker=marker, ms=size, mfc=face, mec=color, mew=1, ls="", gid=gid)
+            interval(ax, mean["ci"], y + shift, color, lw=1.2)
+            dot(ax, mean["mean"], y + shift, color, marker, gid, ms=size, mfc=face, mew=1)
         if np.isfinite(one.chance):
-            ax.plot(
-                [one.chance] * 2,
-                [y - 7 * point, y + 9 * point],
-                color=FLOOR,
-                ls=":",
-                lw=1.2,
-                gid=f"chance {one.model.label}",
-            )
+            ends = [y - 7 * point, y + 9 * point]
+            ax.plot([one.chance] * 2, ends, color=FLOOR, ls=":", lw=1.2, gid=f"chance {one.model.label}")
     ax.set_xlim(0, None)
     percent_ticks(ax.xaxis)
     ax.set_xlabel(FOCUS)

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import matplotlib
-from matplotlib.axes import Axes
 
 from perception_gap.stats.correlation import Correlation, correlations
 from reports.figures.ablation import means
-from reports.figures.labelling import Target, place_labels
+from reports.figures.labelling import place_labels
+from reports.figures.marks import Point, cross, with_ends
 from reports.figures.models import Group, Made
 from reports.sources import Matrix
-from reports.style import COLUMN, RC, SMALL, TEACHER, Look, fitted, look, new_figure, percent_ticks
+from reports.style import COLUMN, RC, SMALL, TEACHER, fitted, look, new_figure, percent_ticks
 from reports.summary import defined, written
 
 TITLE = "Accuracy against the gap to the teacher"
-
-
-class Point(NamedTuple):
-    """A model: x its mean KL from the teacher (nats), y its accuracy (0–1), each (value, low, high); NaN undefined."""
-
-    label: str
-    x: tuple[float, float, float]
-    y: tuple[float, float, float]
-    look: Look
 
 
 def words(found: Correlation) -> str:
@@ -43,9 +33,9 @@ def of_models(group: Group) -> list[Made]:
     for model in group.students:
         kl, accuracy = model.summary.get("kl", {}).get("sample"), model.summary.get("accuracy")
         if defined(kl) and defined(accuracy):
-            points.append(Point(model.label, _ends(kl), _ends(accuracy), model.look))
+            points.append(Point(model.label, with_ends(kl), with_ends(accuracy), model.look))
     teacher = group.teacher.summary.get("accuracy") if group.teacher else None
-    accuracy = _ends(teacher)[0] if defined(teacher) else None
+    accuracy = with_ends(teacher)[0] if defined(teacher) else None
     return _made(points, accuracy, group.notes, group.warning, group.frame)
 
 
@@ -60,22 +50,17 @@ def of_matrix(matrix: Matrix) -> list[Made]:
     return _made(points, None, notes)
 
 
-def _ends(metric) -> tuple[float, float, float]:
-    return (metric["mean"], *(metric["ci"] or (math.nan, math.nan)))
-
-
 @matplotlib.rc_context(RC)
 def _made(
     points: Sequence[Point], teacher: float | None, notes: Sequence[str], warning: str = "", frame: str = ""
-) -> list[Made]:  # fmt: skip
+) -> list[Made]:
     if len(points) < 2:
         return []
     found = correlations([p.x[0] for p in points], [p.y[0] for p in points])
     figure = new_figure(COLUMN, 3.3)
     ax = figure.subplots()
     ax.set_title(TITLE)
-    for point in points:
-        _cross(ax, point)
+    targets = [cross(ax, point, ("gap", "accuracy")) for point in points]
     ax.margins(0.16, 0.1)
     if teacher is not None:
         ax.axhline(teacher, color=TEACHER, ls="--", lw=1, gid="teacher")
@@ -87,27 +72,15 @@ def _made(
     below += f"\nn = {len(points)} models (bars, brackets: 95 %; Fisher z)" if found else " (bars: 95 %)"
     below += f"\n{fitted(warning, 72 * COLUMN - 6)}" * bool(warning)
     figure.supxlabel(below, fontsize=SMALL, x=0.01, ha="left")
-    unplaced = place_labels(figure, ax, [_target(point) for point in points])
+    unplaced = place_labels(figure, ax, targets)
     if unplaced:
         notes = (*notes, f"Without a label in the figure, for want of room: {', '.join(unplaced)}.")
     return [Made("gap_accuracy", TITLE, _alt(points, found, teacher, notes, frame), figure)]
 
 
-def _cross(ax: Axes, point: Point) -> None:
-    (x, x_low, x_high), (y, y_low, y_high), drawn = point.x, point.y, point.look
-    ax.plot([x_low, x_high], [y, y], color=drawn.color, lw=0.8, alpha=0.6, gid=f"gap interval {point.label}")
-    ax.plot([x, x], [y_low, y_high], color=drawn.color, lw=0.8, alpha=0.6, gid=f"accuracy interval {point.label}")
-    ax.plot([x], [y], marker=drawn.marker, ms=3.8, color=drawn.color, ls="", gid=f"point {point.label}")
-
-
-def _target(point: Point) -> Target:
-    (x, x_low, x_high), (y, y_low, y_high) = point.x, point.y
-    return Target(point.label, x, y, [((x_low, y), (x_high, y)), ((x, y_low), (x, y_high))])
-
-
 def _alt(
     points: Sequence[Point], found: Sequence[Correlation], teacher: float | None, notes: Sequence[str], frame: str
-) -> str:  # fmt: skip
+) -> str:
     met = f" (maps on the {frame})" if frame else ""
     said = [
         f"A point a model ({len(points)}): mean KL from the teacher{met} against accuracy, both with 95 % intervals."

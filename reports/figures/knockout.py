@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
+from reports.figures.marks import dot, interval
 from reports.figures.models import Group, Made, Model
 from reports.knockout import ROWS, conditions, finding, set_labels
 from reports.style import FLOOR, MUTED, PAGE, RC, STUDENTS, legend_below, new_figure
@@ -17,10 +18,17 @@ from reports.summary import defined, written
 
 TITLE = "Attention knockout"
 _LOOKS = {
-    "answer": (STUDENTS[0], "o"), "question": (STUDENTS[1], "s"), "text": (STUDENTS[2], "^"), "picture": (FLOOR, "D"),
-}  # fmt: skip
-_LEGEND = {"answer": "attention of the answer", "question": "of the question", "text": "of all text behind the image",
-           "picture": "nothing cut, the scene redrawn"}  # fmt: skip
+    "answer": (STUDENTS[0], "o"),
+    "question": (STUDENTS[1], "s"),
+    "text": (STUDENTS[2], "^"),
+    "picture": (FLOOR, "D"),
+}
+_LEGEND = {
+    "answer": "attention of the answer",
+    "question": "of the question",
+    "text": "of all text behind the image",
+    "picture": "nothing cut, the scene redrawn",
+}
 _STEP = 0.22  # of a row, between the marks of two kinds of rows
 _BOXED = ("inside", "redrawn")
 
@@ -86,12 +94,10 @@ def _count(found: Mapping[str, Any], name: str) -> str:
 
 
 def _mark(ax: Axes, metric: Mapping[str, Any], y: float, rows: str, gid: str) -> None:
-    if not defined(metric):
-        return
-    color, marker = _LOOKS[rows]
-    if metric["ci"]:
-        ax.plot(metric["ci"], [y, y], color=color, lw=1.3, solid_capstyle="butt", gid=f"interval {gid}")
-    ax.plot([metric["mean"]], [y], marker=marker, ms=3.8, color=color, ls="", gid=f"mean {gid}")
+    if defined(metric):
+        color, marker = _LOOKS[rows]
+        interval(ax, metric["ci"], y, color, f"interval {gid}")
+        dot(ax, metric["mean"], y, color, marker, f"mean {gid}")
 
 
 def _alt(model: Model) -> str:
@@ -101,8 +107,9 @@ def _alt(model: Model) -> str:
     said = [
         f"{labels[tokens]} {written(condition['change'], 'nats')}, accuracy "
         f"{written(condition['accuracy']['difference'], 'points')}"
-        for rows, tokens, condition in conditions(found) if rows in ("text", "picture")
-    ]  # fmt: skip
+        for rows, tokens, condition in conditions(found)
+        if rows in ("text", "picture")
+    ]
     return (
         f"{model.label}, attention of all text cut from image tokens (cut − uncut): {'; '.join(said)}. {finding(found)}"
     )

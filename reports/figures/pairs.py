@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from reports.compared import CompareRun
+from reports.figures.marks import span, words_below
 from reports.figures.models import Made
 from reports.names import frame
 from reports.style import COLUMN, MUTED, PAGE, RC, SMALL, fitted, new_figure, undefined
@@ -43,20 +44,28 @@ def of_comparison(found: CompareRun) -> list[Made]:
         _annotate(ax, cells, told, names, norm)
     else:
         undefined(ax, "no maps of one text")
-    n = {js_of(row)["n"] for row in told}
-    counted = f"n = {min(n):,}" + (f" to {max(n):,}" if len(n) > 1 else "") + " samples"
+    n = span((js_of(row)["n"] for row in told), " to ")
     words = f"below the diagonal: JS of the maps ({frame(found.info)}), 95 % interval"
-    words += f"\nabove: its floor, to another picture's map; {counted}"
+    words += f"\nabove: its floor, to another picture's map; n = {n} samples"
     words += "\n▼ nearer than the floor, ▲ farther (tested, Holm over pairs)"
-    figure.supxlabel(words, fontsize=SMALL, color=MUTED, x=0.01, ha="left")
+    words_below(figure, words)
     return [Made("pairs", TITLE, _alt(found), figure)]
 
 
 def _heat(ax: Axes, values: np.ndarray, labels: list[str], norm: Normalize) -> None:
     sns.heatmap(
-        values, ax=ax, mask=~np.isfinite(values), norm=norm, cmap="crest", square=True, linewidths=1,
-        linecolor="none", xticklabels=labels, yticklabels=labels, cbar_kws={"shrink": 0.8},
-    )  # fmt: skip
+        values,
+        ax=ax,
+        mask=~np.isfinite(values),
+        norm=norm,
+        cmap="crest",
+        square=True,
+        linewidths=1,
+        linecolor="none",
+        xticklabels=labels,
+        yticklabels=labels,
+        cbar_kws={"shrink": 0.8},
+    )
     if (bar := ax.collections[0].colorbar) is not None:
         bar.set_label("JS (nats)", labelpad=5)
     ax.tick_params(length=0)
@@ -75,7 +84,7 @@ def _cells(told: list[Mapping[str, Any]], names: list[str]) -> list[list[Metric 
 
 def _annotate(
     ax: Axes, cells: list[list[Metric | None]], told: list[Mapping[str, Any]], names: list[str], norm: Normalize
-) -> None:  # fmt: skip
+) -> None:
     """Value and interval in each cell, with a sign for the verdict against the floor."""
     signs = {
         frozenset((row["first"], row["second"])): against_floor(row["against_floor"]["difference"]) for row in told
@@ -108,6 +117,8 @@ def _alt(found: CompareRun) -> str:
         js, floor = estimate(js_of(row), "nats"), estimate(row["against_floor"]["floor"], "nats")
         value = f"{js.figure} nats {js.interval}".strip() if js.defined else "undefined"
         beside = f", floor {floor.figure} {floor.interval}".rstrip() if floor.defined else ""
-        said.append(f"{pair_label(found, row)}: {value}{beside}, n = {js_of(row)['n']:,}, "
-                    f"{words[against_floor(row['against_floor']['difference'])]}.")  # fmt: skip
+        said.append(
+            f"{pair_label(found, row)}: {value}{beside}, n = {js_of(row)['n']:,}, "
+            f"{words[against_floor(row['against_floor']['difference'])]}."
+        )
     return " ".join(said)

@@ -85,8 +85,7 @@ def _loss(ax: Axes, column: str, words: str, presets: Sequence[_Preset]) -> None
         ax.set_axis_off()
         whose = "this training" if len(every) == 1 else "any of these trainings"
         why = "undefined, no step has a number" if any(column in t.log for t in every) else f"not part of {whose}"
-        ax.text(0, 0.5, f"{words.split(' (')[0]} loss: {why}", va="center", color=MUTED,
-                transform=ax.transAxes)  # fmt: skip
+        ax.text(0, 0.5, f"{words.split(' (')[0]} loss: {why}", va="center", color=MUTED, transform=ax.transAxes)
         return
     ax.set_ylabel(words)
     raw = len(have) <= 2
@@ -114,8 +113,15 @@ def _loss(ax: Axes, column: str, words: str, presets: Sequence[_Preset]) -> None
         ax.set_yscale("log")
         number_ticks(ax.yaxis)
     if len(have) < len(every):
-        ax.text(0.99, 0.97, f"{len(have)} of {len(every)} trainings have it", ha="right", va="top", color=MUTED,
-                transform=ax.transAxes)  # fmt: skip
+        ax.text(
+            0.99,
+            0.97,
+            f"{len(have)} of {len(every)} trainings have it",
+            ha="right",
+            va="top",
+            color=MUTED,
+            transform=ax.transAxes,
+        )
 
 
 def _gate(ax: Axes, presets: Sequence[_Preset]) -> None:
@@ -133,8 +139,15 @@ def _gate(ax: Axes, presets: Sequence[_Preset]) -> None:
         ax.plot(log["step"], log["gamma"], color=preset.look.color, ls=preset.look.line, gid=f"gamma {preset.name}")
     alone = presets[0].trainings[0] if len(presets) == 1 and len(presets[0].trainings) == 1 else None
     if alone and _has(alone, "learning_rate") and (peak := alone.log["learning_rate"].max()) > 0:
-        ax.plot(alone.log["step"], alone.log["learning_rate"] / peak, color=MUTED, ls=":", lw=1,
-                label=f"learning rate (1 = {peak:.3g})", gid="learning rate")  # fmt: skip
+        ax.plot(
+            alone.log["step"],
+            alone.log["learning_rate"] / peak,
+            color=MUTED,
+            ls=":",
+            lw=1,
+            label=f"learning rate (1 = {peak:.3g})",
+            gid="learning rate",
+        )
     ax.set_ylim(-0.04, 1.08)
     ax.set_yticks([0, 0.5, 1])
 

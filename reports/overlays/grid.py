@@ -103,8 +103,9 @@ def layout_of(page: Page, n_models: int, several_pictures: bool) -> Layout:
 def draw_titles(page: Page, layout: Layout, models: Sequence[Model]) -> None:
     """The names of the columns, standing on one line."""
     titles = [("image", "black"), *((model.name, model.color) for model in models)]
-    lines = [[Line(t, color, False, NORMAL) for t in wrapped(title, layout.panel, 2, size=NORMAL)]
-             for title, color in titles]  # fmt: skip
+    lines = [
+        [Line(t, color, False, NORMAL) for t in wrapped(title, layout.panel, 2, size=NORMAL)] for title, color in titles
+    ]
     height = max(block_height(one) for one in lines)
     for column, one in enumerate(lines):
         page.write(layout.x(column), page.y + height - block_height(one), layout.panel, one, center=True)
@@ -163,9 +164,17 @@ def paint(model: Model, sample: pd.Series, n_images: int, *, smooth: bool) -> Pa
 
 
 def draw_row(
-    page: Page, left: float, width: float, picture: Picture, painted: Sequence[Painted | str], norm: Normalize, *,
-    image: int, top_k: int, first: bool = True,
-) -> None:  # fmt: skip
+    page: Page,
+    left: float,
+    width: float,
+    picture: Picture,
+    painted: Sequence[Painted | str],
+    norm: Normalize,
+    *,
+    image: int,
+    top_k: int,
+    first: bool = True,
+) -> None:
     """A picture (unless it is not the `first` row that shows it), and the maps over it, at page.y."""
     cell = height_of(picture, width)
     height = min(cell, width * picture.aspect)
@@ -182,8 +191,9 @@ def draw_row(
             draw_reason(page.axes(left + column * (width + GAP), page.y, width, cell), one, width)
         else:
             geometry = one.model.run.geometry(one.sample_id)
-            draw_attention(place(column), picture, one.values[image], norm, one.weights, geometry, image=image,
-                           top_k=top_k)  # fmt: skip
+            draw_attention(
+                place(column), picture, one.values[image], norm, one.weights, geometry, image=image, top_k=top_k
+            )
 
 
 def height_of(picture: Picture, width: float) -> float:

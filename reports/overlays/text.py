@@ -15,9 +15,21 @@ from reports.style import DPI, SMALL
 LEADING = 1.28  # line height in type sizes
 ELLIPSIS = " …"
 # Alphabets that matplotlib's own font lacks; whichever of these are installed follow it.
-_WIDE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans", "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans",
-         "Microsoft YaHei", "Malgun Gothic", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari",
-         "Noto Sans Thai", "Arial Unicode MS")  # fmt: skip
+_WIDE = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "Noto Sans Arabic",
+    "Noto Sans Hebrew",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "Arial Unicode MS",
+)
 
 
 class Line(NamedTuple):
@@ -99,7 +111,15 @@ def write(ax: Axes, lines: list[Line], *, center: bool = False) -> None:
         down += line.size * LEADING
         # By the baseline: letters of another font would lift or lower a line that is set by its top.
         ax.annotate(
-            line.text, (0.5 if center else 0, 1), xycoords="axes fraction", xytext=(0, 0.3 * line.size - down),
-            textcoords="offset points", ha="center" if center else "left", va="baseline", color=line.color,
-            fontproperties=_properties(line.bold, line.size), parse_math=False, annotation_clip=False,
-        )  # fmt: skip
+            line.text,
+            (0.5 if center else 0, 1),
+            xycoords="axes fraction",
+            xytext=(0, 0.3 * line.size - down),
+            textcoords="offset points",
+            ha="center" if center else "left",
+            va="baseline",
+            color=line.color,
+            fontproperties=_properties(line.bold, line.size),
+            parse_math=False,
+            annotation_clip=False,
+        )

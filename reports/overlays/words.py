@@ -138,11 +138,17 @@ def _painted(strip: Strip, sample: pd.Series, n_images: int, smooth: bool) -> li
             rows.append([maps] * len(strip.words))
             continue
         geometry, shape = model.run.geometry(sample["sample_id"]), raster_shape(sample)
-        rows.append([
-            Painted(density(maps[w.at], geometry, *shape, n_images, smooth=smooth), maps[w.at], model,
-                    sample["sample_id"])
-            for w in strip.words
-        ])  # fmt: skip
+        rows.append(
+            [
+                Painted(
+                    density(maps[w.at], geometry, *shape, n_images, smooth=smooth),
+                    maps[w.at],
+                    model,
+                    sample["sample_id"],
+                )
+                for w in strip.words
+            ]
+        )
     return rows
 
 
@@ -165,9 +171,15 @@ def _whose(strip: Strip, compared: bool) -> str:
 
 
 def _draw_line(
-    page: Page, strip: Strip, part: slice, rows: list[list[Painted | str]], pictures: list[Picture], norm: Normalize,
-    columns: int, top_k: int,
-) -> None:  # fmt: skip
+    page: Page,
+    strip: Strip,
+    part: slice,
+    rows: list[list[Painted | str]],
+    pictures: list[Picture],
+    norm: Normalize,
+    columns: int,
+    top_k: int,
+) -> None:
     """One line of panels: titles, then of each model a row of maps for each picture, and KL below."""
     words = strip.words[part]
     left = MARGIN + SIDE
@@ -203,5 +215,14 @@ def _draw_name(page: Page, model: Model, y: float, height: float) -> None:
     """The model's name upwards along its row."""
     ax = page.axes(MARGIN, y, SIDE, height)
     ax.set_axis_off()
-    ax.text(0.5, 0.5, "\n".join(wrapped(model.name, max(height, 0.8), 2)), rotation=90, ha="center", va="center",
-            color=model.color, parse_math=False, transform=ax.transAxes)  # fmt: skip
+    ax.text(
+        0.5,
+        0.5,
+        "\n".join(wrapped(model.name, max(height, 0.8), 2)),
+        rotation=90,
+        ha="center",
+        va="center",
+        color=model.color,
+        parse_math=False,
+        transform=ax.transAxes,
+    )

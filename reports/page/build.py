@@ -52,9 +52,15 @@ class Page:
 
 
 def write_page(
-    sources: Sequence[Source], out: Path, *, title: str = "gapcheck report", samples: int | None = EMBEDDED,
-    embedded: int = EMBEDDED, side: int = SIDE, command: str = "",
-) -> Page:  # fmt: skip
+    sources: Sequence[Source],
+    out: Path,
+    *,
+    title: str = "gapcheck report",
+    samples: int | None = EMBEDDED,
+    embedded: int = EMBEDDED,
+    side: int = SIDE,
+    command: str = "",
+) -> Page:
     """Write the page of these sources to `out`; of a comparison with its members' runs, and its headline.
 
     samples: how many of each album the browser holds (None: all), the most telling first; embedded: how many of them
@@ -84,11 +90,23 @@ def write_page(
         ]
     compared = [source for source in sources if isinstance(source, CompareRun)]
     answers = comparison.answers(compared[0]) if compared else lead(found)
-    page = _environment().get_template("page.html.j2").render(
-        title=title, command=command, answers=answers, notices=said, albums=found,
-        index=Markup(_json(indexes)), blocks=inside, colors=Markup(_json(_color_map())),
-        figures=_figures(sources), tables=_tables(sources), provenance=provenance(sources),
-    )  # fmt: skip
+    page = (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            command=command,
+            answers=answers,
+            notices=said,
+            albums=found,
+            index=Markup(_json(indexes)),
+            blocks=inside,
+            colors=Markup(_json(_color_map())),
+            figures=_figures(sources),
+            tables=_tables(sources),
+            provenance=provenance(sources),
+        )
+    )
     write_text(out, page, follow=True)
     _forget(out, set(chunks))
     held, most = sum(len(i["id"]) for i in indexes), sum(max(len(m.samples) for m in a.members) for a in found)
@@ -184,6 +202,8 @@ def _json(value: Any) -> str:
 def _environment() -> Environment:
     """Templates of this package, escaped; css and js are included as they are."""
     return Environment(
-        loader=PackageLoader("reports.page", "template"), autoescape=select_autoescape(["html", "j2"]),
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("reports.page", "template"),
+        autoescape=select_autoescape(["html", "j2"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

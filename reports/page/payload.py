@@ -34,12 +34,14 @@ def sample_payload(album: Album, sample_id: str, shapes: Shapes, side: int = SID
     measured = first["heights"] is not None  # a picture that did not open has no size, and its boxes no place
     sizes = list(zip(first["widths"], first["heights"], strict=True)) if measured else []
     return {
-        "question": str(first["question"]), "reference": str(first["reference"]),
+        "question": str(first["question"]),
+        "reference": str(first["reference"]),
         "options": [str(option) for option in first["options"]],
-        "images": [{"src": src, "ratio": ratio} for src, ratio in pictures], "lost": lost and str(lost),
+        "images": [{"src": src, "ratio": ratio} for src, ratio in pictures],
+        "lost": lost and str(lost),
         "boxes": unit_boxes(first, sizes),
         "models": [_model(member, sample_id, shapes) for member in album.members],
-    }  # fmt: skip
+    }
 
 
 def _model(member: Member, sample_id: str, shapes: Shapes) -> dict[str, Any]:
@@ -62,9 +64,12 @@ def _model(member: Member, sample_id: str, shapes: Shapes) -> dict[str, Any]:
 
 def _text(text: Any) -> dict[str, Any]:
     return {
-        "words": text.words, "categories": text.categories, "maps": packed(text.maps[:MOST_WORDS]),
-        "kl": [number(v) for v in text.kl], "focus": [number(v) for v in text.focus],
-    }  # fmt: skip
+        "words": text.words,
+        "categories": text.categories,
+        "maps": packed(text.maps[:MOST_WORDS]),
+        "kl": [number(v) for v in text.kl],
+        "focus": [number(v) for v in text.focus],
+    }
 
 
 class Shapes:
@@ -129,10 +134,12 @@ def index_of(album: Album, found: pd.DataFrame, ids: list[str]) -> dict[str, Any
     rows = found.loc[ids]
     questions = album.first.samples.loc[ids, "question"].astype(str)
     columns: dict[str, Any] = {
-        "id": ids, "task": rows["task"].tolist(), "word": rows["word"].tolist(),
+        "id": ids,
+        "task": rows["task"].tolist(),
+        "word": rows["word"].tolist(),
         "question": [text[:2000] for text in questions],
         "kl": [number(v, 3) for v in rows["kl"]],
-    }  # fmt: skip
+    }
     for name in ("verdict", "kl", "focus"):
         columns[f"{name}s"] = [
             [int(v) if name == "verdict" else number(v, 3) for v in rows[f"{name}_{m}"]]

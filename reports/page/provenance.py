@@ -92,6 +92,11 @@ def _row(kind: str, path: Path, model: str, data: str, info: Mapping[str, Any]) 
     here = path.resolve()
     shown = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else path
     return {
-        "kind": kind, "path": str(shown), "model": public_text(model), "data": public_text(data), "versions": versions,
-        "command": public_text(info.get("command") or ""), "created": info.get("created", ""),
-    }  # fmt: skip
+        "kind": kind,
+        "path": str(shown),
+        "model": public_text(model),
+        "data": public_text(data),
+        "versions": versions,
+        "command": public_text(info.get("command") or ""),
+        "created": info.get("created", ""),
+    }

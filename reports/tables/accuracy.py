@@ -61,9 +61,12 @@ def _matched(owns: Sequence[Own], rows: Mapping[str, str], printed: published.Ta
 
 
 def _rows(
-    printed: published.Table, owns: Sequence[Own], places: Sequence[Place], rows_of: Mapping[str, str],
+    printed: published.Table,
+    owns: Sequence[Own],
+    places: Sequence[Place],
+    rows_of: Mapping[str, str],
     checked: Mapping[tuple[str, str], str],
-) -> list[Row]:  # fmt: skip
+) -> list[Row]:
     """Under each published row's group: ours, the published one, the differences; then ours without a published row."""
     made: list[Row] = []
     for row in printed.rows:

@@ -8,11 +8,31 @@ from reports.tables.model import Cell, Column, Row, Table, plain
 
 RANKS = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
 SPECIAL = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "–": "--", "<": "$<$", ">": "$>$",
-    "|": r"\textbar{}", "±": r"$\pm$", "×": r"$\times$", "‖": r"$\Vert$", "…": r"\dots{}", "λ": r"$\lambda$",
-    "γ": r"$\gamma$", "’": "'", "“": "``", "”": "''",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "_": r"\_",
+    "&": r"\&",
+    "%": r"\%",
+    "#": r"\#",
+    "$": r"\$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "−": "$-$",
+    "–": "--",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "‖": r"$\Vert$",
+    "…": r"\dots{}",
+    "λ": r"$\lambda$",
+    "γ": r"$\gamma$",
+    "’": "'",
+    "“": "``",
+    "”": "''",
+}
 WIDTH = 13  # letters of a column's head before it goes on in the next line
 
 

@@ -152,9 +152,10 @@ def _own_row(one: Looked, printed: published.Table, group: str) -> Row:
     }
     cells = {
         f"{prefix}_{name}": estimate(told, "", decimals=decimals[f"{prefix}_{name}"])
-        for prefix, column in MEASURES.items() for name, told in one.spreads[column].items()
+        for prefix, column in MEASURES.items()
+        for name, told in one.spreads[column].items()
         if f"{prefix}_{name}" in decimals
-    }  # fmt: skip
+    }
     notes = (f"{one.label}: {one.n_failed} of {one.n} failed and have no map",) if one.n_failed else ()
     return Row(one.label, "ours", cells, group, notes=(*notes, *((DRAWN,) if one.drawn else ())))
 

@@ -136,9 +136,13 @@ def comparisons(bench: BenchRun) -> Table | None:
         }
         rows.append(Row(row["task"], "ours", cells, names[row["model"]]))
     columns = (
-        Column("difference", "points", "points"), Column("gained", "gained", ""), Column("lost", "lost", ""),
-        Column("p", "p", ""), Column("p_holm", "p (Holm)", ""), Column("detectable", "detectable points", "points"),
-    )  # fmt: skip
+        Column("difference", "points", "points"),
+        Column("gained", "gained", ""),
+        Column("lost", "lost", ""),
+        Column("p", "p", ""),
+        Column("p_holm", "p (Holm)", ""),
+        Column("detectable", "detectable points", "points"),
+    )
     about = (
         "gained, lost: questions that only this model, only the baseline answers right; p: McNemar's exact test, whole "
         "clusters flipped where they repeat; Holm's correction over the tasks; detectable: with 80 % power",

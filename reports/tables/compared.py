@@ -43,15 +43,22 @@ PAIRS: tuple[tuple[str, str, str, int], ...] = (
     ("similarity", "SIM", "percent", 1),
 )
 AGREEMENT = {
-    "both_right": "both right", "only_first_right": "only the first right",
-    "only_second_right": "only the second right", "both_wrong": "both wrong",
-    "raw_difference": "both right − both wrong", "right_minus_wrong": "the same within task",
+    "both_right": "both right",
+    "only_first_right": "only the first right",
+    "only_second_right": "only the second right",
+    "both_wrong": "both wrong",
+    "raw_difference": "both right − both wrong",
+    "right_minus_wrong": "the same within task",
     "alike_minus_split": "verdicts equal − different, within task",
-}  # fmt: skip
+}
 SIGNED = (
-    "accuracy_difference", "focus_score_difference", "floor − JS", "raw_difference", "right_minus_wrong",
+    "accuracy_difference",
+    "focus_score_difference",
+    "floor − JS",
+    "raw_difference",
+    "right_minus_wrong",
     "alike_minus_split",
-)  # fmt: skip
+)
 NEARER = "nearer than the floor: floor − JS is above 0 (tested, Holm over pairs)"
 FARTHER = "farther than the floor: floor − JS is below 0 (tested, Holm over pairs)"
 OPEN = "not distinguishable from the floor"
@@ -72,8 +79,9 @@ def leaderboard(found: CompareRun, *, brief: bool = False) -> Table:
     for row in told:
         cells = {
             key: estimate(row[key], unit, signed=key in SIGNED, decimals=digits)
-            for key, _, unit, digits in LEADERBOARD if key in row
-        }  # fmt: skip
+            for key, _, unit, digits in LEADERBOARD
+            if key in row
+        }
         cells["image_tokens"] = Cell(row["image_tokens"], decimals=0)
         if row["most_pixels"] is not None:
             cells["most_pixels"] = Cell(row["most_pixels"], decimals=0)
@@ -84,9 +92,11 @@ def leaderboard(found: CompareRun, *, brief: bool = False) -> Table:
     columns += [Column("image_tokens", "image tokens", ""), Column("most_pixels", "shrunk to", "pixels")]
     columns += [Column("failed", "failed", "")]
     shown = [
-        column for column in columns if (column.key in BRIEF or not brief)
+        column
+        for column in columns
+        if (column.key in BRIEF or not brief)
         and (column.key == "accuracy" or any(column.key in row.cells and row.cells[column.key].defined for row in rows))
-    ]  # fmt: skip
+    ]
     heads, made = n_in_heads(shown, rows)
     spec = found.info["data"]["spec"]
     about = () if brief else _about(found, base)
@@ -104,7 +114,7 @@ def _about(found: CompareRun, base: str) -> tuple[str, ...]:
         *met,
         found.info["budget"] + "; shrunk to: pictures above it",
         *found.absent,
-    )  # fmt: skip
+    )
 
 
 # What `--knockout` cut or drew again: column, title, where it stands in `knockout` of summary.json, unit, decimals.
@@ -126,7 +136,7 @@ def knockout(found: CompareRun) -> list[Table]:
             cells = {
                 key: estimate(_at(told, where), unit, signed=True, decimals=digits)
                 for key, _, where, unit, digits in KNOCKOUT
-            }  # fmt: skip
+            }
             rows.append(Row(found.labels[name], "ours", cells))
     if not rows:
         return []
@@ -189,21 +199,29 @@ def against_floor(difference: Metric) -> str:
 
 def pairs(found: CompareRun) -> Table:
     """A row a pair, a column a measure with its floor beside it."""
-    told = [{**row, "js": js_of(row), "js_floor": row["against_floor"]["floor"],
-             "floor − JS": row["against_floor"]["difference"]} for row in found.summary["pairs"]]  # fmt: skip
+    told = [
+        {
+            **row,
+            "js": js_of(row),
+            "js_floor": row["against_floor"]["floor"],
+            "floor − JS": row["against_floor"]["difference"],
+        }
+        for row in found.summary["pairs"]
+    ]
     columns = [Column(key, title, unit) for key, title, unit, _ in PAIRS if any(key in row for row in told)]
     rows = []
     for row in told:
         cells = {
             key: estimate(row[key], unit, signed=key in SIGNED, decimals=digits)
-            for key, _, unit, digits in PAIRS if key in row
-        }  # fmt: skip
+            for key, _, unit, digits in PAIRS
+            if key in row
+        }
         rows.append(Row(pair_label(found, row), "ours", cells))
     about = (
         f"Maps of {TEXTS.get(found.info['text'], 'one text')}, on the {frame(found.info)}; JS, its floor and their "
         "difference over the same samples. First: the model before the dash; "
         "KL(p ‖ q) is of p from q, floors are the first's map of another sample of the task",
-    )  # fmt: skip
+    )
     return Table("pairs", "How far apart two models look", tuple(columns), n_in_rows(rows), "pair", about)
 
 

@@ -41,9 +41,12 @@ def published_rows(paper: published.Paper, printed: published.Table, places: Seq
 
 
 def own_rows(
-    printed: published.Table, owns: Sequence[Own], places: Sequence[Place], rows_of: Mapping[str, str],
+    printed: published.Table,
+    owns: Sequence[Own],
+    places: Sequence[Place],
+    rows_of: Mapping[str, str],
     baseline: str | None,
-) -> list[Row]:  # fmt: skip
+) -> list[Row]:
     """Gains of ours, over `baseline` (every other model) or over what stands where the paper's baseline does."""
     return [_gain(own, base, places) for own, base in _pairs(printed, owns, rows_of, baseline)]
 
@@ -59,9 +62,13 @@ def _pairs(
     for source in {id(own.source): own.source for own in owns}.values():
         inside = [own for own in owns if own.source is source]
         pairs = [
-            (own, base) for row, over in printed.gains for base in inside if rows_of.get(base.label) == over
-            for own in inside if own is not base and rows_of.get(own.label) in ({row} if row else rows_of.values())
-        ]  # fmt: skip
+            (own, base)
+            for row, over in printed.gains
+            for base in inside
+            if rows_of.get(base.label) == over
+            for own in inside
+            if own is not base and rows_of.get(own.label) in ({row} if row else rows_of.values())
+        ]
         if isinstance(source, BenchRun):
             base_name = baseline_of(source)
             others = [(own, base) for base in inside if base.name == base_name for own in inside if own is not base]

@@ -28,7 +28,7 @@ def build(matrix: Matrix) -> list[Table]:
     accuracy, kl = (answers[answers["metric"] == metric] for metric in ("accuracy", "kl"))
     tables = [_wide(f"{name} accuracy", "Accuracy by task, in percent", accuracy, "task", "percent")]
     tables += _over_seeds(f"{name} accuracy, means", accuracy)
-    tables += [_wide(f"{name} kl", "KL of the answers' maps by task, nats", kl, "task", "nats")] if len(kl) else []
+    tables += [_wide(f"{name} kl", "KL of the answers' maps by task", kl, "task", "nats")] if len(kl) else []
     over = answers[(answers["task"] == "all") & answers["metric"].isin(ANSWER)]
     tables.append(_wide(f"{name} answers", "Answers and their maps, all tasks", over, "metric", ""))
     for rows in ("last latent", "latents"):
@@ -93,7 +93,7 @@ def _comparisons(matrix: Matrix) -> list[Table]:
         tables += _of_each_seed(f"{name} each seed", f"{caption} all tasks, seed by seed", over)
         accuracy, kl = (by_task[by_task["metric"] == metric] for metric in ("accuracy", "kl"))
         tables += _differences(f"{name} task", f"{caption} accuracy in points, by task", accuracy, "task")
-        tables += _differences(f"{name} task, kl", f"{caption} KL in nats, by task", kl, "task")
+        tables += _differences(f"{name} task, kl", f"{caption} KL by task", kl, "task")
     return tables
 
 

@@ -82,9 +82,14 @@ def _of_bench(bench: BenchRun, model: BenchModel) -> Own:
     }
     latents = model.info["asked"]["latents"]
     return Own(
-        model.label, model.name, names_of(model.label, model.name, latents), figures, bench,
-        hidden=latents == "mask", latents=latents,
-    )  # fmt: skip
+        model.label,
+        model.name,
+        names_of(model.label, model.name, latents),
+        figures,
+        bench,
+        hidden=latents == "mask",
+        latents=latents,
+    )
 
 
 def names_of(label: str, name: str, latents: str) -> frozenset[str]:

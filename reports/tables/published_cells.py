@@ -25,9 +25,13 @@ def figure(cell: published.Published, checked: Mapping[tuple[str, str], str]) ->
     """The figure with its printed digits."""
     note = checked.get((cell.row, cell.column))
     return Cell(
-        cell.value, n=cell.n, decimals=cell.decimals, printed=cell.printed, starred=cell.starred,
+        cell.value,
+        n=cell.n,
+        decimals=cell.decimals,
+        printed=cell.printed,
+        starred=cell.starred,
         notes=(note,) if note else (),
-    )  # fmt: skip
+    )
 
 
 def said(paper: published.Paper, table: published.Table) -> tuple[str, ...]:
