@@ -244,7 +244,7 @@ def svg(figure: Figure, name: str) -> str:
     # The style sheet of an <svg> holds for the whole page that it stands in.
     text = text.replace("*{stroke", f"#{name} *{{stroke", 1)
     text = text.replace("<svg ", f'<svg id="{name}" fill="currentColor" ', 1)
-    return re.sub(r'style="([^"]*)"', lambda found: f'style="{_of_page(found[1])}"', text).strip()
+    return re.sub(r'style="([^"]*)"', lambda match: f'style="{_of_page(match[1])}"', text).strip()
 
 
 def _of_page(style: str) -> str:
@@ -262,8 +262,8 @@ def _prefixed(text: str, name: str) -> str:
     """Ids, and references to them, behind `NAME-`; an id that stands twice is numbered, which no reference needs."""
     seen: dict[str, int] = {}
 
-    def own(found: re.Match[str]) -> str:
-        old = re.sub(r"\s+", "-", found[1])
+    def own(match: re.Match[str]) -> str:
+        old = re.sub(r"\s+", "-", match[1])
         seen[old] = seen.get(old, 0) + 1
         return f'id="{name}-{old}"' if seen[old] == 1 else f'id="{name}-{old}-{seen[old]}"'
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from perception_gap.stats.estimates import side
 from perception_gap.stats.seeds import NO_INTERVAL, over_seeds, value_of
 from reports.figures.marks import dot, interval, words_below
-from reports.figures.models import Made
+from reports.figures.models import NamedFigure
 from reports.sources import Matrix
 from reports.style import COLUMN, FLOOR, MUTED, RC, STUDENT, new_figure, percent_ticks, undefined
 from reports.summary import written
@@ -36,15 +36,15 @@ def means(matrix: Matrix, metric: str, task: str = "all") -> dict[str, Mean]:
     """Of the answers' `metric`, by preset in the matrix's order; presets whose mean is undefined are left out."""
     results = matrix.results
     some = results[(results["rows"] == "answer") & (results["task"] == task) & (results["metric"] == metric)]
-    found = {}
+    by_preset = {}
     for preset in dict.fromkeys(results["preset"]):
         mine = some[some["preset"] == preset]
         mean = over_seeds(mine, results.loc[results["preset"] == preset, "seed"])
         if mean["mean"] is not None:
             low, high = mean["ci"] or (np.nan, np.nan)
             seeds = tuple(value_of(row) for row in mine.to_dict("records"))
-            found[str(preset)] = Mean(mean["mean"], low, high, mean["n"], seeds)
-    return found
+            by_preset[str(preset)] = Mean(mean["mean"], low, high, mean["n"], seeds)
+    return by_preset
 
 
 def differences(matrix: Matrix, baseline: str) -> dict[str, pd.Series]:
@@ -62,7 +62,7 @@ def differences(matrix: Matrix, baseline: str) -> dict[str, pd.Series]:
 
 
 @matplotlib.rc_context(RC)
-def of_matrix(matrix: Matrix) -> list[Made]:
+def of_matrix(matrix: Matrix) -> list[NamedFigure]:
     """Accuracy, its difference from the baseline where comparisons have it, and the answers' KL, a row a preset."""
     presets = [str(preset) for preset in dict.fromkeys(matrix.results["preset"])]
     accuracy, kl = means(matrix, "accuracy"), means(matrix, "kl")
@@ -73,7 +73,7 @@ def of_matrix(matrix: Matrix) -> list[Made]:
     if not accuracy and not kl:
         ax = figure.subplots()
         undefined(ax, "the matrix has no accuracy and no divergence")
-        return [Made("ablation", title, f"{title}: undefined, the matrix has neither.", figure)]
+        return [NamedFigure("ablation", title, f"{title}: undefined, the matrix has neither.", figure)]
     panels = figure.subplots(1, 3 if paired else 2, sharey=True, width_ratios=[1.3, 1, 1] if paired else [1, 1])
     _panel(panels[0], presets, accuracy, baseline, "accuracy")
     if paired:
@@ -94,13 +94,13 @@ def of_matrix(matrix: Matrix) -> list[Made]:
         ax.spines["left"].set_visible(False)
     for ax in panels:
         ax.tick_params(axis="y", length=0)
-    seeds = max((len(found.seeds) for found in (*accuracy.values(), *kl.values())), default=1)
-    n = max((found.n for found in (*accuracy.values(), *kl.values())), default=0)
+    seeds = max((len(mean.seeds) for mean in (*accuracy.values(), *kl.values())), default=1)
+    n = max((mean.n for mean in (*accuracy.values(), *kl.values())), default=0)
     words = f"n = {n:,} samples; bars: 95 % over them"
     words += "; ○ one of several seeds" if seeds > 1 else "; one seed each"
     words += "\nwithout a bar: no interval" if _unbound(accuracy, kl) else ""
     words_below(figure, words)
-    return [Made("ablation", title, _alt(presets, accuracy, kl, paired, baseline), figure)]
+    return [NamedFigure("ablation", title, _alt(presets, accuracy, kl, paired, baseline), figure)]
 
 
 def _baseline(matrix: Matrix, presets: Sequence[str]) -> str | None:
@@ -152,31 +152,35 @@ def _alt(
     paired: dict[str, pd.Series],
     baseline: str | None,
 ) -> str:
-    said = ["Accuracy and KL of the answers' maps from the teacher's by preset, with 95 % intervals over the samples."]
+    sentences = [
+        "Accuracy and KL of the answers' maps from the teacher's by preset, with 95 % intervals over the samples."
+    ]
     for preset in presets:
         parts = [
-            f"{name} {_words(found[preset], unit)}" if preset in found else f"{name} undefined"
-            for name, found, unit in (("accuracy", accuracy, "%"), ("KL", kl, "nats"))
+            f"{name} {_words(measured[preset], unit)}" if preset in measured else f"{name} undefined"
+            for name, measured, unit in (("accuracy", accuracy, "%"), ("KL", kl, "nats"))
         ]
         seeds = len(accuracy[preset].seeds) if preset in accuracy else 0
         if preset in paired:
             row = paired[preset]
             parts.append(f"{written(_metric(row), 'points')} from {baseline}")
-        said.append(f"{preset}{f' ({seeds} seeds)' if seeds > 1 else ''}: {', '.join(parts)}.")
-    if any(len(found.seeds) > 1 for found in accuracy.values()):
-        said.append("Intervals of several seeds are the mean of theirs, at least as wide as that of the mean.")
+        sentences.append(f"{preset}{f' ({seeds} seeds)' if seeds > 1 else ''}: {', '.join(parts)}.")
+    if any(len(measured.seeds) > 1 for measured in accuracy.values()):
+        sentences.append("Intervals of several seeds are the mean of theirs, at least as wide as that of the mean.")
     if unbound := _unbound(accuracy, kl):
-        said.append(f"{', '.join(unbound)}: {NO_INTERVAL}.")
-    return " ".join(said)
+        sentences.append(f"{', '.join(unbound)}: {NO_INTERVAL}.")
+    return " ".join(sentences)
 
 
-def _unbound(*found: dict[str, Mean]) -> list[str]:
+def _unbound(*measures: dict[str, Mean]) -> list[str]:
     """The presets that have a mean without an interval."""
-    return list(dict.fromkeys(name for means_ in found for name, one in means_.items() if not np.isfinite(one.low)))
+    return list(
+        dict.fromkeys(name for means_ in measures for name, mean in means_.items() if not np.isfinite(mean.low))
+    )
 
 
-def _words(found: Mean, unit: str) -> str:
-    return written(_metric(found._asdict()), unit)
+def _words(mean: Mean, unit: str) -> str:
+    return written(_metric(mean._asdict()), unit)
 
 
 def _metric(row: Mapping[Any, Any] | pd.Series) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.figures.marks import dot, interval, span
-from reports.figures.models import Group, Made, Model
+from reports.figures.models import Group, Model, NamedFigure
 from reports.style import COLUMN, FLOOR, MUTED, RC, STUDENT, legend_below, new_figure, undefined
 from reports.summary import defined, written
 
@@ -20,7 +20,7 @@ FLOOR_WORDS = "floor: the teacher on another picture (bars, bands: 95 %)"
 
 
 @matplotlib.rc_context(RC)
-def of_models(group: Group) -> list[Made]:
+def of_models(group: Group) -> list[NamedFigure]:
     """Both divergences of every student with a summary; [] for a benchmark, which compares no maps."""
     students = [model for model in group.students if model.summary]
     if not students:
@@ -44,7 +44,7 @@ def of_models(group: Group) -> list[Made]:
     if known:
         _legend(figure, left, right, several, group.warning)
     title = "Divergence from the teacher by word category"
-    return [Made("divergence_by_category", title, _alt(students, reason if not known else "", group), figure)]
+    return [NamedFigure("divergence_by_category", title, _alt(students, reason if not known else "", group), figure)]
 
 
 def _metrics(model: Model, name: str) -> Mapping[str, Any]:
@@ -125,7 +125,7 @@ def _floor_mark(ax: Axes, floor: Mapping[str, Any], y: float, half: float, gid: 
 
 
 def _legend(figure: Figure, left: Axes, right: Axes, several: bool, warning: str) -> None:
-    handles, names = max((ax.get_legend_handles_labels() for ax in (left, right)), key=lambda found: len(found[0]))
+    handles, names = max((ax.get_legend_handles_labels() for ax in (left, right)), key=lambda entries: len(entries[0]))
     floors = [line for ax in (left, right) for line in ax.get_lines() if str(line.get_gid()).startswith("floor")]
     if floors and not several:
         legend_below(figure, floors[:1], [FLOOR_WORDS])
@@ -137,12 +137,12 @@ def _legend(figure: Figure, left: Axes, right: Axes, several: bool, warning: str
 
 def _alt(students: Sequence[Model], reason: str, group: Group) -> str:
     met = f" (on the {group.frame})" if group.frame else ""
-    said = [
+    sentences = [
         "Divergence from the teacher by word category, with 95 % intervals (the paper's figure 3): KL of the attention "
         f"maps{met} in nats, cosine distance of the hidden states; floor: the teacher on another picture."
     ]
     if reason:
-        return " ".join([*said, f"Undefined: {reason}.", *group.notes])
+        return " ".join([*sentences, f"Undefined: {reason}.", *group.notes])
     for model in students:
         for name, words in (("kl", "KL"), ("cosine_distance", "cosine distance")):
             metrics = _metrics(model, name)
@@ -151,5 +151,5 @@ def _alt(students: Sequence[Model], reason: str, group: Group) -> str:
                 f"n = {(metrics.get(category) or {'n': 0})['n']:,})"
                 for category in CATEGORIES
             ]
-            said.append(f"{model.label}, {words}: {', '.join(values)}.")
-    return " ".join([*said, *group.notes])
+            sentences.append(f"{model.label}, {words}: {', '.join(values)}.")
+    return " ".join([*sentences, *group.notes])

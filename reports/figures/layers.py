@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from reports.figures.marks import interval, span
-from reports.figures.models import Group, Made, Model
+from reports.figures.models import Group, Model, NamedFigure
 from reports.style import MUTED, PAGE, RC, fitted, legend_below, new_figure, percent_ticks, undefined
 from reports.summary import defined, written
 
@@ -25,7 +25,7 @@ _COLUMNS = ("focus lift of heads (×)", "KL of heads (nats)", "focus lift of lay
 
 
 @matplotlib.rc_context(RC)
-def of_models(group: Group) -> list[Made]:
+def of_models(group: Group) -> list[NamedFigure]:
     """A row of four panels a model that was analyzed with --per-layer; [] where none was."""
     models = [model for model in group.models if model.summary.get("per_layer")]
     if not models:
@@ -43,7 +43,7 @@ def of_models(group: Group) -> list[Made]:
         row[0].set_ylabel(f"{fitted(model.label, 72 * height)}\nlayer")
     even = Line2D([], [], color=MUTED, lw=0.8, ls=":")
     legend_below(figure, [even], ["a uniform map; the mean of the layers (bars: 95 %)"], group.warning)
-    return [Made("layers", TITLE, _alt(models, group), figure)]
+    return [NamedFigure("layers", TITLE, _alt(models, group), figure)]
 
 
 def _measured(model: Model) -> Mapping[str, Any]:
@@ -57,8 +57,8 @@ def _matrix(model: Model, name: str) -> np.ndarray:
 
 def _range(models: Sequence[Model], name: str) -> tuple[float, float]:
     """One scale for all models, so that their colours compare; (0, 1) where nothing is defined."""
-    found = np.concatenate([_matrix(model, name).ravel() for model in models])
-    known = found[np.isfinite(found)]
+    values = np.concatenate([_matrix(model, name).ravel() for model in models])
+    known = values[np.isfinite(values)]
     return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
 
 
@@ -139,7 +139,7 @@ def _layer_ticks(ax: Axes, model: Model) -> None:
 
 def _alt(models: Sequence[Model], group: Group) -> str:
     met = f", on the {group.frame}," if group.frame else ""
-    said = [
+    sentences = [
         "Layer by layer, with 95 % intervals: focus lift (focus over that of a uniform map) and KL from the teacher's "
         f"final map{met} of every head, focus lift and text–image mass of every layer."
     ]
@@ -150,5 +150,5 @@ def _alt(models: Sequence[Model], group: Group) -> str:
             f"{written(by_layer['mass'][str(layer)], '%')} on the image, KL {written(by_layer['kl'][str(layer)])}"
             for layer in _measured(model)["layers"]
         ]
-        said.append(f"{model.label}: {'; '.join(values)}. {_measured(model)['finding']}")
-    return " ".join([*said, *group.notes])
+        sentences.append(f"{model.label}: {'; '.join(values)}. {_measured(model)['finding']}")
+    return " ".join([*sentences, *group.notes])

@@ -70,17 +70,17 @@ def wrapped(text: object, inches: float, lines: int, *, bold: bool = False, size
     """
     rest = " ".join("".join(c for c in str(text) if c.isprintable() or c.isspace()).split())
     rest = rest[: 400 * lines]  # no line is longer: measuring a novel would take minutes
-    found: list[str] = []
-    while rest and len(found) < lines:
+    kept: list[str] = []
+    while rest and len(kept) < lines:
         cut = _fitting(rest, inches, bold, size)
-        found.append(rest[:cut].rstrip())
+        kept.append(rest[:cut].rstrip())
         rest = rest[cut:].lstrip()
     if rest:
-        last = found[-1]
+        last = kept[-1]
         while last and text_width(last + ELLIPSIS, bold=bold, size=size) > inches:
             last = last[:-1].rstrip()
-        found[-1] = last + ELLIPSIS
-    return found
+        kept[-1] = last + ELLIPSIS
+    return kept
 
 
 def _fitting(text: str, inches: float, bold: bool, size: float) -> int:

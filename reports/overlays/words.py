@@ -94,7 +94,12 @@ def _strip(models: list[Model], sample_id: str, most: int) -> Strip:
         rank = -known["entropy"].fillna(np.inf).to_numpy(float)
     kept = np.sort(np.argsort(-rank, kind="stable")[:most])
     words = [
-        Word(int(i), str(known["word"].iloc[i]), str(known["category"].iloc[i]), tuple(float(one[i]) for one in kl))
+        Word(
+            int(i),
+            str(known["word"].iloc[i]),
+            str(known["category"].iloc[i]),
+            tuple(float(of_model[i]) for of_model in kl),
+        )
         for i in kept
     ]
     return Strip(models, words, len(known) - len(words))
@@ -117,7 +122,9 @@ def draw_words(
         return
     pictures = pictures_of(home, sample)
     painted = [_painted(strip, sample, len(pictures), smooth) for strip in strips]
-    norm = color_scale([one.values for rows in painted for row in rows for one in row if isinstance(one, Painted)])
+    norm = color_scale(
+        [panel.values for rows in painted for row in rows for panel in row if isinstance(panel, Painted)]
+    )
     for strip, rows in zip(strips, painted, strict=True):
         page.y += page.write(MARGIN, page.y, page.width - 2 * MARGIN, _note(strip)) + 0.04
         n_lines = -(-len(strip.words) // PER_LINE)

@@ -67,11 +67,11 @@ def write_page(
     lie in the page itself, in whole blocks of BLOCK; side: long side of the thumbnails in pixels.
     """
     sources = with_members(sources)
-    found = albums(sources)
+    listed = albums(sources)
     inside: list[tuple[str, Markup]] = []
     chunks: list[Path] = []
-    indexes, said = [], notices(sources, found)
-    for a, album in enumerate(found):
+    indexes, warned = [], notices(sources, listed)
+    for a, album in enumerate(listed):
         about = facts(album)
         ids = telling(about)[:samples]
         indexes.append(_album_index(album, about, ids, out))
@@ -84,12 +84,12 @@ def write_page(
                 continue
             chunks.append(_beside(out) / f"{name}.{indexes[-1]['mark']}.js")
             write_text(chunks[-1], f'gapcheckBlock("{name}", {text});\n')
-        said += [
+        warned += [
             f"{album.title}: {what}: {n:,} of the {len(ids):,} samples in the browser{_remedy(what, album)}."
             for what, n in lost.items()
         ]
     compared = [source for source in sources if isinstance(source, CompareRun)]
-    answers = comparison.answers(compared[0]) if compared else lead(found)
+    answers = comparison.answers(compared[0]) if compared else lead(listed)
     page = (
         _environment()
         .get_template("page.html.j2")
@@ -97,8 +97,8 @@ def write_page(
             title=title,
             command=command,
             answers=answers,
-            notices=said,
-            albums=found,
+            notices=warned,
+            albums=listed,
             index=Markup(_json(indexes)),
             blocks=inside,
             colors=Markup(_json(_color_map())),
@@ -109,8 +109,8 @@ def write_page(
     )
     write_text(out, page, follow=True)
     _forget(out, set(chunks))
-    held, most = sum(len(i["id"]) for i in indexes), sum(max(len(m.samples) for m in a.members) for a in found)
-    return Page(out, chunks, held, most, answers, said)
+    held, most = sum(len(i["id"]) for i in indexes), sum(max(len(m.samples) for m in a.members) for a in listed)
+    return Page(out, chunks, held, most, answers, warned)
 
 
 def _beside(out: Path) -> Path:
@@ -164,8 +164,13 @@ def _blocks(album: Album, ids: Sequence[str], side: int) -> Iterator[dict[str, A
 
 def _figures(sources: Sequence[Source]) -> list[dict[str, Any]]:
     return [
-        {"name": made.name, "title": made.title, "alt": made.alt, "svg": Markup(style.svg(made.figure, made.name))}
-        for made in figures.figures_of(sources)
+        {
+            "name": figure.name,
+            "title": figure.title,
+            "alt": figure.alt,
+            "svg": Markup(style.svg(figure.figure, figure.name)),
+        }
+        for figure in figures.figures_of(sources)
     ]
 
 
@@ -174,8 +179,8 @@ def _tables(sources: Sequence[Source]) -> list[dict[str, Any]]:
     usable = [source for source in sources if _has_table(source)]
     if not usable:
         return []
-    made = tables.build(None, usable)
-    return [{"title": table.caption, "html": Markup(tables.render([table], "html"))} for table in made]
+    built = tables.build(None, usable)
+    return [{"title": table.caption, "html": Markup(tables.render([table], "html"))} for table in built]
 
 
 def _has_table(source: Source) -> bool:

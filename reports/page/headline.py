@@ -31,12 +31,12 @@ def headline(album: Album) -> list[Answer]:
         return [Answer("What was measured?", "Nothing", f"All {len(run.samples):,} samples of the run failed.")]
     before = album.runs[0] if len(album.runs) > 1 else None
     name = album.label(run)
-    found = _decides(run, name)
+    answers = _decides(run, name)
     if run.info["teacher"] is not None:
-        found = [_looks(run, name), *found]
+        answers = [_looks(run, name), *answers]
         if before is not None:
-            found.insert(1, _nearer(before, run, album.label(before), name))
-    return found
+            answers.insert(1, _nearer(before, run, album.label(before), name))
+    return answers
 
 
 def _looks(run: Run, name: str) -> Answer:
@@ -96,6 +96,6 @@ def paired(before: Run, after: Run, column: str) -> Estimate:
     return by_sample(rows[0], rows[1], column, seed=after.info["settings"]["seed"], share=column == "correct")
 
 
-def lead(found: Sequence[Album]) -> list[Answer]:
+def lead(listed: Sequence[Album]) -> list[Answer]:
     """The headline of the first album that has one."""
-    return next((answers for album in found if (answers := headline(album))), [])
+    return next((answers for album in listed if (answers := headline(album))), [])

@@ -46,20 +46,20 @@ def sample_payload(album: Album, sample_id: str, shapes: Shapes, side: int = SID
 
 def _model(member: Member, sample_id: str, shapes: Shapes) -> dict[str, Any]:
     row = member.row(sample_id)
-    found: dict[str, Any] = {"answer": "" if row["answer"] is None else str(row["answer"])}
+    payload: dict[str, Any] = {"answer": "" if row["answer"] is None else str(row["answer"])}
     if row["status"] != "ok":
-        return found | {"error": str(row["error"])}
+        return payload | {"error": str(row["error"])}
     whole, geometry = member.map_of(sample_id, member.shared), member.geometry(sample_id)
     if whole is None or len(whole) != len(geometry):
-        return found
+        return payload
     shared = member.text(sample_id, member.shared)
-    found |= {"shape": shapes.index(geometry), "whole": packed(whole[None])}
+    payload |= {"shape": shapes.index(geometry), "whole": packed(whole[None])}
     if shared is not None:
-        found["shared"] = _text(shared)
+        payload["shared"] = _text(shared)
     own_text = member.text(sample_id, "own") if member.shared != "own" else None
     if own_text is not None and (shared is None or own_text.words != shared.words):
-        found["own"] = _text(own_text)
-    return found
+        payload["own"] = _text(own_text)
+    return payload
 
 
 def _text(text: Any) -> dict[str, Any]:
@@ -116,12 +116,12 @@ def thumbnail(picture: Image.Image, side: int) -> tuple[str | None, float]:
 def unit_boxes(row: Mapping[Any, Any], sizes: list[tuple[int, int]]) -> list[list[float]]:
     """The reference boxes as [x0, y0, x1, y1, picture], fractions of the picture."""
     boxes = np.asarray(row["boxes"], dtype=float).reshape(-1, 4)
-    found = []
+    fractions = []
     for box, image in zip(boxes, row["box_images"], strict=True):
         if image < len(sizes):
             width, height = sizes[int(image)]
-            found.append([round(v, 4) for v in (box / [width, height, width, height]).tolist()] + [int(image)])
-    return found
+            fractions.append([round(v, 4) for v in (box / [width, height, width, height]).tolist()] + [int(image)])
+    return fractions
 
 
 def number(value: float, digits: int = 4) -> float | None:
@@ -129,9 +129,9 @@ def number(value: float, digits: int = 4) -> float | None:
     return None if not math.isfinite(value) else float(f"{value:.{digits}g}")
 
 
-def index_of(album: Album, found: pd.DataFrame, ids: list[str]) -> dict[str, Any]:
+def index_of(album: Album, about: pd.DataFrame, ids: list[str]) -> dict[str, Any]:
     """The columns by which the page sorts and filters: one entry a sample, in the order of `ids`."""
-    rows = found.loc[ids]
+    rows = about.loc[ids]
     questions = album.first.samples.loc[ids, "question"].astype(str)
     columns: dict[str, Any] = {
         "id": ids,

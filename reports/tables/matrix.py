@@ -123,8 +123,8 @@ def _of_each_seed(name: str, caption: str, compared: pd.DataFrame) -> list[Table
 
 def _columns(units: Mapping[str, str], by: str) -> tuple[Column, ...]:
     """A column a task or metric; points are said in the heads of metrics, and in the caption of tasks."""
-    said = {key: " (points)" if by == "metric" and unit == "points" else "" for key, unit in units.items()}
-    return tuple(Column(key, key.replace("_", " ") + said[key], unit) for key, unit in units.items())
+    points = {key: " (points)" if by == "metric" and unit == "points" else "" for key, unit in units.items()}
+    return tuple(Column(key, key.replace("_", " ") + points[key], unit) for key, unit in units.items())
 
 
 def _unit(metric: str, share: str = "percent") -> str:

@@ -220,22 +220,22 @@ def _with_n(row: Row, usual: Mapping[str, int | None]) -> Row:
 
 def n_in_rows(rows: Sequence[Row]) -> tuple[Row, ...]:
     """n beside the row's label where all its figures have one, else in each cell."""
-    made = []
+    counted = []
     for row in rows:
         counts = {cell.n for cell in row.cells.values() if cell.n is not None}
         cells = {key: replace(cell, show_n=len(counts) > 1 and cell.n is not None) for key, cell in row.cells.items()}
-        made.append(replace(row, cells=cells, n=counts.pop() if len(counts) == 1 else None))
-    return tuple(made)
+        counted.append(replace(row, cells=cells, n=counts.pop() if len(counts) == 1 else None))
+    return tuple(counted)
 
 
 def estimate(
-    found: Mapping | None, unit: str, *, signed: bool = False, notes: tuple[str, ...] = (), decimals: int | None = None
+    metric: Mapping | None, unit: str, *, signed: bool = False, notes: tuple[str, ...] = (), decimals: int | None = None
 ) -> Cell:
     """A cell of {mean, ci, n}, in fractions for percent and points; undefined for None."""
-    if found is None:
+    if metric is None:
         return Cell(None, notes=notes)
     scale = 100 if unit in ("percent", "points") else 1
-    low, high = (None, None) if found.get("ci") is None else (scale * bound for bound in found["ci"])
-    value = None if found["mean"] is None else scale * found["mean"]
+    low, high = (None, None) if metric.get("ci") is None else (scale * bound for bound in metric["ci"])
+    value = None if metric["mean"] is None else scale * metric["mean"]
     digits = DECIMALS.get(unit, 3) if decimals is None else decimals
-    return Cell(value, low, high, int(found["n"]), digits, signed=signed, notes=notes)
+    return Cell(value, low, high, int(metric["n"]), digits, signed=signed, notes=notes)
