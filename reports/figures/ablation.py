@@ -119,7 +119,7 @@ def _panel(ax: Axes, presets: Sequence[str], means: dict[str, Mean], baseline: s
         return
     if baseline in means:
         ax.axvline(means[baseline].mean, color=FLOOR, ls="--", lw=0.9, gid=f"baseline {title}")
-    hollow = {"marker": "o", "ms": 3.4, "mfc": "none", "mec": "black", "mew": 0.6, "ls": ""}
+    hollow: dict[str, Any] = {"marker": "o", "ms": 3.4, "mfc": "none", "mec": "black", "mew": 0.6, "ls": ""}
     for y, preset in enumerate(presets):
         if preset not in means:
             ax.text(0.02, y, "undefined", va="center", color=MUTED, transform=ax.get_yaxis_transform())
