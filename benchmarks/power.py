@@ -9,6 +9,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
+from perception_gap.grid import grid
+
 POWER, ALPHA = 0.8, 0.05
 
 
@@ -108,8 +110,6 @@ def worth(n: int, points: float = 5, *, discordance: float) -> str:
 
 def main() -> None:
     """What a 5-point difference is worth on the suites of the paper, as a Markdown table."""
-    from tabulate import tabulate
-
     from benchmarks.published import for_task
     from benchmarks.suites.catalog import PAPER
 
@@ -124,7 +124,7 @@ def main() -> None:
         rows.append([task, n, f"{5 * n / 100:g}", chances[0], smallest[0], chances[1], smallest[1], alone])
     head = ["task", "questions", "5 points are", "power at 20 % discordant", "80 % power from", "at 30 %", "80 % from",
             "from a published figure"]  # fmt: skip
-    print(tabulate(rows, headers=head, tablefmt="github", disable_numparse=True))
+    print(grid(head, rows, "markdown"))
 
 
 if __name__ == "__main__":

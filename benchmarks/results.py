@@ -34,6 +34,8 @@ from perception_gap.storage.spreadsheet import csv_text
 if TYPE_CHECKING:
     from benchmarks.harness import Record
 
+COSTS = {"image_tokens": "n_image_tokens", "answer_tokens": "n_tokens", "seconds": "seconds"}
+
 
 @dataclass(frozen=True)
 class ModelResult:
@@ -64,9 +66,13 @@ class Bench:
 
 
 def finish_model(
-    name: str, folder: Path, store: AnswerStore, suites: Sequence[Suite], asked: Mapping[str, list[Record]],
+    name: str,
+    folder: Path,
+    store: AnswerStore,
+    suites: Sequence[Suite],
+    asked: Mapping[str, list[Record]],
     info: dict[str, Any],
-) -> ModelResult:  # fmt: skip
+) -> ModelResult:
     """Score every answer with both scorers, write rows and maps, the summary last."""
     tables, summaries = [], {}
     gaze = bool(info["asked"]["gaze"])
@@ -91,10 +97,16 @@ def finish_model(
     files = {"samples.parquet": write_frame(folder / "samples.parquet", samples, bench_samples())}
     if maps is not None:
         files["maps.safetensors"] = maps.close()
-    failed = int((samples["status"] != "ok").sum())
-    summary = {"model": name, "n_samples": len(samples), "n_failed": failed, "tasks": summaries}
+    counts = {"n_samples": len(samples), "n_failed": int((samples["status"] != "ok").sum())}
+    summary = {"model": name} | counts | {"costs": costs(samples), "tasks": summaries}
     write_json(folder / "summary.json", summary | {"files": files})
     return ModelResult(name, samples, summary)
+
+
+def costs(samples: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """{image_tokens, answer_tokens, seconds}: means of an answered question over all tasks, each {mean, ci, n}."""
+    ok = samples[samples["status"] == "ok"]
+    return {name: mean_of(ok, column) for name, column in COSTS.items()}
 
 
 def _row(suite: Suite, record: Record, store: AnswerStore) -> dict[str, Any]:
@@ -103,15 +115,25 @@ def _row(suite: Suite, record: Record, store: AnswerStore) -> dict[str, Any]:
         record.key, record.error = None, "its answer has vanished from the run; repeat the command"
     stored = store.rows.get(record.key or "", dict.fromkeys(store.parts.schema.names))
     return dict(stored) | {
-        "key": record.key, "sample_id": question.id, "task": suite.name, "doc_id": record.index,
-        "category": question.category, "pair": question.pair,
+        "key": record.key,
+        "sample_id": question.id,
+        "task": suite.name,
+        "doc_id": record.index,
+        "category": question.category,
+        "pair": question.pair,
         # Questions about one picture are not independent; without a picture a row stands alone.
-        "cluster": question.pair or record.image_hash[:16] or None, "image_hash": record.image_hash,
-        "images": list(record.pictures), "question": question.text, "prompt": record.prompt,
-        "references": list(question.references), "options": list(question.options),
-        "boxes": [float(v) for box in boxes for v in box], "box_images": [0] * len(boxes),
-        "status": "failed" if record.key is None else "ok", "error": record.error,
-    }  # fmt: skip
+        "cluster": question.pair or record.image_hash[:16] or None,
+        "image_hash": record.image_hash,
+        "images": list(record.pictures),
+        "question": question.text,
+        "prompt": record.prompt,
+        "references": list(question.references),
+        "options": list(question.options),
+        "boxes": [float(v) for box in boxes for v in box],
+        "box_images": [0] * len(boxes),
+        "status": "failed" if record.key is None else "ok",
+        "error": record.error,
+    }
 
 
 def _unique_ids(rows: list[dict[str, Any]]) -> None:
@@ -170,10 +192,7 @@ def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, gaze
         "n_disagree": int((table["correct"] != table["strict_correct"])[defined].sum()),
         "chance": _chance(suite, table),
         "lmms_eval": metrics,
-        "image_tokens": mean_of(ok, "n_image_tokens"),
-        "answer_tokens": mean_of(ok, "n_tokens"),
-        "seconds": mean_of(ok, "seconds"),
-    }
+    } | costs(table)
     if table["pair"].notna().any():
         pairs = comparison.per_cluster_all(table["correct"].to_numpy(), table["pair"].to_numpy(), size=2)
         found["pair_accuracy"] = proportion_ci(pairs.to_numpy()).as_dict()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from perception_gap.errors import UsageError
+from perception_gap.grid import grid
 from perception_gap.sample import LETTERS
 from perception_gap.text.scoring import chosen_option, matches, normalize, option_letter, score
 
@@ -131,29 +132,29 @@ def outcome(read: str | None, expected: str | None) -> str:
     return "misses" if read is None else "wrong letter"
 
 
-def table(readers: Sequence[Reader], cases: Sequence[Case]) -> Iterator[str]:
+def table(readers: Sequence[Reader], cases: Sequence[Case]) -> str:
     """A Markdown table, a reader a row, over the cases that it was written for; last the strict reader over those."""
-    yield f"| reader | cases | {' | '.join(OUTCOMES)} | strict right on the same |"
-    yield "|---|" + "---:|" * (len(OUTCOMES) + 2)
+    lines = []
     for reader in readers:
         own = [case for case in cases if case.n_options in reader.reads]
         counts = Counter(outcome(letter_read(reader, case), case.expected) for case in own)
         strict = sum(letter_read(STRICT, case) == case.expected for case in own)
-        yield f"| {reader.name} | {len(own)} | {' | '.join(str(counts[name]) for name in OUTCOMES)} | {strict} |"
+        lines.append([reader.name, len(own), *(counts[name] for name in OUTCOMES), strict])
+    head = ["reader", "cases", *OUTCOMES, "strict right on the same"]
+    return grid(head, lines, "markdown", range(1, len(head)))
 
 
-def disagreements(readers: Sequence[Reader], cases: Sequence[Case]) -> Iterator[str]:
+def disagreements(readers: Sequence[Reader], cases: Sequence[Case]) -> str:
     """A Markdown table of every case that some reader misreads; "–" is no letter, blank is not written for it."""
-    yield f"| output | options | human | {' | '.join(reader.name for reader in readers)} | why |"
-    yield "|---|---|---|" + "---|" * (len(readers) + 1)
+    lines = []
     for case in cases:
         read = [letter_read(r, case) if case.n_options in r.reads else "" for r in readers]
         if all(letter in ("", case.expected) for letter in read):
             continue
         options = ", ".join(case.options) or str(case.n_options)
         letters = [letter if letter is not None else "–" for letter in (case.expected, *read)]
-        cells = [f"`{json.dumps(case.output, ensure_ascii=False)}`", options, *letters, case.why]
-        yield "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+        lines.append([f"`{json.dumps(case.output, ensure_ascii=False)}`", options, *letters, case.why])
+    return grid(["output", "options", "human", *(reader.name for reader in readers), "why"], lines, "markdown")
 
 
 @click.command()
@@ -172,14 +173,14 @@ def main(listed: bool, path: Path) -> None:
         raise click.ClickException(str(error)) from None
     readers = [STRICT, *built_in_readers()]
     click.echo(f"All {len(cases)} cases, lmms-eval {version('lmms-eval')}:\n")
-    click.echo("\n".join(table(readers, cases)))
+    click.echo(table(readers, cases))
     held_out = [case for case in cases if case.held_out]
     if held_out:
         click.echo(f"\nOf these, the {len(held_out)} written after the strict reader was last changed:\n")
-        click.echo("\n".join(table(readers, held_out)))
+        click.echo(table(readers, held_out))
     if listed:
         click.echo()
-        click.echo("\n".join(disagreements(readers, cases)))
+        click.echo(disagreements(readers, cases))
 
 
 if __name__ == "__main__":

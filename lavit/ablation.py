@@ -17,17 +17,17 @@ from lavit.checks import check_enough, check_images
 from lavit.evaluation import Evaluation
 from lavit.request import TrainRequest
 from lavit.settings import PRESETS, settings_of
-from lavit.tables import tables
 from lavit.traces import Traces
 from lavit.training import train
 from perception_gap.errors import UsageError, one_line
 from perception_gap.models import loading
 from perception_gap.storage import checksums
-from perception_gap.storage.files import write_json, write_text
+from perception_gap.storage.files import write_json
 from perception_gap.storage.folders import claim
 from perception_gap.storage.intact import FILES
 
-RESULTS, COMPARISONS, TABLES = "results.csv", "comparisons.csv", "tables.md"
+RESULTS, COMPARISONS = "results.csv", "comparisons.csv"
+TABLES = "tables.md"  # which the command makes of the two
 UNTRAINED = "student"  # the row of the model that all trainings start from
 BASELINES = ("naive-sft", "latents-only", "shuffled-gaze", "ours")  # what the others are compared with
 
@@ -73,7 +73,7 @@ def finished(out: Path) -> list[tuple[str, int]]:
 
 
 def ablate(request: AblationRequest, *, say: Callable[[str], None] = print) -> pd.DataFrame:
-    """Train and measure what OUT does not hold yet; writes results.csv, comparisons.csv, tables.md.
+    """Train and measure what OUT does not hold yet; writes results.csv and comparisons.csv.
 
     They cover every finished run of OUT, those of earlier calls included. Returns the first.
     """
@@ -98,11 +98,9 @@ def ablate(request: AblationRequest, *, say: Callable[[str], None] = print) -> p
     tasks = sorted(teacher.samples["task"].unique())
     compared = results.comparisons(frames, list(dict.fromkeys(p for p, _ in frames)), (*BASELINES, UNTRAINED), tasks)
     results.write(request.out / COMPARISONS, compared)
-    every = pd.DataFrame(rows, columns=list(results.COLUMNS))
-    write_text(request.out / TABLES, tables(every, compared, (*BASELINES, UNTRAINED)))
     sums = {name: checksums.of_file(request.out / name) for name in (RESULTS, COMPARISONS)}
     write_json(request.out / FILES, {"files": sums})
-    return every
+    return pd.DataFrame(rows, columns=list(results.COLUMNS))
 
 
 def check(request: AblationRequest) -> None:
@@ -149,10 +147,16 @@ def one_training(request: AblationRequest, preset: str, seed: int, folder: Path)
     try:
         return train(
             TrainRequest(
-                student=request.student, traces=request.traces, out=folder / "train", preset=preset,
-                settings=settings, scale=request.scale, device=request.device, cache=request.cache,
+                student=request.student,
+                traces=request.traces,
+                out=folder / "train",
+                preset=preset,
+                settings=settings,
+                scale=request.scale,
+                device=request.device,
+                cache=request.cache,
                 command=request.evaluation.command,
             )
-        )  # fmt: skip
+        )
     finally:
         gc.collect()

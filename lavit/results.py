@@ -75,7 +75,7 @@ def tidy(preset: str, seed: int, frame: pd.DataFrame, metrics: dict, suffix: str
 
     Of shares as in `proportion_ci`: all right is no certainty.
     """
-    found = []
+    lines = []
     for (rows, metric), column in metrics.items():
         for task, group in [("all", frame), *frame.groupby("task")]:
             values = group[column].to_numpy(float)
@@ -88,11 +88,9 @@ def tidy(preset: str, seed: int, frame: pd.DataFrame, metrics: dict, suffix: str
                 estimate = paired_ci(values, clusters)
             else:
                 estimate = mean_ci(values, clusters, within=range_of(column))
-            found.append(
-                dict(zip(COLUMNS, (preset, seed, rows, task, metric + suffix, estimate.mean, estimate.low,
-                                   estimate.high, estimate.n), strict=True))
-            )  # fmt: skip
-    return found
+            numbers = (estimate.mean, estimate.low, estimate.high, estimate.n)
+            lines.append(dict(zip(COLUMNS, (preset, seed, rows, task, metric + suffix, *numbers), strict=True)))
+    return lines
 
 
 def paired(mine: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame], column: str, task: str = "all") -> dict:
@@ -109,8 +107,10 @@ def paired(mine: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame], column:
     averaged = [np.mean([f.loc[index, column].to_numpy(float) for f in frames], axis=0) for frames in (mine, theirs)]
     difference = averaged[0] - averaged[1]
     estimate = mean_ci(difference, mine[0].loc[index, "cluster"].to_numpy(), null=0)
-    each = [a.loc[index, column].to_numpy(float) - b.loc[index, column].to_numpy(float)
-            for a, b in zip(mine, theirs, strict=False)]  # fmt: skip
+    each = [
+        a.loc[index, column].to_numpy(float) - b.loc[index, column].to_numpy(float)
+        for a, b in zip(mine, theirs, strict=False)
+    ]
     seeds = [float(d[np.isfinite(d)].mean()) if np.isfinite(d).any() else math.nan for d in each]
     ends = {name: getattr(estimate, name) for name in ("mean", "low", "high", "n", "p")}
     return ends | {"seeds": seeds}
@@ -131,8 +131,11 @@ def comparisons(
                     result = paired(by_preset(preset), by_preset(base), column, task)
                     if np.isfinite(result["mean"]):
                         seeds = " ".join(f"{d:+.4f}" for d in result.pop("seeds"))
-                        found.append({"preset": preset, "against": base, "rows": rows, "task": task,
-                                      "metric": metric} | result | {"of_each_seed": seeds})  # fmt: skip
+                        found.append(
+                            {"preset": preset, "against": base, "rows": rows, "task": task, "metric": metric}
+                            | result
+                            | {"of_each_seed": seeds}
+                        )
     return pd.DataFrame(found)
 
 

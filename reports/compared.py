@@ -57,8 +57,8 @@ class CompareRun:
     @cached_property
     def labels(self) -> Mapping[str, str]:
         """Every compared model -> what figures and tables call it, each once."""
-        found = dict(zip(self.members, labels(list(self.members.values())), strict=True))
-        return found | {name: short_name(name) for name in self.missing}
+        names = dict(zip(self.members, labels(list(self.members.values())), strict=True))
+        return names | {name: short_name(name) for name in self.missing}
 
     def pair(self, row: Mapping[str, Any]) -> tuple[str, str]:
         """What the two models of a row of summary["pairs"] are called."""
@@ -113,9 +113,9 @@ def open_comparison(folder: Path, named: Sequence[Path] = ()) -> CompareRun | Gr
 
 def _table(path: Path, schema: pa.Schema) -> pd.DataFrame:
     """Without columns where no two models have a sample in common."""
-    found = intact.read_table(path)
-    intact.columns(found, schema if len(found) else pa.schema([]), path)
-    return found
+    table = intact.read_table(path)
+    intact.columns(table, schema if len(table) else pa.schema([]), path)
+    return table
 
 
 def _summary(folder: Path, names: set[str]) -> Mapping[str, Any] | None:
@@ -123,12 +123,12 @@ def _summary(folder: Path, names: set[str]) -> Mapping[str, Any] | None:
     path = folder / "summary.json"
     if not all((folder / file).exists() for file in ("summary.json", "pairs.parquet", "words.parquet")):
         return None
-    found = intact.read_json(path)
-    intact.require(found, documents.ComparisonSummary, path)
-    told = [row["name"] for row in found["models"]]
-    if found["baseline"] not in told or any(pair[end] not in told for pair in found["pairs"] for end in ENDS):
+    summary = intact.read_json(path)
+    intact.require(summary, documents.ComparisonSummary, path)
+    told = [row["name"] for row in summary["models"]]
+    if summary["baseline"] not in told or any(pair[end] not in told for pair in summary["pairs"] for end in ENDS):
         raise intact.damaged(path, "a pair or the baseline names a model that is not among its models")
-    return found if {*told, *found["failed"]} == names else None
+    return summary if {*told, *summary["failed"]} == names else None
 
 
 def _unmeasured(place: Path, data_hash: str | None, summary: Mapping[str, Any] | None) -> bool:
@@ -144,5 +144,5 @@ def _unmeasured(place: Path, data_hash: str | None, summary: Mapping[str, Any] |
 
 
 def _words(names: list[str], lacking: list[str]) -> str:
-    said = f"{len(names) - len(lacking)} of {len(names)} models are measured"
-    return said + (f", not yet {', '.join(lacking)}" if lacking else ", and not yet compared with each other")
+    measured = f"{len(names) - len(lacking)} of {len(names)} models are measured"
+    return measured + (f", not yet {', '.join(lacking)}" if lacking else ", and not yet compared with each other")

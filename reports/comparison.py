@@ -18,32 +18,32 @@ from reports.tables.model import estimate
 MOST_LISTED = 6  # pairs or models that a sentence names one by one
 
 
-def told(found: CompareRun) -> str:
+def told(comparison: CompareRun) -> str:
     """Leaderboard, matrix of the pairs, and the answers, for a terminal."""
-    tables = [compared.leaderboard(found, brief=True)]
-    tables += [compared.matrix(found)] if found.summary["pairs"] else []
-    tables += compared.knockout(found)
-    return as_text.render(tables) + "\n" + "\n".join(answer.line for answer in answers(found))
+    tables = [compared.leaderboard(comparison, brief=True)]
+    tables += [compared.matrix(comparison)] if comparison.summary["pairs"] else []
+    tables += compared.knockout(comparison)
+    return as_text.render(tables) + "\n" + "\n".join(answer.line for answer in answers(comparison))
 
 
-def answers(found: CompareRun) -> list[Answer]:
+def answers(comparison: CompareRun) -> list[Answer]:
     """Who looks most alike, whether gazes agree where answers are right, whether focus goes with being right.
 
     After `--knockout` also whether the answers rest on what is in the boxes.
     """
-    return [alike(found), agree(found), decides(found), *rests(found)]
+    return [alike(comparison), agree(comparison), decides(comparison), *rests(comparison)]
 
 
-def alike(found: CompareRun) -> Answer:
+def alike(comparison: CompareRun) -> Answer:
     """The pair of the smallest JS, whether all others are farther apart, and whether it is nearer than its floor."""
-    nearest = found.summary["most_alike"]
-    several = len(found.summary["models"]) > 2
+    nearest = comparison.summary["most_alike"]
+    several = len(comparison.summary["models"]) > 2
     question = "Which two models look most alike?" if several else "Do the two models look alike?"
     if nearest is None:
         return Answer(question, "Undefined", "no two models have maps of one sample in common (n = 0).")
-    row = next(row for row in found.summary["pairs"] if _ends(row) == _ends(nearest))
-    first, second = found.pair(row)
-    chance, numbers = _chance(found, row)
+    row = next(row for row in comparison.summary["pairs"] if _ends(row) == _ends(nearest))
+    first, second = comparison.pair(row)
+    chance, numbers = _chance(comparison, row)
     others = nearest["others"]
     if not several:
         return Answer(question, chance, numbers + ".")
@@ -53,7 +53,7 @@ def alike(found: CompareRun) -> Answer:
         few = any(too_few(other["farther"]) for other in others)
         pair = pair if certain else "Too few to say" if few else "Not established"
         more = others[0]["farther"]
-        next_pair = pair_label(found, others[0])
+        next_pair = pair_label(comparison, others[0])
         reason += f"; the next, {next_pair}, is {nats(more)} farther apart, paired, n = {more['n']:,}"
     # Two diffuse maps are near each other whatever the picture: without the floor the smallest JS says little.
     return Answer(question, f"{pair}; {chance[0].lower()}{chance[1:]}", f"{reason}.")
@@ -63,16 +63,16 @@ def _ends(row: Mapping[str, Any]) -> tuple[str, str]:
     return row["first"], row["second"]
 
 
-def _chance(found: CompareRun, row: Mapping[str, Any]) -> tuple[str, str]:
+def _chance(comparison: CompareRun, row: Mapping[str, Any]) -> tuple[str, str]:
     """(verdict, numbers) of a pair against its floor, all of the same samples."""
-    pair, names = row["against_floor"], " and ".join(found.pair(row))
+    pair, names = row["against_floor"], " and ".join(comparison.pair(row))
     difference = pair["difference"]
     if not pair["value"]["n"]:
-        numbers = f"the JS divergence of the maps of {names}, on the {frame(found.info)}, is {nats(row['js'])}"
+        numbers = f"the JS divergence of the maps of {names}, on the {frame(comparison.info)}, is {nats(row['js'])}"
         numbers += f", n = {row['js']['n']:,}"
         return "No floor to compare with", numbers + "; no other sample of its task has a map"
     numbers = (
-        f"the JS divergence of the maps of {names}, on the {frame(found.info)}, is {nats(pair['value'])}; to the "
+        f"the JS divergence of the maps of {names}, on the {frame(comparison.info)}, is {nats(pair['value'])}; to the "
         f"first's map of another picture of the same task it is {nats(pair['floor'])}; the paired difference is "
         f"{nats(difference)} (n = {difference['n']:,})"
     )
@@ -82,13 +82,15 @@ def _chance(found: CompareRun, row: Mapping[str, Any]) -> tuple[str, str]:
     return words[side(difference)], numbers
 
 
-def agree(found: CompareRun) -> Answer:
+def agree(comparison: CompareRun) -> Answer:
     """JS where both are right minus where both are wrong, within task, of every pair."""
     question = "Do gazes agree more where both are right than where both are wrong?"
-    metrics = {pair_label(found, row): row["agreement"]["js"]["right_minus_wrong"] for row in found.summary["pairs"]}
+    metrics = {
+        pair_label(comparison, row): row["agreement"]["js"]["right_minus_wrong"] for row in comparison.summary["pairs"]
+    }
     sizes = {
-        pair_label(found, row): tuple(row["agreement"]["js"][key]["n"] for key in ("both_right", "both_wrong"))
-        for row in found.summary["pairs"]
+        pair_label(comparison, row): tuple(row["agreement"]["js"][key]["n"] for key in ("both_right", "both_wrong"))
+        for row in comparison.summary["pairs"]
     }
     words = {
         name: f"{name} {nats(metric)}, n = {metric['n']:,} in tasks with both, of {sum(sizes[name]):,}"
@@ -101,24 +103,26 @@ def agree(found: CompareRun) -> Answer:
     return Answer(question, _verdict(verdicts, "pair"), reason + _listed(verdicts, words, "pair") + _caution(verdicts))
 
 
-def decides(found: CompareRun) -> Answer:
+def decides(comparison: CompareRun) -> Answer:
     """Focus of right answers over wrong ones, of every model, over its tasks that can tell."""
     question = "Does more focus go with being right?"
-    told = {found.labels[row["name"]]: row["decides"] for row in found.summary["models"]}
+    told = {comparison.labels[row["name"]]: row["decides"] for row in comparison.summary["models"]}
     words = {
-        name: f"{name} {written(one['auroc'])}, {one['n_right']:,} right, {one['n_wrong']:,} wrong"
-        + (f" in {', '.join(one['tasks'])}" if one["tasks"] else ": no task can tell")
-        for name, one in told.items()
+        name: f"{name} {written(overall['auroc'])}, {overall['n_right']:,} right, {overall['n_wrong']:,} wrong"
+        + (f" in {', '.join(overall['tasks'])}" if overall["tasks"] else ": no task can tell")
+        for name, overall in told.items()
     }
-    verdicts = {name: _side(one["auroc"], 0.5, below="the other way round", above="yes") for name, one in told.items()}
+    verdicts = {
+        name: _side(overall["auroc"], 0.5, below="the other way round", above="yes") for name, overall in told.items()
+    }
     reason = "AUROC of focus, right over wrong answers, within the tasks that can tell: "
     reason += _listed(verdicts, words, "model") + _caution(verdicts)
     return Answer(question, _verdict(verdicts, "model"), reason)
 
 
-def rests(found: CompareRun) -> list[Answer]:
+def rests(comparison: CompareRun) -> list[Answer]:
     """What cutting the boxed tokens costs beside as many elsewhere, of every model that was cut; [] where none was."""
-    metrics = {found.labels[row["name"]]: row["rests"] for row in found.summary["models"] if "rests" in row}
+    metrics = {comparison.labels[row["name"]]: row["rests"] for row in comparison.summary["models"] if "rests" in row}
     if not metrics:
         return []
     words = {name: f"{name} {written(metric, 'nats')}, n = {metric['n']:,}" for name, metric in metrics.items()}
@@ -142,8 +146,8 @@ def _verdict(verdicts: Mapping[str, str], what: str) -> str:
     """`Yes`, `For 2 of 6 pairs`, `Not established`, .."""
     n = len(verdicts)
     counts = {
-        said: sum(one == said for one in verdicts.values())
-        for said in ("yes", "the other way round", "undefined", TOO_FEW)
+        text: sum(verdict == text for verdict in verdicts.values())
+        for text in ("yes", "the other way round", "undefined", TOO_FEW)
     }
     if counts["undefined"] == n:
         return "Undefined"
@@ -153,16 +157,16 @@ def _verdict(verdicts: Mapping[str, str], what: str) -> str:
         return next(iter(verdicts.values())).capitalize() or "Not established"
     yes, no = counts["yes"], counts["the other way round"]
     parts = [f"for {yes} of {n} {what}s"] * bool(yes) + [f"the other way round for {no} of {n} {what}s"] * bool(no)
-    said = ", ".join(parts) or "not established"
-    return said[0].upper() + said[1:]
+    text = ", ".join(parts) or "not established"
+    return text[0].upper() + text[1:]
 
 
 def _listed(verdicts: Mapping[str, str], words: Mapping[str, str], what: str) -> str:
     """The numbers of all, or of those that an interval decides and how many others there are."""
     if len(words) <= MOST_LISTED:
         return "; ".join(words.values()) + "."
-    decided = [name for name, said in verdicts.items() if said in ("yes", "the other way round")]
-    undefined = sum(said == "undefined" for said in verdicts.values())
+    decided = [name for name, verdict in verdicts.items() if verdict in ("yes", "the other way round")]
+    undefined = sum(verdict == "undefined" for verdict in verdicts.values())
     parts = [words[name] for name in decided[:MOST_LISTED]]
     counts = (
         (len(decided) - MOST_LISTED, "and {} more that a test decides"),
@@ -173,7 +177,7 @@ def _listed(verdicts: Mapping[str, str], words: Mapping[str, str], what: str) ->
 
 
 def _caution(verdicts: Mapping[str, str]) -> str:
-    decided = any(said in ("yes", "the other way round") for said in verdicts.values())
+    decided = any(verdict in ("yes", "the other way round") for verdict in verdicts.values())
     return (" This is a correlation, not a cause." if decided else "") + _corrected(verdicts)
 
 

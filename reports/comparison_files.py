@@ -20,21 +20,25 @@ TELLING = 4  # samples in the overlays
 WHY = "Samples: tasks in turn, first where verdicts differ, then where an answer is wrong."
 
 
-def write_files(found: CompareRun, command: str = "") -> tuple[list[Path], Page]:
+def write_files(comparison: CompareRun, command: str = "") -> tuple[list[Path], Page]:
     """OUT/figures/*.{png,pdf}, OUT/overlays.png, OUT/tables.md, OUT/report.html: (all but the page, the page)."""
-    paths = [path for made in figures_of([found]) for path in save(made.figure, found.path / "figures", made.name)]
-    paths += write_overlays(found)
-    text = found.path / "tables.md"
-    write_text(text, tables.render(tables.build(None, [found]), "md"))
-    out, title = found.path / "report.html", f"Where {len(found.labels)} models look"
-    return [*paths, text], write_page([found], out, title=title, command=command)
+    paths = [
+        path
+        for drawn in figures_of([comparison])
+        for path in save(drawn.figure, comparison.path / "figures", drawn.name)
+    ]
+    paths += write_overlays(comparison)
+    text = comparison.path / "tables.md"
+    write_text(text, tables.render(tables.build(None, [comparison]), "md"))
+    out, title = comparison.path / "report.html", f"Where {len(comparison.labels)} models look"
+    return [*paths, text], write_page([comparison], out, title=title, command=command)
 
 
-def write_overlays(found: CompareRun) -> Iterator[Path]:
+def write_overlays(comparison: CompareRun) -> Iterator[Path]:
     """OUT/overlays.png: the first samples of the page's browser, in all models; nothing where they share none."""
-    first = next((album for album in albums(with_members([found])) if album.ids), None)
-    if first is None or not found.students:
+    first = next((album for album in albums(with_members([comparison])) if album.ids), None)
+    if first is None or not comparison.students:
         return
     ids = telling(facts(first))[:TELLING]
-    figure = overlay_figure(found.students, found.teacher, samples=ids, why=WHY)
-    yield from save(figure, found.path, "overlays", ("png",))
+    figure = overlay_figure(comparison.students, comparison.teacher, samples=ids, why=WHY)
+    yield from save(figure, comparison.path, "overlays", ("png",))

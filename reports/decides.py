@@ -53,7 +53,9 @@ def reason(decides: Mapping[str, Any], looking: Looking) -> str:
     if len(told) > 1:
         parts.append(f"all {len(told)} together {_numbers(overall)}")
     if few := _few(decides):
-        tasks = ", ".join(f"{task} {_counts(one)}" for task, one in by_task.items() if one["cannot_tell"] == TOO_FEW)
+        tasks = ", ".join(
+            f"{task} {_counts(of_task)}" for task, of_task in by_task.items() if of_task["cannot_tell"] == TOO_FEW
+        )
         parts.append(f"{few:,} comparable samples: {TOO_FEW} ({tasks})")
     return "; ".join([*parts, *_silent(by_task)])
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tabulate import tabulate
-
+from perception_gap.grid import grid
 from perception_gap.stats.estimates import side
 from reports.summary import defined, too_few, written
 
@@ -19,58 +18,67 @@ ELSEWHERE = {
 }
 
 
-def set_labels(found: Mapping[str, Any]) -> dict[str, str]:
+def set_labels(cuts: Mapping[str, Any]) -> dict[str, str]:
     """Set of tokens → what it is called; found: `knockout` of summary.json."""
     return {
-        "inside": "in the boxes", "outside_number": "elsewhere, as many", "outside_mass": "elsewhere, same mass",
-        "top_k": f"top {found['k']} of the map", "image": "whole image", "redrawn": "boxed things not drawn",
-    }  # fmt: skip
+        "inside": "in the boxes",
+        "outside_number": "elsewhere, as many",
+        "outside_mass": "elsewhere, same mass",
+        "top_k": f"top {cuts['k']} of the map",
+        "image": "whole image",
+        "redrawn": "boxed things not drawn",
+    }
 
 
-def conditions(found: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def conditions(cuts: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """(rows, tokens, condition) in the order of the table; the redrawn picture where a sample has one."""
     for rows in ROWS:
-        yield from ((rows, tokens, condition) for tokens, condition in found[rows].items())
-    redrawn = found[PICTURE]["redrawn"]
+        yield from ((rows, tokens, condition) for tokens, condition in cuts[rows].items())
+    redrawn = cuts[PICTURE]["redrawn"]
     if redrawn["change"]["n"]:
         yield PICTURE, "redrawn", redrawn
 
 
-def block(found: Mapping[str, Any]) -> str:
+def block(cuts: Mapping[str, Any]) -> str:
     """The table of a terminal and the sentence under it."""
-    labels, lines = set_labels(found), list[list[str]]()
-    for rows, tokens, cut in conditions(found):
+    labels, lines = set_labels(cuts), list[list[str]]()
+    for rows, tokens, cut in conditions(cuts):
         head = "" if lines and lines[-1][-1] == rows else ROWS.get(rows, "nothing cut")
         n, mass = (_plain(cut[name]["mean"], scale) for name, scale in (("n_cut", 1), ("mass_cut", 100)))
-        lines.append([
-            head, labels[tokens], n, mass, written(cut["change"], "nats"),
-            written(cut["accuracy"]["difference"], "points"), f"{cut['change']['n']:,}", rows,
-        ])  # fmt: skip
+        lines.append(
+            [
+                head,
+                labels[tokens],
+                n,
+                mass,
+                written(cut["change"], "nats"),
+                written(cut["accuracy"]["difference"], "points"),
+                f"{cut['change']['n']:,}",
+                rows,
+            ]
+        )
     names = ["attention of", "cut from", "tokens", "mass %", "Δ log-probability [95 %]", "Δ accuracy [95 %]", "n"]
-    aligned = ("left", "left", "right", "right", "left", "left", "right")
-    table = tabulate(
-        [line[:-1] for line in lines], names, tablefmt="simple", disable_numparse=True, colalign=aligned
-    )  # fmt: skip
-    where = "all layers" if found["layers"] == "all" else f"layers {found['layers']}"
-    return f"Attention knockout in {where} (cut − uncut, of the model's own answer)\n\n{table}\n\n{finding(found)}"
+    table = grid(names, [line[:-1] for line in lines], right=[2, 3, 6])
+    where = "all layers" if cuts["layers"] == "all" else f"layers {cuts['layers']}"
+    return f"Attention knockout in {where} (cut − uncut, of the model's own answer)\n\n{table}\n\n{finding(cuts)}"
 
 
 def _plain(value: float | None, scale: int) -> str:
     return "" if value is None else f"{value * scale:.1f}"
 
 
-def finding(found: Mapping[str, Any]) -> str:
+def finding(cuts: Mapping[str, Any]) -> str:
     """What cutting the boxed tokens costs beside the two matched cuts; claimed only where it is established."""
-    contrasts = found["contrasts"][DECIDING]
+    contrasts = cuts["contrasts"][DECIDING]
     if not defined(contrasts["inside_minus_outside_number"]["change"]):
         reason = "no boxes, no answer with a word in it, or nothing outside to match"
         return f"Whether the boxed tokens matter more than others is undefined ({reason})."
-    said, verdicts = [], []
+    clauses, verdicts = [], []
     for name, elsewhere in ELSEWHERE.items():
         words, verdict = _against(contrasts[name]["change"], elsewhere)
-        said.append(words)
+        clauses.append(words)
         verdicts.append(verdict)
-    return f"Cutting the boxed tokens from all text behind the image {', and '.join(said)}: {_because(*verdicts)}."
+    return f"Cutting the boxed tokens from all text behind the image {', and '.join(clauses)}: {_because(*verdicts)}."
 
 
 def _against(change: Mapping[str, Any], elsewhere: str) -> tuple[str, bool | None]:

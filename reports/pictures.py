@@ -32,7 +32,7 @@ def open_pictures(
     `gapcheck bench` keeps it) over mode, size and pixels. PictureError for the first that is not shown.
     """
     digest = hashlib.sha256()
-    found: list[Image.Image] = []
+    pictures: list[Image.Image] = []
     for path in paths:
         try:
             if not is_below(path, folders):
@@ -40,12 +40,12 @@ def open_pictures(
             if not path.is_file():
                 raise PictureError(GONE, path)
             content = path.read_bytes()
-            found.append(decode_image(content, str(path)))
+            pictures.append(decode_image(content, str(path)))
         except PictureError:
             raise
         except (OSError, ValueError, GapcheckError):
             raise PictureError(GONE, path) from None
-        digest.update(pixel_bytes(found[-1]) if of_pixels else content)
+        digest.update(pixel_bytes(pictures[-1]) if of_pixels else content)
     if paths and digest.hexdigest() != image_hash:
         raise PictureError(CHANGED, paths[0])
-    return found
+    return pictures

@@ -57,10 +57,10 @@ class BenchModel:
     def samples(self) -> pd.DataFrame:
         """UsageError where the file is damaged, lacks a column or has a question twice."""
         path = self.folder / "samples.parquet"
-        found = intact.read_table(path)
-        intact.columns(found, tables.bench_samples(), path)
-        intact.unique(found, ["task", "sample_id"], path)
-        return found
+        samples = intact.read_table(path)
+        intact.columns(samples, tables.bench_samples(), path)
+        intact.unique(samples, ["task", "sample_id"], path)
+        return samples
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Matrix:
 
     def trainings(self) -> list[Training]:
         """Those that lie in the matrix, by name; none where only its CSV files were kept."""
-        return [_training(made.parent, ()) for made in sorted(self.path.glob("*-s*/train/train.json"))]
+        return [_training(path.parent, ()) for path in sorted(self.path.glob("*-s*/train/train.json"))]
 
 
 @dataclass(frozen=True)
@@ -157,14 +157,14 @@ def with_members(sources: Sequence[Source]) -> list[Source]:
     """The sources, each comparison followed by the runs of its members; a run that is there already stands once."""
     given = [source for source in sources if not isinstance(source, CompareRun)]
     there = {source.path.resolve() for source in given}
-    found: list[Source] = []
+    every: list[Source] = []
     for source in sources:
-        found.append(source)
+        every.append(source)
         for run in source.members.values() if isinstance(source, CompareRun) else ():
             if run.path.resolve() not in there:
                 there.add(run.path.resolve())
-                found.append(run)
-    return found
+                every.append(run)
+    return every
 
 
 def _run(folder: Path, named: Sequence[Path]) -> Run | Unfinished:
@@ -182,19 +182,19 @@ def _before_the_student(folder: Path, named: Sequence[Path]) -> Unfinished:
     teacher = folder / "teacher"
     if not (teacher / "run.json").is_file():
         return Unfinished(folder, {}, 0, 0, f"the teacher's pass comes first and has stored nothing yet in {teacher}")
-    found = _run(teacher, named)
-    stored = found.stored if isinstance(found, Unfinished) else len(found.samples)
-    total = found.info["data"]["n"]
-    said = f"the teacher's pass comes first, {stored:,} of its {total:,} samples are stored in {teacher}"
-    return Unfinished(folder, found.info, 0, total, said)
+    teacher_run = _run(teacher, named)
+    stored = teacher_run.stored if isinstance(teacher_run, Unfinished) else len(teacher_run.samples)
+    total = teacher_run.info["data"]["n"]
+    asking = f"the teacher's pass comes first, {stored:,} of its {total:,} samples are stored in {teacher}"
+    return Unfinished(folder, teacher_run.info, 0, total, asking)
 
 
 def _compare(folder: Path, named: Sequence[Path]) -> CompareRun | Unfinished:
-    found = open_comparison(folder, named)
+    opened = open_comparison(folder, named)
     return (
-        found
-        if isinstance(found, CompareRun)
-        else Unfinished(folder, found.info, 0, found.info["data"]["n"], found.words)
+        opened
+        if isinstance(opened, CompareRun)
+        else Unfinished(folder, opened.info, 0, opened.info["data"]["n"], opened.words)
     )
 
 
@@ -204,18 +204,18 @@ def _bench(folder: Path, named: Sequence[Path]) -> BenchRun:
     intact.require(info, documents.BenchInfo, folder / "bench.json")
     models, missing = [], []
     for name, below in info["models"].items():
-        made = folder / below
-        if not is_below(made, [folder]):
+        place = folder / below
+        if not is_below(place, [folder]):
             raise intact.damaged(folder / "bench.json", f"models.{name} is a folder outside of this one")
-        if not all((made / file).exists() for file in ("run.json", "summary.json", "samples.parquet")):
+        if not all((place / file).exists() for file in ("run.json", "summary.json", "samples.parquet")):
             missing.append(name)
             continue
-        about, summary = intact.read_json(made / "run.json"), intact.read_json(made / "summary.json")
-        intact.require(about, documents.BenchModelInfo, made / "run.json")
-        intact.require(summary, documents.BenchSummary, made / "summary.json")
-        models.append(BenchModel(name, made, about, summary))
+        about, summary = intact.read_json(place / "run.json"), intact.read_json(place / "summary.json")
+        intact.require(about, documents.BenchModelInfo, place / "run.json")
+        intact.require(summary, documents.BenchSummary, place / "summary.json")
+        models.append(BenchModel(name, place, about, summary))
         _ = models[-1].samples  # read now, so that nothing behind this meets a damaged file
-        intact.same(made, {"samples.parquet": summary["files"]["samples.parquet"]})
+        intact.same(place, {"samples.parquet": summary["files"]["samples.parquet"]})
     comparisons = _csv(folder / "comparisons.csv", tables.BENCH_COMPARISONS)
     if (folder / "summary.json").exists():  # it comes when all models are there
         total = intact.read_json(folder / "summary.json")
@@ -283,17 +283,17 @@ def _csv(path: Path, schema: pa.Schema) -> pd.DataFrame:
         return pd.DataFrame()
     texts = {field.name: str for field in schema if pa.types.is_string(field.type)}
     try:
-        found = pd.read_csv(path, dtype=texts, encoding="utf-8").map(unescaped)
+        table = pd.read_csv(path, dtype=texts, encoding="utf-8").map(unescaped)
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     except ValueError as error:
         raise intact.damaged(path, f"not a CSV: {one_line(error, 80)}", ANEW) from None
-    if not isinstance(found.index, pd.RangeIndex):
+    if not isinstance(table.index, pd.RangeIndex):
         raise intact.damaged(path, "not a CSV: lines are longer than its first one", ANEW)
-    for name in found.columns.intersection(schema.names).difference(list(texts)):
-        if found[name].dtype.kind not in "iuf":  # a text is among its numbers: which one?
+    for name in table.columns.intersection(schema.names).difference(list(texts)):
+        if table[name].dtype.kind not in "iuf":  # a text is among its numbers: which one?
             # As text: a whole number of more digits than a float has would not be inf, but overflow.
-            numbers = pd.to_numeric(found[name].astype(str), errors="coerce").astype(object)
-            found[name] = numbers.where(numbers.notna(), found[name])
-    intact.columns(found, schema, path, line="line", first=2, remedy=ANEW)
-    return found
+            numbers = pd.to_numeric(table[name].astype(str), errors="coerce").astype(object)
+            table[name] = numbers.where(numbers.notna(), table[name])
+    intact.columns(table, schema, path, line="line", first=2, remedy=ANEW)
+    return table

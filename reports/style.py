@@ -165,9 +165,17 @@ def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str
         if sum(column.max() for column in split) + _GAP * SMALL * (len(split) - 1) <= room:
             columns = len(split)
     legend = figure.legend(
-        handles, labels, loc="outside lower left", ncols=columns, borderpad=0.1, handlelength=_HANDLE,
-        columnspacing=_GAP, title=title or None, title_fontsize=SMALL, alignment="left",
-    )  # fmt: skip
+        handles,
+        labels,
+        loc="outside lower left",
+        ncols=columns,
+        borderpad=0.1,
+        handlelength=_HANDLE,
+        columnspacing=_GAP,
+        title=title or None,
+        title_fontsize=SMALL,
+        alignment="left",
+    )
     legend.get_title().set_color(MUTED)
     lines = -(-len(labels) // columns) + bool(title) + sum(label.count("\n") for label in labels)
     figure.set_figheight(figure.get_figheight() + (4 + 1.2 * LINE * lines) / 72)
@@ -236,7 +244,7 @@ def svg(figure: Figure, name: str) -> str:
     # The style sheet of an <svg> holds for the whole page that it stands in.
     text = text.replace("*{stroke", f"#{name} *{{stroke", 1)
     text = text.replace("<svg ", f'<svg id="{name}" fill="currentColor" ', 1)
-    return re.sub(r'style="([^"]*)"', lambda found: f'style="{_of_page(found[1])}"', text).strip()
+    return re.sub(r'style="([^"]*)"', lambda match: f'style="{_of_page(match[1])}"', text).strip()
 
 
 def _of_page(style: str) -> str:
@@ -254,8 +262,8 @@ def _prefixed(text: str, name: str) -> str:
     """Ids, and references to them, behind `NAME-`; an id that stands twice is numbered, which no reference needs."""
     seen: dict[str, int] = {}
 
-    def own(found: re.Match[str]) -> str:
-        old = re.sub(r"\s+", "-", found[1])
+    def own(match: re.Match[str]) -> str:
+        old = re.sub(r"\s+", "-", match[1])
         seen[old] = seen.get(old, 0) + 1
         return f'id="{name}-{old}"' if seen[old] == 1 else f'id="{name}-{old}-{seen[old]}"'
 

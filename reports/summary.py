@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
-from tabulate import tabulate
-
+from perception_gap.grid import grid
 from perception_gap.runs.run import Run
 from perception_gap.stats.estimates import side
 from perception_gap.stats.permutation import TOO_FEW
@@ -33,9 +32,8 @@ def summary_table(run: Run) -> str:
     for label, metric, beside, unit in _lines(summary, other):
         cells = [label, written(metric, unit), f"{metric['n']:,}"]
         rows.append(cells if other is None else [*cells, written(beside, unit) if beside else ""])
-    aligned = ("left", "left", "right", "left")[: len(head)]
-    table = tabulate(rows, head, tablefmt="simple", disable_numparse=True, colalign=aligned, preserve_whitespace=True)
-    return "\n\n".join([counts, table, finding(summary, other), *_per_layer(summary), *_knockout(summary)])
+    told = [finding(summary, other), *_per_layer(summary), *_knockout(summary)]
+    return "\n\n".join([counts, grid(head, rows, right=[2]), *told])
 
 
 def _per_layer(summary: Mapping[str, Any]) -> list[str]:
@@ -62,19 +60,19 @@ def _lines(summary: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> Ite
         chance = "" if metric.get("chance") is None else f" (chance {100 * metric['chance']:.1f} %)"
         yield f"  {task}{chance}", metric, beside.get("accuracy_by_task", {}).get(task), "%"
     for label, path, unit in own_rows():
-        if found := lookup(summary, path):
-            yield label, found, lookup(beside, path), unit
+        if value := lookup(summary, path):
+            yield label, value, lookup(beside, path), unit
     for label, path, unit in compared_rows() if teacher else ():
-        if found := lookup(summary, path):
-            yield label, found, None, unit
+        if value := lookup(summary, path):
+            yield label, value, None, unit
 
 
 def lookup(summary: Mapping[str, Any], path: str) -> Metric | None:
     """The metric at a dotted path of summary.json, None when the run does not have it."""
-    found: Any = summary
+    node: Any = summary
     for name in path.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) and "mean" in found else None
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node if isinstance(node, Mapping) and "mean" in node else None
 
 
 def defined(metric: Metric | None) -> TypeGuard[Metric]:
@@ -109,17 +107,17 @@ def finding(summary: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> st
     who = "model" if teacher is None else "student"
     if summary["n_failed"] == summary["n_samples"]:
         return f"None of the {who}'s {summary['n_samples']:,} samples is valid: every one failed."
-    said = [f"The {who} answers {written(summary['accuracy'], '%')}"]
+    clauses = [f"The {who} answers {written(summary['accuracy'], '%')}"]
     if not defined(summary["accuracy"]):
-        said = [f"The {who}'s accuracy is undefined"]
+        clauses = [f"The {who}'s accuracy is undefined"]
     elif teacher is not None:
-        said[0] += f" of the questions (teacher {written(teacher['accuracy'], '%')})"
+        clauses[0] += f" of the questions (teacher {written(teacher['accuracy'], '%')})"
     else:
-        said[0] += " of the questions"
+        clauses[0] += " of the questions"
     if teacher is not None:
-        said.append(_gap(lookup(summary, "kl.sample"), summary["kl"]["against_floor"]))
-    said.append(_focus(summary))
-    return "; ".join(said) + "."
+        clauses.append(_gap(lookup(summary, "kl.sample"), summary["kl"]["against_floor"]))
+    clauses.append(_focus(summary))
+    return "; ".join(clauses) + "."
 
 
 def why_no_focus(summary: Mapping[str, Any]) -> str:

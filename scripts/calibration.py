@@ -9,7 +9,7 @@ Markdown.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
@@ -19,6 +19,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from perception_gap.compare.summary import agreement
+from perception_gap.grid import grid
 from perception_gap.measure.layer_profile import Profile
 from perception_gap.stats.decides import decides
 from perception_gap.stats.estimates import Estimate, side
@@ -210,12 +211,6 @@ def coverage(cell: tuple[str, int, bool], runs: int, seed: int) -> tuple[float, 
     return (inside / defined if defined else math.nan), defined / runs
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [list(head), *map(list, rows)]
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 @click.command(help=__doc__)
 @click.option("--runs", default=1000, show_default=True, type=click.IntRange(min=1), help="Of each cell.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
@@ -234,11 +229,10 @@ def main(runs: int, seed: int, workers: int) -> None:
         (name, k): max(rates[name, *k[:1], a, k[1]] for a in accuracies_of(name)) for name in CLAIMS for k in kinds
     }
     rows = [[name, *(f"{100 * worst[name, kind]:.1f}" for kind in kinds)] for name in CLAIMS]
-    click.echo(table(["claim, n samples", *heads], rows))
+    click.echo(grid(["claim, n samples", *heads], rows, "markdown"))
     click.echo(f"\nCoverage of 95 % intervals, percent of {runs:,} runs (share of them that have one), n clusters\n")
-    click.echo(
-        table(["interval, n", *heads], [[name, *(_cell(shares[name, *k]) for k in kinds)] for name in COVERAGES])
-    )
+    rows = [[name, *(_cell(shares[name, *kind]) for kind in kinds)] for name in COVERAGES]
+    click.echo(grid(["interval, n", *heads], rows, "markdown"))
     click.echo(f"\nLargest false-claim rate: {100 * max(rates.values()):.1f} %.")
 
 

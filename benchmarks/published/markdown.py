@@ -8,16 +8,9 @@ from benchmarks.published.check import Check
 from benchmarks.published.denominators import Fit, fits
 from benchmarks.published.model import Paper, Row, Table
 from benchmarks.published.recompute import Coincidence, Gain, checks, coincidences, gains
+from perception_gap.grid import grid
 
 STAR = "*"
-
-
-def grid(lines: Iterable[Sequence[object]], headers: Sequence[str]) -> str:
-    """A Markdown table whose cells stay as they are: no reading of numbers, no lost zeros."""
-    from tabulate import tabulate
-
-    cells = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
-    return tabulate(cells, headers, "github", disable_numparse=True)
 
 
 def report(paper: Paper, tables: Iterable[str] | None = None, *, everything: bool = False) -> str:
@@ -39,11 +32,10 @@ def report(paper: Paper, tables: Iterable[str] | None = None, *, everything: boo
 def head(paper: Paper) -> str:
     """Title, source, date, notes and the tables that there are."""
     about = f"{paper.source}, {paper.date.isoformat()}{f' (arXiv {paper.arxiv})' if paper.arxiv else ''}"
-    lines = [
-        (table.id, table.title, len(table.rows), sum(len(row.cells) for row in table.rows)) for table in paper.tables
-    ]
-    parts = [f"# {paper.id}: {paper.title}", about, paper.note, grid(lines, ("table", "what", "rows", "figures"))]
-    return "\n\n".join(filter(None, parts))
+    figures = [sum(len(row.cells) for row in table.rows) for table in paper.tables]
+    lines = [(table.id, table.title, len(table.rows), n) for table, n in zip(paper.tables, figures, strict=True)]
+    tables = grid(("table", "what", "rows", "figures"), lines, "markdown")
+    return "\n\n".join(filter(None, (f"# {paper.id}: {paper.title}", about, paper.note, tables)))
 
 
 def table_text(table: Table) -> str:
@@ -63,7 +55,7 @@ def table_text(table: Table) -> str:
     title = f"## {table.id}: {table.title}{f' ({units.pop()})' if len(units) == 1 and not own_units else ''}"
     notes = [f"{column.title}: {column.note}" for column in table.columns if column.note]
     about = "\n".join(f"- {text}" for text in (table.settings, table.note, *notes) if text)
-    return "\n\n".join(filter(None, (title, grid(lines, headers), about)))
+    return "\n\n".join(filter(None, (title, grid(headers, lines, "markdown"), about)))
 
 
 def _cell(row: Row, key: str) -> str:
@@ -87,7 +79,7 @@ def checks_text(found: Sequence[Check], *, everything: bool) -> str:
     kept = {title: column for title, column in columns.items() if any(column)}
     lines = list(zip(*kept.values(), strict=True))
     agree = f"{sum(check.agrees for check in found)} of {len(found)} recomputations agree with the print."
-    return "\n\n".join(filter(None, ("## Recomputed", grid(lines, list(kept)) if lines else "", agree)))
+    return "\n\n".join(filter(None, ("## Recomputed", grid(list(kept), lines, "markdown") if lines else "", agree)))
 
 
 def _verdict(check: Check) -> str:
@@ -99,7 +91,8 @@ def _verdict(check: Check) -> str:
 def fits_text(found: Sequence[Fit]) -> str:
     """Which denominators the figures of each column allow."""
     lines = [(fit.column, f"{fit.n} {fit.what}", f"{fit.fitting} of {fit.figures}") for fit in found]
-    return f"## Shares of a whole number of questions\n\n{grid(lines, ('column', 'n', 'figures that are k of n'))}"
+    head = ("column", "n", "figures that are k of n")
+    return f"## Shares of a whole number of questions\n\n{grid(head, lines, 'markdown')}"
 
 
 def coincidences_text(found: Sequence[Coincidence]) -> str:
@@ -120,5 +113,5 @@ def gains_text(found: Sequence[Gain]) -> str:
         shown = {(g.row, g.column): f"{g.points:+.{g.decimals}f}{STAR * g.starred}" for g in group}
         rows = dict.fromkeys(gain.row for gain in group)
         lines = [[row, *(shown.get((row, column), "") for column in columns)] for row in rows]
-        parts.append(f"## {table}: points over {over} (not printed)\n\n{grid(lines, ['row', *columns])}")
+        parts.append(f"## {table}: points over {over} (not printed)\n\n{grid(['row', *columns], lines, 'markdown')}")
     return "\n\n".join(parts)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import click
 
+from perception_gap.grid import grid
+
 
 def measure_apart(module: str, settings: dict) -> dict:
     """What `python -m MODULE SETTINGS` prints last; a process that dies is a result with `failed`, not an end."""
@@ -67,16 +69,10 @@ def times(value: float | None) -> str:
 
 
 def laid_out(head: list[str], body: list[list[str]], markdown: bool) -> str:
-    """Lines of cells as a table; a line shorter than the head ends in a remark that takes no column's width."""
-    if markdown:
-        padded = [line + [""] * (len(head) - len(line)) for line in body]
-        return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *padded])
-    whole = [head, *(line for line in body if len(line) == len(head))]
-    widths = [max(len(line[i]) for line in whole) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip()
-        for line in [head, *body]
-    )
+    """Lines of cells as a table; below it, lines shorter than the head, which end in a remark."""
+    whole = [line for line in body if len(line) == len(head)]
+    remarks = [", ".join(line) for line in body if len(line) < len(head)]
+    return "\n".join([grid(head, whole, "markdown" if markdown else "text"), *remarks])
 
 
 def write_results(out: Path, settings: dict, results: Iterable[dict]) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
-from tabulate import tabulate
+
+from perception_gap.grid import grid
 
 # Not imported: a child's peak cannot be told below the size of the process that starts it.
 SCENES = Path(__file__).parents[1] / "suites" / "scenes"
@@ -65,7 +66,7 @@ def main(model: str, limit: int, repeats: int) -> None:
         for name, (s, cpu, peak) in best.items()
     ]
     head = ["command", "seconds", "CPU seconds", "peak MiB", "× time", "× peak"]
-    click.echo(tabulate(rows, headers=head, tablefmt="github", disable_numparse=True))
+    click.echo(grid(head, rows, "markdown"))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import math
 import click
 
 from benchmarks.speed.models import TEXT
+from perception_gap.grid import grid
 
 
 @click.command(epilog="Example: python -m benchmarks.speed.precision --layers 4 --tokens 300")
@@ -36,13 +37,14 @@ def main(tokens: int, rows: int, layers: int, preset: str, sharpness: float, dev
     entropy = -(share * share.log()).sum().item()
     click.echo(f"map in float32: entropy {entropy / math.log(tokens):.2f} of ln {tokens}, "
                f"largest {share.max().item() * tokens:.0f} × the mean\n")  # fmt: skip
-    click.echo("| precision | largest difference of a weight | the same, over the largest weight | "
-               "total variation of the map |\n| --- | --- | --- | --- |")  # fmt: skip
+    head = ["precision", "largest difference of a weight", "the same, over the largest weight"]
+    lines = []
     for dtype, low in found.items():
         largest = (low - exact).abs().max().item()
         maps = [values.mean(0) / values.mean(0).sum() for values in (low, exact)]
         variation = 0.5 * (maps[0] - maps[1]).abs().sum().item()
-        click.echo(f"| {dtype} | {largest:.1e} | {largest / exact.max().item():.1e} | {variation:.1e} |")
+        lines.append([dtype, f"{largest:.1e}", f"{largest / exact.max().item():.1e}", f"{variation:.1e}"])
+    click.echo(grid([*head, "total variation of the map"], lines, "markdown"))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 
 import click
 import pandas as pd
-from tabulate import tabulate
 
 from benchmarks.speed.bench import GAPCHECK, measure
+from perception_gap.grid import grid
 from perception_gap.measure.summary import summarise
 from perception_gap.runs.run import Run
 from perception_gap.runs.schema import tables
@@ -108,7 +108,7 @@ def main(run: Path, samples: int) -> None:
         costs = [f"{s:.1f}", f"{s / base[1]:.2f}", f"{peak:,.0f}", f"{peak / base[2]:.2f}"]
         cells.append([name, *costs, f"{size:.1f}", f"{beside:,.0f}", f"{opened:.2f}"])
     head = ["report", "seconds", "× time", "peak MiB", "× peak", "page, MiB", "beside it, MiB", "opens in, s"]
-    click.echo(tabulate(cells, headers=head, tablefmt="github", disable_numparse=True))
+    click.echo(grid(head, cells, "markdown"))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.output import command_line
+from perception_gap.grid import grid
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @click.command(
@@ -35,10 +40,13 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
     The same command resumes; more presets may be added. OUT/results.csv: preset, seed, rows, task, metric, value,
     low, high, n. OUT/comparisons.csv: paired differences, sample by sample.
     """
-    from lavit.ablation import AblationRequest, ablate, parse_runs
+    from lavit.ablation import TABLES, AblationRequest, ablate, parse_runs
     from lavit.evaluation import Evaluation
     from lavit.settings import parse_changes
+    from perception_gap.storage.files import write_text
     from perception_gap.storage.locks import locked
+    from reports import tables
+    from reports.sources import open_source
 
     try:
         listed = [int(seed) for seed in seeds.split(",")]
@@ -51,24 +59,27 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
     names = ("data", "image_root", "limit", "hidden_limit", "instruction", "max_new_tokens", "batch_size")
     asked = {"reading": pop_reading(options)} | {name: options.pop(name) for name in names}
     request = AblationRequest(
-        runs=parse_runs(presets.split(","), listed), changes=parse_changes(changes), cache=cache_vision,
-        evaluation=Evaluation(command=command_line(), **asked), **options,
-    )  # fmt: skip
+        runs=parse_runs(presets.split(","), listed),
+        changes=parse_changes(changes),
+        cache=cache_vision,
+        evaluation=Evaluation(command=command_line(), **asked),
+        **options,
+    )
     with locked(request.out):
-        found = ablate(request, say=click.echo)
-    show(found)
+        results = ablate(request, say=click.echo)
+        write_text(request.out / TABLES, tables.render(tables.build(None, [open_source(request.out)]), "md"))
+    print_results(results)
     click.echo(f"{request.out / 'results.csv'}, {request.out / 'comparisons.csv'}")
 
 
-def show(found) -> None:
+def print_results(results: pd.DataFrame) -> None:
     """One line a preset and seed: the numbers that answer the question."""
-    from tabulate import tabulate
-
-    wanted = [("answer", "accuracy"), ("answer", "kl"), ("answer", "focus"), ("last latent", "kl"),
-              ("last latent", "target_kl"), ("answer", "accuracy_mask"), ("answer", "accuracy_template")]  # fmt: skip
-    every = found[found["task"] == "all"].set_index(["preset", "seed", "rows", "metric"])["value"]
-    rows = []
-    for preset, seed in dict.fromkeys(zip(found["preset"], found["seed"], strict=True)):
-        rows.append([preset, seed, *(every.get((preset, seed, *key), float("nan")) for key in wanted)])
+    answers = [("answer", name) for name in ("accuracy", "kl", "focus", "accuracy_mask", "accuracy_template")]
+    wanted = [*answers[:3], ("last latent", "kl"), ("last latent", "target_kl"), *answers[3:]]
+    values = results[results["task"] == "all"].set_index(["preset", "seed", "rows", "metric"])["value"]
+    lines = []
+    for preset, seed in dict.fromkeys(zip(results["preset"], results["seed"], strict=True)):
+        numbers = (values.get((preset, seed, *key), float("nan")) for key in wanted)
+        lines.append([preset, seed, *(f"{number:.3f}" for number in numbers)])
     head = ["preset", "seed", *(f"{rows} {metric}" for rows, metric in wanted)]
-    click.echo(tabulate(rows, head, tablefmt="simple", floatfmt=".3f"))
+    click.echo(grid(head, lines, right=range(1, len(head))))

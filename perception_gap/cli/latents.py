@@ -8,6 +8,7 @@ import click
 
 from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.output import command_line
+from perception_gap.grid import grid
 
 
 @click.command(epilog="Example: gapcheck latents tiny:lavit --data scenes --limit 120 --out runs/latents")
@@ -25,8 +26,6 @@ def command(model: str, out: Path, **options) -> None:
     what is still right came by way of the question's tokens. Without a closing token the last latent predicts the
     first answer token itself, so that an answer of one token changes in no mode but "left out".
     """
-    from tabulate import tabulate
-
     from lavit.checkpoint import facts_of, has_latents
     from lavit.evaluation import Evaluation, hiding_table
     from lavit.results import by_id
@@ -38,4 +37,4 @@ def command(model: str, out: Path, **options) -> None:
     evaluation = Evaluation(reading=pop_reading(options), load=load, command=command_line(), **options)
     shown = by_id(evaluation.run(model, out / "eval"))
     lines = hiding_table(shown, evaluation.hidden(model, out, shown))
-    click.echo(tabulate(lines, ["latents", "accuracy", "answers changed", "change of accuracy", "n"], "simple"))
+    click.echo(grid(["latents", "accuracy", "answers changed", "change of accuracy", "n"], lines, right=[4]))

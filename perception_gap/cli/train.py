@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from perception_gap.cli.output import command_line
+from perception_gap.grid import grid
 
 
 @click.command(
@@ -87,13 +88,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def print_settings(preset: str, settings: Any, scale: str) -> None:
     """The presets, then every setting with where it comes from."""
-    from tabulate import tabulate
-
     from lavit.settings import PRESETS, TINY_WHY, described
 
-    click.echo(tabulate([(name, p.about) for name, p in PRESETS.items()], ["preset", "what"], tablefmt="simple"))
+    click.echo(grid(["preset", "what"], [(name, preset.about) for name, preset in PRESETS.items()]))
     click.echo()
-    rows = described(preset, settings, scale)
-    click.echo(tabulate(rows, ["setting", preset, "source"], tablefmt="simple", disable_numparse=True))
+    click.echo(grid(["setting", preset, "source"], described(preset, settings, scale)))
     if scale == "tiny":
         click.echo(TINY_WHY)

@@ -16,9 +16,9 @@ from perception_gap.compare.pairs import SAMPLE_KEYS, Member
 from perception_gap.metrics.columns import WITHOUT_SINKS, measures
 from perception_gap.metrics.means import against_floor, mean_of, verdicts
 from perception_gap.metrics.measure import CATEGORIES, Measure, OfPair
+from perception_gap.stats.paired import by_sample
 from perception_gap.stats.permutation import ARRANGEMENTS, holm
-from perception_gap.stats.proportions import paired_ci
-from perception_gap.stats.statistics import difference_ci, mean_ci
+from perception_gap.stats.statistics import difference_ci
 
 # Beside the measures of models; what of all these a run lacks (no teacher, an older measure) is left out.
 BESIDE = (f"focus_score{WITHOUT_SINKS}", "kl_floor")
@@ -34,28 +34,35 @@ def of_models(members: Sequence[Member], facts: Mapping[str, Mapping[str, Any]],
 
     facts: what else is known of each, by name (budget, folder, ..).
     """
-    base = members[0].run.samples
+    base = _by_id(members[0].run.samples)
     rows = []
     for member in members:
         samples = member.run.samples
         about, told = member.run.info["model"], member.run.summary
-        row = {"name": member.name, **facts.get(member.name, {}), "revision": about["revision"],
-               "family": about["family"], "parameters": about["parameters"],
-               "image_tokens": _median(samples["n_image_tokens"]), "n_samples": told["n_samples"],
-               "n_failed": told["n_failed"], "accuracy": told["accuracy"],
-               "auroc": told["focus_score"]["auroc"], "focus_chance": told["focus_score"]["chance"],
-               "decides": dict(told["focus_score"]["decides"]["overall"])}  # fmt: skip
+        row = {
+            "name": member.name,
+            **facts.get(member.name, {}),
+            "revision": about["revision"],
+            "family": about["family"],
+            "parameters": about["parameters"],
+            "image_tokens": _median(samples["n_image_tokens"]),
+            "n_samples": told["n_samples"],
+            "n_failed": told["n_failed"],
+            "accuracy": told["accuracy"],
+            "auroc": told["focus_score"]["auroc"],
+            "focus_chance": told["focus_score"]["chance"],
+            "decides": dict(told["focus_score"]["decides"]["overall"]),
+        }
         if "knockout" in told:
             row["rests"] = dict(told["knockout"]["contrasts"]["text"]["inside_minus_outside_number"]["change"])
         for name in (*(measure.name for measure in measures("model", Measure)), *BESIDE):
             if name in samples and samples[name].notna().any():
                 row[name] = mean_of(samples, name)
         if member is not members[0]:
-            row["accuracy_difference"] = _paired_accuracy(base, samples)
+            mine = _by_id(samples)
+            row["accuracy_difference"] = by_sample(base, mine, "verdict", share=True).as_dict()
             for name in ("focus_score", "focus_lift", "relative_entropy", "text_image_mass"):
-                row[f"{name}_difference"] = _difference(
-                    base.set_index("sample_id"), samples.set_index("sample_id"), name, seed
-                )
+                row[f"{name}_difference"] = by_sample(base, mine, name, seed=seed).as_dict()
         rows.append(row)
     _adjust([row["decides"]["auroc"] for row in rows])
     _adjust([row["rests"] for row in rows if "rests" in row])
@@ -97,7 +104,7 @@ def most_alike(pairs: Sequence[Mapping[str, Any]], samples: pd.DataFrame, seed: 
             {
                 "first": row["first"],
                 "second": row["second"],
-                "farther": _difference(base, by_pair[row["first"], row["second"]], "js", seed),
+                "farther": by_sample(base, by_pair[row["first"], row["second"]], "js", seed=seed).as_dict(),
             }
             for row in others
         ],
@@ -155,14 +162,6 @@ def _median(values: pd.Series) -> float | None:
     return float(known.median()) if len(known) else None
 
 
-def _difference(base: pd.DataFrame, other: pd.DataFrame, name: str, seed: int) -> dict[str, Any]:
-    """Mean of other − base over the samples that both have; both indexed by sample."""
-    both = base[["cluster", name]].join(other[name].rename("other"), how="inner")
-    difference = (both["other"].astype(float) - both[name].astype(float)).to_numpy()
-    return mean_ci(difference, both["cluster"].to_numpy(), seed=seed, null=0).as_dict()
-
-
-def _paired_accuracy(base: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
-    answers = [frame.set_index("sample_id").assign(verdict=verdicts(frame).to_numpy()) for frame in (base, other)]
-    both = answers[0][["cluster", "verdict"]].join(answers[1]["verdict"].rename("other"), how="inner")
-    return paired_ci(both["other"] - both["verdict"], both["cluster"]).as_dict()
+def _by_id(samples: pd.DataFrame) -> pd.DataFrame:
+    """The rows by sample, with `verdict` as in `verdicts`."""
+    return samples.set_index("sample_id").assign(verdict=verdicts(samples).to_numpy())

@@ -23,22 +23,31 @@ from reports.figures import (
     pairs,
     training,
 )
-from reports.figures.models import Group, Made, by_teacher, of_bench, of_runs
+from reports.figures.models import Group, NamedFigure, by_teacher, of_bench, of_runs
 from reports.overlays import overlay_figure
 from reports.sources import BenchRun, CompareRun, Matrix, Source, Training, with_members
 from reports.style import Look, save
 
-__all__ = ["NAMES", "Made", "figures_of", "forget_figures", "kind_of", "write_figures"]
+__all__ = ["NAMES", "NamedFigure", "figures_of", "forget_figures", "kind_of", "write_figures"]
 
 NAMES = (
-    "leaderboard", "pairs", "agreement",
-    "focus_accuracy", "divergence_by_category", "entropy", "salient_regions", "knockout", "layers", "training",
-    "ablation", "gap_accuracy",
-)  # fmt: skip
+    "leaderboard",
+    "pairs",
+    "agreement",
+    "focus_accuracy",
+    "divergence_by_category",
+    "entropy",
+    "salient_regions",
+    "knockout",
+    "layers",
+    "training",
+    "ablation",
+    "gap_accuracy",
+)
 OVERLAYS = "overlays"
 
 
-def figures_of(sources: Sequence[Source]) -> list[Made]:
+def figures_of(sources: Sequence[Source]) -> list[NamedFigure]:
     """All that these sources allow, in the order of NAMES, without overlays; nothing raises for what is absent.
 
     Runs stand together in one figure, but for the gap, whose correlation needs one data set and one teacher; each
@@ -47,7 +56,7 @@ def figures_of(sources: Sequence[Source]) -> list[Made]:
     """
     sources = with_members(sources)
     looks: dict[str, Look] = {}
-    parts: list[tuple[str, list[Made]]] = []
+    parts: list[tuple[str, list[NamedFigure]]] = []
     runs = [source for source in sources if isinstance(source, Run)]
     if runs:
         group = of_runs(runs)
@@ -56,49 +65,53 @@ def figures_of(sources: Sequence[Source]) -> list[Made]:
         parts += [(folder, gap.of_models(part)) for folder, part in by_teacher(runs, group)]
     loose = [source for source in sources if isinstance(source, Training)]
     if loose:
-        parts.append(("trainings", [training.made(loose)]))
+        parts.append(("trainings", [training.curves(loose)]))
     for source in sources:
         if isinstance(source, BenchRun):
             parts.append((source.path.resolve().name, _of_models(group := of_bench(source, looks))))
             looks |= {model.label: model.look for model in group.models}
         elif isinstance(source, CompareRun):
-            made = [*leaderboard.of_comparison(source, looks), *pairs.of_comparison(source)]
-            parts.append((source.path.resolve().name, [*made, *agreement.of_comparison(source)]))
+            drawn = [*leaderboard.of_comparison(source, looks), *pairs.of_comparison(source)]
+            parts.append((source.path.resolve().name, [*drawn, *agreement.of_comparison(source)]))
         elif isinstance(source, Matrix):
             trainings = source.trainings()
-            found = [training.made(trainings, list(source.results["preset"]))] if trainings else []
-            parts.append((source.path.resolve().name, [*found, *ablation.of_matrix(source), *gap.of_matrix(source)]))
+            curves = [training.curves(trainings, list(source.results["preset"]))] if trainings else []
+            parts.append((source.path.resolve().name, [*curves, *ablation.of_matrix(source), *gap.of_matrix(source)]))
     return _named_once(parts)
 
 
-def _of_models(group: Group) -> list[Made]:
+def _of_models(group: Group) -> list[NamedFigure]:
     """Those that rest on samples; without a valid row they say so."""
-    makers: tuple[Callable[[Group], list[Made]], ...] = (
-        focus.of_models, divergence.of_models, distributions.entropy, distributions.salient_regions, knockout.of_models,
+    makers: tuple[Callable[[Group], list[NamedFigure]], ...] = (
+        focus.of_models,
+        divergence.of_models,
+        distributions.entropy,
+        distributions.salient_regions,
+        knockout.of_models,
         layers.of_models,
-    )  # fmt: skip
-    return [made for maker in makers for made in maker(group)]
+    )
+    return [figure for maker in makers for figure in maker(group)]
 
 
-def _named_once(parts: Sequence[tuple[str, list[Made]]]) -> list[Made]:
-    found: list[Made] = []
+def _named_once(parts: Sequence[tuple[str, list[NamedFigure]]]) -> list[NamedFigure]:
+    named: list[NamedFigure] = []
     for name in NAMES:
-        for folder, made in parts:
-            for one in made:
-                if one.name != name:
+        for folder, figures in parts:
+            for figure in figures:
+                if figure.name != name:
                     continue
-                taken = {other.name for other in found}
+                taken = {other.name for other in named}
                 stem, i = (name if name not in taken else f"{name}-{folder}"), 2
                 while stem in taken:
                     stem, i = f"{name}-{folder}-{i}", i + 1
-                title = one.title if stem == name else f"{one.title} ({folder})"
-                found.append(one._replace(name=stem, title=title))
-    return found
+                title = figure.title if stem == name else f"{figure.title} ({folder})"
+                named.append(figure._replace(name=stem, title=title))
+    return named
 
 
-def kind_of(made: Made) -> str:
+def kind_of(figure: NamedFigure) -> str:
     """Which of NAMES a figure is, whatever folder its name has behind it."""
-    return made.name.split("-", 1)[0]
+    return figure.name.split("-", 1)[0]
 
 
 def forget_figures(folder: Path) -> None:
@@ -116,5 +129,5 @@ def write_figures(run: Run) -> list[Path]:
         teacher = run.teacher()
     except DamagedError:  # its folder is gone; the figures say so
         teacher = None
-    figures = {made.name: made.figure for made in figures_of([run])} | {OVERLAYS: overlay_figure(run, teacher)}
+    figures = {drawn.name: drawn.figure for drawn in figures_of([run])} | {OVERLAYS: overlay_figure(run, teacher)}
     return [path for name, figure in figures.items() for path in save(figure, run.path / "figures", name)]

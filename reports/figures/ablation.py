@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from perception_gap.stats.estimates import side
-from reports.figures.models import Made
-from reports.seeds import NO_INTERVAL, over_seeds, value_of
+from perception_gap.stats.seeds import NO_INTERVAL, over_seeds, value_of
+from reports.figures.marks import dot, interval, words_below
+from reports.figures.models import NamedFigure
 from reports.sources import Matrix
-from reports.style import COLUMN, FLOOR, MUTED, RC, SMALL, STUDENT, new_figure, percent_ticks, undefined
+from reports.style import COLUMN, FLOOR, MUTED, RC, STUDENT, new_figure, percent_ticks, undefined
 from reports.summary import written
 
 BASELINE = "naive-sft"
@@ -35,15 +36,15 @@ def means(matrix: Matrix, metric: str, task: str = "all") -> dict[str, Mean]:
     """Of the answers' `metric`, by preset in the matrix's order; presets whose mean is undefined are left out."""
     results = matrix.results
     some = results[(results["rows"] == "answer") & (results["task"] == task) & (results["metric"] == metric)]
-    found = {}
+    by_preset = {}
     for preset in dict.fromkeys(results["preset"]):
         mine = some[some["preset"] == preset]
         mean = over_seeds(mine, results.loc[results["preset"] == preset, "seed"])
         if mean["mean"] is not None:
             low, high = mean["ci"] or (np.nan, np.nan)
             seeds = tuple(value_of(row) for row in mine.to_dict("records"))
-            found[str(preset)] = Mean(mean["mean"], low, high, mean["n"], seeds)
-    return found
+            by_preset[str(preset)] = Mean(mean["mean"], low, high, mean["n"], seeds)
+    return by_preset
 
 
 def differences(matrix: Matrix, baseline: str) -> dict[str, pd.Series]:
@@ -52,14 +53,16 @@ def differences(matrix: Matrix, baseline: str) -> dict[str, pd.Series]:
     if rows.empty or not {"preset", "against", "rows", "task", "metric", "mean", "low", "high"} <= set(rows):
         return {}
     some = rows[
-        (rows["against"] == baseline) & (rows["rows"] == "answer") & (rows["task"] == "all")
+        (rows["against"] == baseline)
+        & (rows["rows"] == "answer")
+        & (rows["task"] == "all")
         & (rows["metric"] == "accuracy")
-    ]  # fmt: skip
+    ]
     return {str(row["preset"]): row for _, row in some.iterrows()}
 
 
 @matplotlib.rc_context(RC)
-def of_matrix(matrix: Matrix) -> list[Made]:
+def of_matrix(matrix: Matrix) -> list[NamedFigure]:
     """Accuracy, its difference from the baseline where comparisons have it, and the answers' KL, a row a preset."""
     presets = [str(preset) for preset in dict.fromkeys(matrix.results["preset"])]
     accuracy, kl = means(matrix, "accuracy"), means(matrix, "kl")
@@ -70,7 +73,7 @@ def of_matrix(matrix: Matrix) -> list[Made]:
     if not accuracy and not kl:
         ax = figure.subplots()
         undefined(ax, "the matrix has no accuracy and no divergence")
-        return [Made("ablation", title, f"{title}: undefined, the matrix has neither.", figure)]
+        return [NamedFigure("ablation", title, f"{title}: undefined, the matrix has neither.", figure)]
     panels = figure.subplots(1, 3 if paired else 2, sharey=True, width_ratios=[1.3, 1, 1] if paired else [1, 1])
     _panel(panels[0], presets, accuracy, baseline, "accuracy")
     if paired:
@@ -91,13 +94,13 @@ def of_matrix(matrix: Matrix) -> list[Made]:
         ax.spines["left"].set_visible(False)
     for ax in panels:
         ax.tick_params(axis="y", length=0)
-    seeds = max((len(found.seeds) for found in (*accuracy.values(), *kl.values())), default=1)
-    n = max((found.n for found in (*accuracy.values(), *kl.values())), default=0)
+    seeds = max((len(mean.seeds) for mean in (*accuracy.values(), *kl.values())), default=1)
+    n = max((mean.n for mean in (*accuracy.values(), *kl.values())), default=0)
     words = f"n = {n:,} samples; bars: 95 % over them"
     words += "; ○ one of several seeds" if seeds > 1 else "; one seed each"
     words += "\nwithout a bar: no interval" if _unbound(accuracy, kl) else ""
-    figure.supxlabel(words, fontsize=SMALL, color=MUTED, x=0.01, ha="left")
-    return [Made("ablation", title, _alt(presets, accuracy, kl, paired, baseline), figure)]
+    words_below(figure, words)
+    return [NamedFigure("ablation", title, _alt(presets, accuracy, kl, paired, baseline), figure)]
 
 
 def _baseline(matrix: Matrix, presets: Sequence[str]) -> str | None:
@@ -109,24 +112,23 @@ def _baseline(matrix: Matrix, presets: Sequence[str]) -> str | None:
     return next((str(name) for name in matrix.comparisons["against"] if name in presets), None)
 
 
-def _panel(ax: Axes, presets: Sequence[str], found: dict[str, Mean], baseline: str | None, title: str) -> None:
+def _panel(ax: Axes, presets: Sequence[str], means: dict[str, Mean], baseline: str | None, title: str) -> None:
     ax.set_title(title)
-    if not found:
+    if not means:
         undefined(ax, "none")
         return
-    if baseline in found:
-        ax.axvline(found[baseline].mean, color=FLOOR, ls="--", lw=0.9, gid=f"baseline {title}")
+    if baseline in means:
+        ax.axvline(means[baseline].mean, color=FLOOR, ls="--", lw=0.9, gid=f"baseline {title}")
+    hollow: dict[str, Any] = {"marker": "o", "ms": 3.4, "mfc": "none", "mec": "black", "mew": 0.6, "ls": ""}
     for y, preset in enumerate(presets):
-        if preset not in found:
+        if preset not in means:
             ax.text(0.02, y, "undefined", va="center", color=MUTED, transform=ax.get_yaxis_transform())
             continue
-        one = found[preset]
-        if np.isfinite([one.low, one.high]).all():
-            ax.plot([one.low, one.high], [y, y], color=STUDENT, lw=1.3, solid_capstyle="butt", gid=f"interval {preset}")
-        if len(one.seeds) > 1:
-            ax.plot(one.seeds, [y] * len(one.seeds), marker="o", ms=3.4, mfc="none", mec="black", mew=0.6, ls="",
-                    gid=f"seeds {preset}")  # fmt: skip
-        ax.plot([one.mean], [y], marker="o", ms=3.4, color=STUDENT, ls="", gid=f"mean {preset}")
+        mean, low, high, _, seeds = means[preset]
+        interval(ax, (low, high) if np.isfinite([low, high]).all() else None, y, STUDENT, f"interval {preset}")
+        if len(seeds) > 1:
+            ax.plot(seeds, [y] * len(seeds), gid=f"seeds {preset}", **hollow)
+        dot(ax, mean, y, STUDENT, "o", f"mean {preset}", ms=3.4)
 
 
 def _paired(ax: Axes, presets: Sequence[str], paired: dict[str, pd.Series], baseline: str) -> None:
@@ -137,42 +139,48 @@ def _paired(ax: Axes, presets: Sequence[str], paired: dict[str, pd.Series], base
         if preset not in paired:
             continue
         mean, low, high = (100 * float(paired[preset][name]) for name in ("mean", "low", "high"))
-        ax.plot([low, high], [y, y], color=STUDENT, lw=1.3, solid_capstyle="butt", gid=f"interval {preset}")
-        clear = side(_metric(paired[preset])) != 0
-        ax.plot([mean], [y], marker="D", ms=3.2, mfc=STUDENT if clear else "none", mec=STUDENT, ls="",
-                gid=f"difference {preset}")  # fmt: skip
+        interval(ax, (low, high), y, STUDENT, f"interval {preset}")
+        face = STUDENT if side(_metric(paired[preset])) else "none"
+        dot(ax, mean, y, STUDENT, "D", f"difference {preset}", ms=3.2, mfc=face)
     ax.set_xlabel(f"points − {baseline}")
 
 
 def _alt(
-    presets: Sequence[str], accuracy: dict[str, Mean], kl: dict[str, Mean], paired: dict[str, pd.Series],
+    presets: Sequence[str],
+    accuracy: dict[str, Mean],
+    kl: dict[str, Mean],
+    paired: dict[str, pd.Series],
     baseline: str | None,
-) -> str:  # fmt: skip
-    said = ["Accuracy and KL of the answers' maps from the teacher's by preset, with 95 % intervals over the samples."]
+) -> str:
+    sentences = [
+        "Accuracy and KL of the answers' maps from the teacher's by preset, with 95 % intervals over the samples."
+    ]
     for preset in presets:
         parts = [
-            f"{name} {_words(found[preset], unit)}" if preset in found else f"{name} undefined"
-            for name, found, unit in (("accuracy", accuracy, "%"), ("KL", kl, "nats"))
+            f"{name} {_words(measured[preset], unit)}" if preset in measured else f"{name} undefined"
+            for name, measured, unit in (("accuracy", accuracy, "%"), ("KL", kl, "nats"))
         ]
         seeds = len(accuracy[preset].seeds) if preset in accuracy else 0
         if preset in paired:
             row = paired[preset]
             parts.append(f"{written(_metric(row), 'points')} from {baseline}")
-        said.append(f"{preset}{f' ({seeds} seeds)' if seeds > 1 else ''}: {', '.join(parts)}.")
-    if any(len(found.seeds) > 1 for found in accuracy.values()):
-        said.append("Intervals of several seeds are the mean of theirs, at least as wide as that of the mean.")
+        sentences.append(f"{preset}{f' ({seeds} seeds)' if seeds > 1 else ''}: {', '.join(parts)}.")
+    if any(len(measured.seeds) > 1 for measured in accuracy.values()):
+        sentences.append("Intervals of several seeds are the mean of theirs, at least as wide as that of the mean.")
     if unbound := _unbound(accuracy, kl):
-        said.append(f"{', '.join(unbound)}: {NO_INTERVAL}.")
-    return " ".join(said)
+        sentences.append(f"{', '.join(unbound)}: {NO_INTERVAL}.")
+    return " ".join(sentences)
 
 
-def _unbound(*found: dict[str, Mean]) -> list[str]:
+def _unbound(*measures: dict[str, Mean]) -> list[str]:
     """The presets that have a mean without an interval."""
-    return list(dict.fromkeys(name for means_ in found for name, one in means_.items() if not np.isfinite(one.low)))
+    return list(
+        dict.fromkeys(name for means_ in measures for name, mean in means_.items() if not np.isfinite(mean.low))
+    )
 
 
-def _words(found: Mean, unit: str) -> str:
-    return written(_metric(found._asdict()), unit)
+def _words(mean: Mean, unit: str) -> str:
+    return written(_metric(mean._asdict()), unit)
 
 
 def _metric(row: Mapping[Any, Any] | pd.Series) -> dict[str, Any]:

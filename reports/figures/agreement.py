@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from reports.compared import CompareRun
-from reports.figures.models import Made
+from reports.figures.marks import dot, interval
+from reports.figures.models import NamedFigure
 from reports.names import frame
 from reports.style import (
     COLUMN,
@@ -27,7 +28,7 @@ from reports.style import (
     row_captions,
     row_height,
 )
-from reports.summary import defined, interval_of
+from reports.summary import defined
 from reports.tables.compared import pair_label
 from reports.tables.model import estimate
 
@@ -54,16 +55,16 @@ KINDS = (
 
 
 @matplotlib.rc_context(RC)
-def of_comparison(found: CompareRun) -> list[Made]:
+def of_comparison(comparison: CompareRun) -> list[NamedFigure]:
     """[] where no two models have a sample in common."""
-    told = found.summary["pairs"]
+    told = comparison.summary["pairs"]
     if not told:
         return []
     columns = 1 if len(told) <= ONE_COLUMN else 2
     parts = [list(part) for part in np.array_split(np.array(told, dtype=object), columns)]
     width = COLUMN if columns == 1 else PAGE
     room = 72 * (width / columns) - 16
-    captions = [[caption(pair_label(found, row), _difference(row), room) for row in part] for part in parts]
+    captions = [[caption(pair_label(comparison, row), _difference(row), room) for row in part] for part in parts]
     height = max(row_height(texts) for texts in captions)
     most = max(len(part) for part in parts)
     figure = new_figure(width, most * height / 72 + 0.55)
@@ -72,28 +73,25 @@ def of_comparison(found: CompareRun) -> list[Made]:
         # As many rows in each column, so that rows are equally high.
         point = row_captions(ax, [*texts, *[""] * (most - len(texts))])
         _draw(ax, part, point)
-        ax.set_xlabel(f"JS of the maps (nats, {frame(found.info)})")
+        ax.set_xlabel(f"JS of the maps (nats, {frame(comparison.info)})")
     panels[0].set_title(TITLE)
     handles = [Line2D([], [], color=kind.color, marker=kind.marker, ms=3.6, lw=1) for kind in KINDS]
     handles.append(Line2D([], [], color=FLOOR, marker="|", ms=7, ls=""))
     words = "Δ: both right − both wrong, within task; bars, brackets: 95 %"
     legend_below(figure, handles, [*(kind.label for kind in KINDS), "floor: another picture's map"], words)
-    return [Made("agreement", TITLE, _alt(found), figure)]
+    return [NamedFigure("agreement", TITLE, _alt(comparison), figure)]
 
 
 def _draw(ax: Axes, rows: Sequence[Mapping[str, Any]], point: float) -> None:
     for y, row in enumerate(rows):
+        pair = f"{row['first']} {row['second']}"
         if defined(row["js_floor"]):
-            ax.plot([row["js_floor"]["mean"]], [y], marker="|", ms=11, color=FLOOR, ls="", mew=0.9,
-                    gid=f"floor {row['first']} {row['second']}")  # fmt: skip
+            dot(ax, row["js_floor"]["mean"], y, FLOOR, "|", f"floor {pair}", ms=11, mew=0.9)
         for kind in KINDS:
-            metric = row["agreement"]["js"][kind.key]
-            if not defined(metric):
-                continue
-            at, name = y + kind.offset * point, f"{kind.key} {row['first']} {row['second']}"
-            if interval := interval_of(metric):
-                ax.plot(interval, [at, at], color=kind.color, lw=1.1, solid_capstyle="butt", gid=f"interval {name}")
-            ax.plot([metric["mean"]], [at], marker=kind.marker, ms=3.2, color=kind.color, ls="", gid=f"mean {name}")
+            metric, at = row["agreement"]["js"][kind.key], y + kind.offset * point
+            if defined(metric):
+                interval(ax, metric["ci"], at, kind.color, f"interval {kind.key} {pair}", lw=1.1)
+                dot(ax, metric["mean"], at, kind.color, kind.marker, f"mean {kind.key} {pair}", ms=3.2)
 
 
 def _difference(row: Mapping[str, Any]) -> str:
@@ -102,20 +100,20 @@ def _difference(row: Mapping[str, Any]) -> str:
     return f"Δ {cell.figure} {cell.interval}".rstrip() if cell.defined else "Δ undefined"
 
 
-def _alt(found: CompareRun) -> str:
-    said = [
-        f"JS divergence of two models' maps, on the {frame(found.info)}, by which of the two is right, with 95 % "
+def _alt(comparison: CompareRun) -> str:
+    sentences = [
+        f"JS divergence of two models' maps, on the {frame(comparison.info)}, by which of the two is right, with 95 % "
         "intervals; Δ is both right minus both wrong, within task."
     ]
-    for row in found.summary["pairs"]:
+    for row in comparison.summary["pairs"]:
         parts = []
         for kind in KINDS:
             metric = row["agreement"]["js"][kind.key]
             cell = estimate(metric, "nats")
             value = f"{cell.figure} {cell.interval}".rstrip() if cell.defined else "undefined"
             parts.append(f"{kind.label} {value} (n = {metric['n']:,})")
-        said.append(
-            f"{pair_label(found, row)}: {', '.join(parts)}; {_difference(row)} "
+        sentences.append(
+            f"{pair_label(comparison, row)}: {', '.join(parts)}; {_difference(row)} "
             f"(n = {row['agreement']['js']['right_minus_wrong']['n']:,})."
         )
-    return " ".join(said)
+    return " ".join(sentences)

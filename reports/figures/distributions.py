@@ -15,7 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from perception_gap.metrics.means import mean_of
 from perception_gap.metrics.measure import Measure
 from perception_gap.metrics.table import TABLE
-from reports.figures.models import Group, Made, Model, without
+from reports.figures.marks import dot, interval, span
+from reports.figures.models import Group, Model, NamedFigure, without
 from reports.style import (
     COLUMN,
     RC,
@@ -28,7 +29,7 @@ from reports.style import (
     row_height,
     undefined,
 )
-from reports.summary import Metric, interval_of, written
+from reports.summary import Metric, written
 
 OVERLAID = 3  # more models than this hide each other and get a row each
 
@@ -50,32 +51,32 @@ def _spread(model: Model, column: str) -> _Spread:
     stored = stored if stored and stored["mean"] is not None else None
     mean = stored or mean_of(rows, column)
     cv = stored["cv"] if stored else values.std() / mean["mean"] if mean["mean"] else None
-    counts = np.unique(rows["n_image_tokens"].to_numpy(dtype=float))
-    tokens = "" if not len(counts) else f"{counts[0]:.0f}" + (f"–{counts[-1]:.0f}" if len(counts) > 1 else "")
+    counts = rows["n_image_tokens"].astype(float)
+    tokens = span(counts).replace(",", "") if len(counts) else ""
     return _Spread(model, values, mean, cv, tokens)
 
 
-def entropy(group: Group) -> list[Made]:
+def entropy(group: Group) -> list[NamedFigure]:
     """Entropy of the own-answer maps; [] for a benchmark without --gaze."""
     measure = TABLE["entropy"]
-    return _made(group, measure, f"{measure.heading} ({measure.unit}; a uniform map of N tokens has ln N)")
+    return _figures(group, measure, f"{measure.heading} ({measure.unit}; a uniform map of N tokens has ln N)")
 
 
-def salient_regions(group: Group) -> list[Made]:
+def salient_regions(group: Group) -> list[NamedFigure]:
     """Image tokens with more than 1.5 times the mean weight; [] for a benchmark without --gaze."""
-    return _made(group, TABLE["salient_regions"], "image tokens above 1.5 × the mean weight")
+    return _figures(group, TABLE["salient_regions"], "image tokens above 1.5 × the mean weight")
 
 
 @matplotlib.rc_context(RC)
-def _made(group: Group, measure: Measure, axis_label: str) -> list[Made]:
+def _figures(group: Group, measure: Measure, axis_label: str) -> list[NamedFigure]:
     column, title = measure.name, f"{measure.heading.capitalize()} of the attention maps"
     group = without(group, column)
     if not group.models:
         return []
     spreads = [_spread(model, column) for model in group.models]
-    known = [one for one in spreads if len(one.values)]
+    known = [spread for spread in spreads if len(spread.values)]
     rows = len(spreads) > OVERLAID and len(known) > 0
-    captions = [_caption(one, 225) for one in spreads]
+    captions = [_caption(spread, 225) for spread in spreads]
     height = 0.72 + row_height(captions) * len(spreads) / 72 if rows else 1.85
     figure = new_figure(COLUMN, height)
     ax = figure.subplots()
@@ -93,14 +94,14 @@ def _made(group: Group, measure: Measure, axis_label: str) -> list[Made]:
         ax.set_xlabel(axis_label)
     if column == "salient_regions" and known:
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    return [Made(column, title, _alt(spreads, title, measure.unit, group), figure)]
+    return [NamedFigure(column, title, _alt(spreads, title, measure.unit, group), figure)]
 
 
 def _edges(known: Sequence[_Spread], whole: bool) -> np.ndarray:
     """Common edges of all models; of whole numbers each bin holds as many, so that no comb appears."""
-    every = np.concatenate([one.values for one in known])
+    every = np.concatenate([spread.values for spread in known])
     low, high = every.min(), every.max()
-    wanted = bins(max(len(one.values) for one in known), 25)
+    wanted = bins(max(len(spread.values) for spread in known), 25)
     if high == low:  # room on both sides of the one value
         low, high = low - 1, high + 1
     if not whole:
@@ -110,13 +111,13 @@ def _edges(known: Sequence[_Spread], whole: bool) -> np.ndarray:
 
 
 def _overlaid(figure: Figure, ax: Axes, spreads: Sequence[_Spread], edges: np.ndarray, warning: str) -> None:
-    for one in spreads:
-        (color, line, _), label = one.model.look, _caption(one, 210)
-        if not len(one.values):
+    for spread in spreads:
+        (color, line, _), label = spread.model.look, _caption(spread, 210)
+        if not len(spread.values):
             ax.plot([], [], color=color, ls=line, label=label)
             continue
-        histogram(ax, one.values, edges, color, line, label)
-        ax.axvline(one.mean["mean"], color=color, ls=line, lw=1, gid=f"mean {one.model.label}")
+        histogram(ax, spread.values, edges, color, line, label)
+        ax.axvline(spread.mean["mean"], color=color, ls=line, lw=1, gid=f"mean {spread.model.label}")
     ax.set_ylabel("share of the samples")
     percent_ticks(ax.yaxis, 100)
     legend_below(figure, *ax.get_legend_handles_labels(), title=warning)
@@ -125,46 +126,66 @@ def _overlaid(figure: Figure, ax: Axes, spreads: Sequence[_Spread], edges: np.nd
 def histogram(ax: Axes, values: np.ndarray, edges: np.ndarray, color: str, line: str | tuple, label: str) -> None:
     """Percent of the values in each bin, as steps."""
     sns.histplot(
-        x=values, bins=edges.tolist(), stat="percent", element="step", fill=True, alpha=0.2, lw=1.1, ls=line,
-        color=color, label=label, ax=ax,
-    )  # fmt: skip
+        x=values,
+        bins=edges.tolist(),
+        stat="percent",
+        element="step",
+        fill=True,
+        alpha=0.2,
+        lw=1.1,
+        ls=line,
+        color=color,
+        label=label,
+        ax=ax,
+    )
 
 
-def _caption(one: _Spread, room: float) -> str:
-    if not len(one.values):
-        return caption(one.model.label, "undefined", room)
-    return caption(one.model.label, f"mean {one.mean['mean']:.2f}, n = {len(one.values):,}, {one.tokens} tokens", room)
+def _caption(spread: _Spread, room: float) -> str:
+    if not len(spread.values):
+        return caption(spread.model.label, "undefined", room)
+    return caption(
+        spread.model.label, f"mean {spread.mean['mean']:.2f}, n = {len(spread.values):,}, {spread.tokens} tokens", room
+    )
 
 
 def _violins(ax: Axes, spreads: Sequence[_Spread], captions: Sequence[str]) -> None:
     """A row a model: the density (cut at the extremes), the quartiles as a bar, the mean with its interval."""
     point = 1 / row_height(captions)
-    for y, one in enumerate(spreads):
-        color, _, marker = one.model.look
-        if not len(one.values):
+    for y, spread in enumerate(spreads):
+        color, _, marker = spread.model.look
+        if not len(spread.values):
             continue
-        if np.ptp(one.values) > 0:
+        if np.ptp(spread.values) > 0:
             sns.violinplot(
-                x=one.values, y=np.full(len(one.values), y), orient="h", native_scale=True, cut=0, inner=None,
-                density_norm="width", width=17 * point, color=color, alpha=0.3, linewidth=0, ax=ax,
-            )  # fmt: skip
-        quartiles = np.quantile(one.values, [0.25, 0.75])
-        ax.plot(quartiles, [y, y], color=color, lw=3.5, solid_capstyle="butt", gid=f"quartiles {one.model.label}")
-        if interval := interval_of(one.mean):
-            ax.plot(interval, [y, y], color="black", lw=1.2, solid_capstyle="butt")
-        ax.plot([one.mean["mean"]], [y], marker=marker, ms=4, color="black", ls="", gid=f"mean {one.model.label}")
+                x=spread.values,
+                y=np.full(len(spread.values), y),
+                orient="h",
+                native_scale=True,
+                cut=0,
+                inner=None,
+                density_norm="width",
+                width=17 * point,
+                color=color,
+                alpha=0.3,
+                linewidth=0,
+                ax=ax,
+            )
+        quartiles = np.quantile(spread.values, [0.25, 0.75])
+        interval(ax, quartiles, y, color, f"quartiles {spread.model.label}", lw=3.5)
+        interval(ax, spread.mean["ci"], y, "black", lw=1.2)
+        dot(ax, spread.mean["mean"], y, "black", marker, f"mean {spread.model.label}", ms=4)
     row_captions(ax, captions)  # last: the violins set limits of their own
 
 
 def _alt(spreads: Sequence[_Spread], title: str, unit: str, group: Group) -> str:
-    said = [f"{title}: their distribution over the samples."]
-    for one in spreads:
-        if not len(one.values):
-            said.append(f"{one.model.label}: undefined, no valid map.")
+    sentences = [f"{title}: their distribution over the samples."]
+    for spread in spreads:
+        if not len(spread.values):
+            sentences.append(f"{spread.model.label}: undefined, no valid map.")
             continue
-        cv = f", coefficient of variation {one.cv:.2f}" if one.cv is not None else ""
-        said.append(
-            f"{one.model.label}: mean {written(one.mean, unit)}{cv}, n = {len(one.values):,}, "
-            f"{one.tokens} image tokens."
+        cv = f", coefficient of variation {spread.cv:.2f}" if spread.cv is not None else ""
+        sentences.append(
+            f"{spread.model.label}: mean {written(spread.mean, unit)}{cv}, n = {len(spread.values):,}, "
+            f"{spread.tokens} image tokens."
         )
-    return " ".join([*said, *group.notes])
+    return " ".join([*sentences, *group.notes])

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from perception_gap.metrics.measure import CATEGORIES
 from perception_gap.metrics.table import TABLE
-from reports.figures.models import Group, Made, Model
+from reports.figures.marks import dot, interval, span
+from reports.figures.models import Group, Model, NamedFigure
 from reports.style import COLUMN, FLOOR, MUTED, RC, STUDENT, legend_below, new_figure, undefined
 from reports.summary import defined, written
 
@@ -19,7 +20,7 @@ FLOOR_WORDS = "floor: the teacher on another picture (bars, bands: 95 %)"
 
 
 @matplotlib.rc_context(RC)
-def of_models(group: Group) -> list[Made]:
+def of_models(group: Group) -> list[NamedFigure]:
     """Both divergences of every student with a summary; [] for a benchmark, which compares no maps."""
     students = [model for model in group.students if model.summary]
     if not students:
@@ -43,7 +44,7 @@ def of_models(group: Group) -> list[Made]:
     if known:
         _legend(figure, left, right, several, group.warning)
     title = "Divergence from the teacher by word category"
-    return [Made("divergence_by_category", title, _alt(students, reason if not known else "", group), figure)]
+    return [NamedFigure("divergence_by_category", title, _alt(students, reason if not known else "", group), figure)]
 
 
 def _metrics(model: Model, name: str) -> Mapping[str, Any]:
@@ -56,11 +57,8 @@ def _floor(metrics: Mapping[str, Any], category: str) -> Mapping[str, Any] | Non
 
 def _counts(students: Sequence[Model], name: str) -> list[str]:
     """`n = 513`, or its range over the models, of every category."""
-    found = []
-    for category in CATEGORIES:
-        n = {(_metrics(model, name).get(category) or {"n": 0})["n"] for model in students}
-        found.append(f"n = {min(n):,}" + (f"–{max(n):,}" if len(n) > 1 else ""))
-    return found
+    metrics = [_metrics(model, name) for model in students]
+    return [f"n = {span((of.get(category) or {'n': 0})['n'] for of in metrics)}" for category in CATEGORIES]
 
 
 def _frame(ax: Axes, students: Sequence[Model], name: str, reason: str, *, named: bool) -> bool:
@@ -87,8 +85,7 @@ def _bars(ax: Axes, students: Sequence[Model], name: str, reason: str) -> bool:
             ax.text(0, y, " undefined", va="center", color=MUTED)
             continue
         ax.barh(y, metric["mean"], height=0.56, color=color, alpha=0.75, lw=0, gid=category)
-        if metric["ci"]:
-            ax.plot(metric["ci"], [y, y], color="black", lw=1.2, solid_capstyle="butt", gid=f"interval {category}")
+        interval(ax, metric["ci"], y, "black", f"interval {category}", lw=1.2)
         if defined(floor):
             _floor_mark(ax, floor, y, 0.4, f"floor {category}")
     ax.set_xlim(0, None)
@@ -107,13 +104,11 @@ def _dots(ax: Axes, students: Sequence[Model], name: str, reason: str) -> bool:
             if not defined(metric):
                 ax.text(0, at, " undefined", va="center", color=MUTED)
                 continue
-            if metric["ci"]:
-                ax.plot(metric["ci"], [at, at], color=model.look.color, lw=1.3, solid_capstyle="butt",
-                        gid=f"interval {category} {model.label}")  # fmt: skip
-            ax.plot([metric["mean"]], [at], marker=model.look.marker, ms=4.2, color=model.look.color, ls="",
-                    gid=f"{category} {model.label}")  # fmt: skip
+            (color, _, marker), name_of = model.look, f"{category} {model.label}"
+            interval(ax, metric["ci"], at, color, f"interval {name_of}")
+            dot(ax, metric["mean"], at, color, marker, name_of, ms=4.2)
             if defined(floor):
-                _floor_mark(ax, floor, at, 0.4 * step, f"floor {category} {model.label}")
+                _floor_mark(ax, floor, at, 0.4 * step, f"floor {name_of}")
     for y in range(1, len(CATEGORIES)):
         ax.axhline(y - 0.5, color=MUTED, lw=0.4, alpha=0.5)
     for model in students:
@@ -130,7 +125,7 @@ def _floor_mark(ax: Axes, floor: Mapping[str, Any], y: float, half: float, gid: 
 
 
 def _legend(figure: Figure, left: Axes, right: Axes, several: bool, warning: str) -> None:
-    handles, names = max((ax.get_legend_handles_labels() for ax in (left, right)), key=lambda found: len(found[0]))
+    handles, names = max((ax.get_legend_handles_labels() for ax in (left, right)), key=lambda entries: len(entries[0]))
     floors = [line for ax in (left, right) for line in ax.get_lines() if str(line.get_gid()).startswith("floor")]
     if floors and not several:
         legend_below(figure, floors[:1], [FLOOR_WORDS])
@@ -142,12 +137,12 @@ def _legend(figure: Figure, left: Axes, right: Axes, several: bool, warning: str
 
 def _alt(students: Sequence[Model], reason: str, group: Group) -> str:
     met = f" (on the {group.frame})" if group.frame else ""
-    said = [
+    sentences = [
         "Divergence from the teacher by word category, with 95 % intervals (the paper's figure 3): KL of the attention "
         f"maps{met} in nats, cosine distance of the hidden states; floor: the teacher on another picture."
     ]
     if reason:
-        return " ".join([*said, f"Undefined: {reason}.", *group.notes])
+        return " ".join([*sentences, f"Undefined: {reason}.", *group.notes])
     for model in students:
         for name, words in (("kl", "KL"), ("cosine_distance", "cosine distance")):
             metrics = _metrics(model, name)
@@ -156,5 +151,5 @@ def _alt(students: Sequence[Model], reason: str, group: Group) -> str:
                 f"n = {(metrics.get(category) or {'n': 0})['n']:,})"
                 for category in CATEGORIES
             ]
-            said.append(f"{model.label}, {words}: {', '.join(values)}.")
-    return " ".join([*said, *group.notes])
+            sentences.append(f"{model.label}, {words}: {', '.join(values)}.")
+    return " ".join([*sentences, *group.notes])

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from perception_gap.metrics.means import mean_of
 from perception_gap.stats.statistics import accuracy_by_threshold, auroc_ci
 from reports.figures.distributions import histogram
-from reports.figures.models import Group, Made, Model, without
+from reports.figures.marks import dot, interval
+from reports.figures.models import Group, Model, NamedFigure, without
 from reports.style import (
     COLUMN,
     FLOOR,
@@ -31,7 +32,7 @@ from reports.style import (
     row_height,
     undefined,
 )
-from reports.summary import Metric, defined, interval_of, written
+from reports.summary import Metric, defined, written
 
 TITLE = "Accuracy of the answers with at least this focus"
 FOCUS = "focus (attention mass inside the boxes)"
@@ -48,11 +49,12 @@ class _Focused:
     @cached_property
     def curve(self) -> pd.DataFrame:
         """As `accuracy_by_threshold`, without thresholds that nothing passes."""
-        found = accuracy_by_threshold(
-            self.rows["focus_score"].to_numpy(float), self.rows["correct"].to_numpy(float),
+        points = accuracy_by_threshold(
+            self.rows["focus_score"].to_numpy(float),
+            self.rows["correct"].to_numpy(float),
             clusters=self.rows["cluster"].to_numpy(),
-        )  # fmt: skip
-        return found[found["n"] > 0]
+        )
+        return points[points["n"] > 0]
 
     def focus_of(self, right: bool) -> pd.DataFrame:
         return self.rows[self.rows["correct"].eq(float(right))]
@@ -100,22 +102,22 @@ def _focused(model: Model) -> _Focused:
 
 
 @matplotlib.rc_context(RC)
-def of_models(group: Group) -> list[Made]:
+def of_models(group: Group) -> list[NamedFigure]:
     """[] for a benchmark without --gaze."""
     group = without(group, "focus_score")
     if not group.models:
         return []
     every = [_focused(model) for model in group.models]
-    known = [one for one in every if one.reason is None]
-    captions = [one.caption for one in known]
-    alone = next((one for one in known if len(group.students) == 1 and not one.model.is_teacher), None)
+    known = [focused for focused in every if focused.reason is None]
+    captions = [focused.caption for focused in known]
+    alone = next((focused for focused in known if len(group.students) == 1 and not focused.model.is_teacher), None)
     alt = _alt(every, group)
     if not known:
         figure = new_figure(COLUMN, 1.5)
         for ax, title in zip(figure.subplots(2, 1), (TITLE, "Focus of right and wrong answers"), strict=True):
             undefined(ax, every[-1].reason or "")
             ax.set_title(title)
-        return [Made("focus_accuracy", "Accuracy against focus", alt, figure)]
+        return [NamedFigure("focus_accuracy", "Accuracy against focus", alt, figure)]
     inches = [1.3, 0.38, 1.1 if alone else row_height(captions) * len(known) / 72]
     figure = new_figure(COLUMN, sum(inches) + 1.25)  # and titles, ticks and labels of the axes
     curve, counts, spread = figure.subplots(3, 1, height_ratios=inches)
@@ -128,61 +130,69 @@ def of_models(group: Group) -> list[Made]:
     handles, names = curve.get_legend_handles_labels() if len(every) > 1 else ([], [])
     more, words = spread.get_legend_handles_labels()
     handles, names = [*handles, *more], [*names, *words]
-    for one in every:
-        if one.reason:
+    for focused in every:
+        if focused.reason:
             handles.append(curve.plot([], [], " ")[0])
-            names.append(f"{one.model.label}: undefined ({one.reason})")
+            names.append(f"{focused.model.label}: undefined ({focused.reason})")
     legend_below(figure, handles, names, title=group.warning)
-    return [Made("focus_accuracy", "Accuracy against focus", alt, figure)]
+    return [NamedFigure("focus_accuracy", "Accuracy against focus", alt, figure)]
 
 
 def _accuracy_curves(curve: Axes, counts: Axes, known: Sequence[_Focused]) -> None:
     several = len(known) > 1
     alpha = 0.25 if not several else 0.15 if len(known) <= 4 else 0.07
-    for one in known:
-        points, look = one.curve, one.model.look
+    for focused in known:
+        points, look = focused.curve, focused.model.look
         x = points["threshold"].to_numpy(dtype=float)
         curve.fill_between(x, points["low"], points["high"], color=look.color, alpha=alpha, lw=0)
         curve.plot(
-            x, points["accuracy"], color=look.color, ls=look.line, marker=look.marker,
+            x,
+            points["accuracy"],
+            color=look.color,
+            ls=look.line,
+            marker=look.marker,
             ms=4 if look.marker == "*" else 2.5,
-            label=one.model.label, gid=f"accuracy {one.model.label}",
-        )  # fmt: skip
+            label=focused.model.label,
+            gid=f"accuracy {focused.model.label}",
+        )
         if not several:
             counts.fill_between(x, 0, points["n"], color=MUTED, alpha=0.35, lw=0)
         color, line = (look.color, look.line) if several else (MUTED, "-")
-        counts.plot(x, points["n"], color=color, ls=line, lw=0.8, gid=f"samples {one.model.label}")
+        counts.plot(x, points["n"], color=color, ls=line, lw=0.8, gid=f"samples {focused.model.label}")
     curve.set_title(TITLE)
     curve.set_ylabel("accuracy (band: 95 %)")
     # Lines may start above 0; what is below the lowest interval would only press them together.
-    lowest = min(float(one.curve[["accuracy", "low"]].min().min()) for one in known)
+    lowest = min(float(focused.curve[["accuracy", "low"]].min().min()) for focused in known)
     curve.set_ylim(max(0.0, np.floor(5 * lowest - 0.25) / 5), 1.02)
     percent_ticks(curve.yaxis)
     curve.tick_params(labelbottom=False)
     counts.set_ylim(0, None)
     counts.set_xlim(0, None)
-    counts.set_yticks(sorted({0, max(len(one.rows) for one in known)}))
+    counts.set_yticks(sorted({0, max(len(focused.rows) for focused in known)}))
     counts.set_ylabel("samples")
     counts.set_xlabel("focus threshold (attention mass inside the boxes)")
     percent_ticks(counts.xaxis)
 
 
-def _histograms(ax: Axes, one: _Focused) -> None:
+def _histograms(ax: Axes, focused: _Focused) -> None:
     """Shares of the right and of the wrong answers of one model, their means, chance and the AUROC."""
-    focus = one.rows["focus_score"].to_numpy(dtype=float)
+    focus = focused.rows["focus_score"].to_numpy(dtype=float)
     edges = np.linspace(0, max(focus.max(), 1e-9), 1 + bins(len(focus), 15))
     for name, right, color, line in (("right", True, RIGHT, "-"), ("wrong", False, WRONG, "--")):
-        values = one.focus_of(right)["focus_score"].to_numpy(dtype=float)
+        values = focused.focus_of(right)["focus_score"].to_numpy(dtype=float)
         if not len(values):
             ax.plot([], [], color=color, ls=line, label=f"{name}, n = 0")
             continue
-        histogram(ax, values, edges, color, line, f"{name}: mean {100 * values.mean():.1f} %, n = {len(values):,}")
-        ax.axvline(values.mean(), color=color, ls=line, lw=1)
-    if np.isfinite(one.chance):
-        ax.axvline(one.chance, color=FLOOR, ls=":", lw=1.2, label="chance (uniform map)")
-    if defined(one.auroc):
-        ax.plot([], [], " ", label=f"AUROC {written(one.auroc)}, within task")
-    ax.set_title("Focus of right and wrong answers" + (f": {one.model.label}" if len(one.model.label) < 16 else ""))
+        mean = values.mean()
+        histogram(ax, values, edges, color, line, f"{name}: mean {100 * mean:.1f} %, n = {len(values):,}")
+        ax.axvline(mean, color=color, ls=line, lw=1)
+    if np.isfinite(focused.chance):
+        ax.axvline(focused.chance, color=FLOOR, ls=":", lw=1.2, label="chance (uniform map)")
+    if defined(focused.auroc):
+        ax.plot([], [], " ", label=f"AUROC {written(focused.auroc)}, within task")
+    ax.set_title(
+        "Focus of right and wrong answers" + (f": {focused.model.label}" if len(focused.model.label) < 16 else "")
+    )
     ax.set_xlim(0, None)
     percent_ticks(ax.xaxis)
     ax.set_xlabel(FOCUS)
@@ -193,50 +203,49 @@ def _histograms(ax: Axes, one: _Focused) -> None:
 def _dots(ax: Axes, known: Sequence[_Focused], captions: Sequence[str]) -> None:
     """Mean focus of the right (filled) and the wrong (hollow) answers with intervals, a row a model."""
     point = row_captions(ax, captions)
-    for y, one in enumerate(known):
-        color, _, marker = one.model.look
+    for y, focused in enumerate(known):
+        color, _, marker = focused.model.look
         size = 7 if marker == "*" else 4.5
         for right, shift, face in ((True, -3 * point, color), (False, 5 * point, "none")):
-            mean = one.mean(right)
+            mean = focused.mean(right)
             if not defined(mean):
                 continue
-            gid = f"{'right' if right else 'wrong'} {one.model.label}"
-            if interval := interval_of(mean):
-                ax.plot(interval, [y + shift] * 2, color=color, lw=1.2, solid_capstyle="butt")
-            ax.plot([mean["mean"]], [y + shift], marker=marker, ms=size, mfc=face, mec=color, mew=1, ls="", gid=gid)
-        if np.isfinite(one.chance):
-            ax.plot(
-                [one.chance] * 2,
-                [y - 7 * point, y + 9 * point],
-                color=FLOOR,
-                ls=":",
-                lw=1.2,
-                gid=f"chance {one.model.label}",
-            )
+            gid = f"{'right' if right else 'wrong'} {focused.model.label}"
+            interval(ax, mean["ci"], y + shift, color, lw=1.2)
+            dot(ax, mean["mean"], y + shift, color, marker, gid, ms=size, mfc=face, mew=1)
+        if np.isfinite(focused.chance):
+            ends = [y - 7 * point, y + 9 * point]
+            ax.plot([focused.chance] * 2, ends, color=FLOOR, ls=":", lw=1.2, gid=f"chance {focused.model.label}")
     ax.set_xlim(0, None)
     percent_ticks(ax.xaxis)
     ax.set_xlabel(FOCUS)
     ax.set_title("Mean focus of right and wrong answers")
     ax.plot([], [], marker="o", ms=5, mfc=MUTED, mec=MUTED, ls="", label="right")
     ax.plot([], [], marker="o", ms=5, mfc="none", mec=MUTED, ls="", label="wrong (bars: 95 %)")
-    if any(np.isfinite(one.chance) for one in known):
+    if any(np.isfinite(focused.chance) for focused in known):
         ax.plot([], [], color=FLOOR, ls=":", lw=1.2, label="chance (uniform map)")
 
 
 def _alt(every: Sequence[_Focused], group: Group) -> str:
-    said = ["Accuracy among the answers whose focus reaches a threshold, with 95 % intervals (the paper's figure 2)."]
-    for one in every:
-        if one.reason:
-            said.append(f"{one.model.label}: undefined, {one.reason}.")
+    sentences = [
+        "Accuracy among the answers whose focus reaches a threshold, with 95 % intervals (the paper's figure 2)."
+    ]
+    for focused in every:
+        if focused.reason:
+            sentences.append(f"{focused.model.label}: undefined, {focused.reason}.")
             continue
-        first, last = one.curve.iloc[0], one.curve.iloc[-1]
-        text = f"{one.model.label}: {_point(first)}, {_point(last)}"
-        right, wrong = one.mean(True), one.mean(False)
+        first, last = focused.curve.iloc[0], focused.curve.iloc[-1]
+        text = f"{focused.model.label}: {_point(first)}, {_point(last)}"
+        right, wrong = focused.mean(True), focused.mean(False)
         text += f"; mean focus {written(right, '%')} of {right['n']:,} right answers"
         text += f" and {written(wrong, '%')} of {wrong['n']:,} wrong ones" if wrong["n"] else ", none wrong"
-        area = f", AUROC within task {written(one.auroc)}, n = {one.auroc['n']:,}" if defined(one.auroc) else ""
-        said.append(f"{text}{area}.")
-    return " ".join([*said, *group.notes])
+        area = (
+            f", AUROC within task {written(focused.auroc)}, n = {focused.auroc['n']:,}"
+            if defined(focused.auroc)
+            else ""
+        )
+        sentences.append(f"{text}{area}.")
+    return " ".join([*sentences, *group.notes])
 
 
 def _point(point: pd.Series) -> str:

@@ -4,83 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import matplotlib
-import numpy as np
-from matplotlib.axes import Axes
-from scipy.stats import pearsonr, spearmanr
 
 from perception_gap.metrics.table import TABLE
+from perception_gap.stats.correlation import Correlation, correlations
 from reports.figures.ablation import means
-from reports.figures.labelling import Target, place_labels
-from reports.figures.models import Group, Made
+from reports.figures.labelling import place_labels
+from reports.figures.marks import Point, cross, with_ends
+from reports.figures.models import Group, NamedFigure
 from reports.sources import Matrix
-from reports.style import COLUMN, RC, SMALL, TEACHER, Look, fitted, look, new_figure, percent_ticks
+from reports.style import COLUMN, RC, SMALL, TEACHER, fitted, look, new_figure, percent_ticks
 from reports.summary import defined, written
 
-FEWEST = 4  # models for a correlation: the interval of Fisher's z needs n > 3
 TITLE = "Accuracy against the gap to the teacher"
 
 
-class Point(NamedTuple):
-    """A model: x its mean KL from the teacher (nats), y its accuracy (0–1), each (value, low, high); NaN undefined."""
-
-    label: str
-    x: tuple[float, float, float]
-    y: tuple[float, float, float]
-    look: Look
-
-
-class Correlation(NamedTuple):
-    """Of n models; low and high are NaN where the value has no interval."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    n: int
-
-    @property
-    def words(self) -> str:
-        if math.isnan(self.value):
-            return f"{self.name} undefined"
-        interval = "(no interval at n = {0.n})" if math.isnan(self.low) else "[{0.low:.2f}, {0.high:.2f}]"
-        return f"{self.name} {self.value:.2f} {interval.format(self)}".replace("-", "−")
+def words(correlation: Correlation) -> str:
+    """`Pearson r 0.80 [−0.28, 0.99]`."""
+    if math.isnan(correlation.value):
+        return f"{correlation.name} undefined"
+    interval = "(no interval at n = {0.n})" if math.isnan(correlation.low) else "[{0.low:.2f}, {0.high:.2f}]"
+    return f"{correlation.name} {correlation.value:.2f} {interval.format(correlation)}".replace("-", "−")
 
 
-def correlations(x: Sequence[float], y: Sequence[float]) -> list[Correlation]:
-    """Pearson's r and Spearman's ρ with 95 % intervals by Fisher's z; [] below FEWEST points.
-
-    Standard error of z: 1 / √(n − 3) for r, √((1 + ρ²/2) / (n − 3)) for ρ (Bonett and Wright 2000, Psychometrika 65).
-    NaN where x or y is constant. ±1 has no finite z: its bounds are NaN, for the four points of a line or a ranking
-    are no certainty.
-    """
-    if (n := len(x)) < FEWEST:
-        return []
-    found = []
-    for name, of in (("Pearson r", pearsonr), ("Spearman ρ", spearmanr)):
-        value = math.nan if np.ptp(x) == 0 or np.ptp(y) == 0 else float(of(x, y)[0])
-        error = math.sqrt((1 + (value**2 / 2 if of is spearmanr else 0)) / (n - 3))
-        # Sums of float64 leave a line's r within a few 1e-16 of 1.
-        z = math.nan if abs(value) > 1 - 1e-12 else math.atanh(value)
-        found.append(Correlation(name, value, math.tanh(z - 1.96 * error), math.tanh(z + 1.96 * error), n))
-    return found
-
-
-def of_models(group: Group) -> list[Made]:
+def of_models(group: Group) -> list[NamedFigure]:
     """Each student's mean KL from its teacher against its accuracy; [] below two such models."""
     points = []
     for model in group.students:
         kl, accuracy = model.summary.get("kl", {}).get("sample"), model.summary.get("accuracy")
         if defined(kl) and defined(accuracy):
-            points.append(Point(model.label, _ends(kl), _ends(accuracy), model.look))
+            points.append(Point(model.label, with_ends(kl), with_ends(accuracy), model.look))
     teacher = group.teacher.summary.get("accuracy") if group.teacher else None
-    accuracy = _ends(teacher)[0] if defined(teacher) else None
-    return _made(points, accuracy, group.notes, group.warning, group.frame)
+    accuracy = with_ends(teacher)[0] if defined(teacher) else None
+    return _figures(points, accuracy, group.notes, group.warning, group.frame)
 
 
-def of_matrix(matrix: Matrix) -> list[Made]:
+def of_matrix(matrix: Matrix) -> list[NamedFigure]:
     """Each preset's mean over its seeds; [] below two presets that have both numbers."""
     kl, accuracy = means(matrix, "kl"), means(matrix, "accuracy")
     both = [name for name in accuracy if name in kl]
@@ -88,25 +48,20 @@ def of_matrix(matrix: Matrix) -> list[Made]:
     points = [Point(name, kl[name][:3], accuracy[name][:3], look(0)) for name in both]
     seeds = max((len(accuracy[name].seeds) for name in both), default=1)
     notes = ("A preset is the mean of its seeds.",) if seeds > 1 else ()
-    return _made(points, None, notes)
-
-
-def _ends(metric) -> tuple[float, float, float]:
-    return (metric["mean"], *(metric["ci"] or (math.nan, math.nan)))
+    return _figures(points, None, notes)
 
 
 @matplotlib.rc_context(RC)
-def _made(
+def _figures(
     points: Sequence[Point], teacher: float | None, notes: Sequence[str], warning: str = "", frame: str = ""
-) -> list[Made]:  # fmt: skip
+) -> list[NamedFigure]:
     if len(points) < 2:
         return []
-    found = correlations([p.x[0] for p in points], [p.y[0] for p in points])
+    correlated = correlations([p.x[0] for p in points], [p.y[0] for p in points])
     figure = new_figure(COLUMN, 3.3)
     ax = figure.subplots()
     ax.set_title(TITLE)
-    for point in points:
-        _cross(ax, point)
+    targets = [cross(ax, point, ("gap", "accuracy")) for point in points]
     ax.margins(0.16, 0.1)
     kl = TABLE["kl"]
     if teacher is not None:
@@ -115,43 +70,33 @@ def _made(
     ax.set_xlabel(f"mean {kl.heading} ({kl.unit}{f', {frame}' * bool(frame)})")
     ax.set_ylabel("accuracy")
     percent_ticks(ax.yaxis)
-    words = "\n".join(c.words for c in found) if found else f"n = {len(points)}: no correlation is computed"
-    words += f"\nn = {len(points)} models (bars, brackets: 95 %; Fisher z)" if found else " (bars: 95 %)"
-    words += f"\n{fitted(warning, 72 * COLUMN - 6)}" * bool(warning)
-    figure.supxlabel(words, fontsize=SMALL, x=0.01, ha="left")
-    unplaced = place_labels(figure, ax, [_target(point) for point in points])
+    below = "\n".join(map(words, correlated)) if correlated else f"n = {len(points)}: no correlation is computed"
+    below += f"\nn = {len(points)} models (bars, brackets: 95 %; Fisher z)" if correlated else " (bars: 95 %)"
+    below += f"\n{fitted(warning, 72 * COLUMN - 6)}" * bool(warning)
+    figure.supxlabel(below, fontsize=SMALL, x=0.01, ha="left")
+    unplaced = place_labels(figure, ax, targets)
     if unplaced:
         notes = (*notes, f"Without a label in the figure, for want of room: {', '.join(unplaced)}.")
-    return [Made("gap_accuracy", TITLE, _alt(points, found, teacher, notes, frame), figure)]
-
-
-def _cross(ax: Axes, point: Point) -> None:
-    (x, x_low, x_high), (y, y_low, y_high), drawn = point.x, point.y, point.look
-    ax.plot([x_low, x_high], [y, y], color=drawn.color, lw=0.8, alpha=0.6, gid=f"gap interval {point.label}")
-    ax.plot([x, x], [y_low, y_high], color=drawn.color, lw=0.8, alpha=0.6, gid=f"accuracy interval {point.label}")
-    ax.plot([x], [y], marker=drawn.marker, ms=3.8, color=drawn.color, ls="", gid=f"point {point.label}")
-
-
-def _target(point: Point) -> Target:
-    (x, x_low, x_high), (y, y_low, y_high) = point.x, point.y
-    return Target(point.label, x, y, [((x_low, y), (x_high, y)), ((x, y_low), (x, y_high))])
+    return [NamedFigure("gap_accuracy", TITLE, _alt(points, correlated, teacher, notes, frame), figure)]
 
 
 def _alt(
-    points: Sequence[Point], found: Sequence[Correlation], teacher: float | None, notes: Sequence[str], frame: str
-) -> str:  # fmt: skip
+    points: Sequence[Point], correlated: Sequence[Correlation], teacher: float | None, notes: Sequence[str], frame: str
+) -> str:
     met = f" (maps on the {frame})" if frame else ""
-    said = [
+    sentences = [
         f"A point a model ({len(points)}): mean KL from the teacher{met} against accuracy, both with 95 % intervals."
     ]
     for point in points:
         x, y = ({"mean": v, "ci": [low, high] if low == low else None} for v, low, high in (point.x, point.y))
-        said.append(f"{point.label}: KL {written(x, 'nats')}, accuracy {written(y, '%')}.")
+        sentences.append(f"{point.label}: KL {written(x, 'nats')}, accuracy {written(y, '%')}.")
     if teacher is not None:
-        said.append(f"Teacher: accuracy {100 * teacher:.1f} %, gap 0 by definition and not in the correlation.")
-    if found:
-        said.append(f"{'; '.join(c.words for c in found)}, 95 % by Fisher's z, n = {len(points)}.")
-        said.append("Models that were trained from one parent are not independent: the intervals are then too narrow.")
+        sentences.append(f"Teacher: accuracy {100 * teacher:.1f} %, gap 0 by definition and not in the correlation.")
+    if correlated:
+        sentences.append(f"{'; '.join(map(words, correlated))}, 95 % by Fisher's z, n = {len(points)}.")
+        sentences.append(
+            "Models that were trained from one parent are not independent: the intervals are then too narrow."
+        )
     else:
-        said.append(f"n = {len(points)}: no correlation is computed.")
-    return " ".join([*said, *notes])
+        sentences.append(f"n = {len(points)}: no correlation is computed.")
+    return " ".join([*sentences, *notes])

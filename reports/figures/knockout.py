@@ -10,23 +10,31 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from reports.figures.models import Group, Made, Model
+from reports.figures.marks import dot, interval
+from reports.figures.models import Group, Model, NamedFigure
 from reports.knockout import ROWS, conditions, finding, set_labels
 from reports.style import FLOOR, MUTED, PAGE, RC, STUDENTS, legend_below, new_figure
 from reports.summary import defined, written
 
 TITLE = "Attention knockout"
 _LOOKS = {
-    "answer": (STUDENTS[0], "o"), "question": (STUDENTS[1], "s"), "text": (STUDENTS[2], "^"), "picture": (FLOOR, "D"),
-}  # fmt: skip
-_LEGEND = {"answer": "attention of the answer", "question": "of the question", "text": "of all text behind the image",
-           "picture": "nothing cut, the scene redrawn"}  # fmt: skip
+    "answer": (STUDENTS[0], "o"),
+    "question": (STUDENTS[1], "s"),
+    "text": (STUDENTS[2], "^"),
+    "picture": (FLOOR, "D"),
+}
+_LEGEND = {
+    "answer": "attention of the answer",
+    "question": "of the question",
+    "text": "of all text behind the image",
+    "picture": "nothing cut, the scene redrawn",
+}
 _STEP = 0.22  # of a row, between the marks of two kinds of rows
 _BOXED = ("inside", "redrawn")
 
 
 @matplotlib.rc_context(RC)
-def of_models(group: Group) -> list[Made]:
+def of_models(group: Group) -> list[NamedFigure]:
     """A row of panels a model that has a knockout; [] where none has."""
     models = [model for model in group.models if model.summary.get("knockout")]
     if not models:
@@ -47,7 +55,7 @@ def of_models(group: Group) -> list[Made]:
     legend_below(figure, marks, [_LEGEND[rows] for rows in drawn])
     notes = " ".join([_alt(model) for model in models] + list(group.notes))
     title = "What the answer loses when attention to image tokens is cut"
-    return [Made("knockout", title, notes, figure)]
+    return [NamedFigure("knockout", title, notes, figure)]
 
 
 def _names(model: Model) -> list[str]:
@@ -57,18 +65,18 @@ def _names(model: Model) -> list[str]:
 
 def _panel(ax: Axes, model: Model, what: str) -> list[str]:
     """Draws one measure of a model; which kinds of rows it has."""
-    found, names = model.summary["knockout"], _names(model)
-    labels, kinds = set_labels(found), []
-    for rows, tokens, condition in conditions(found):
+    cuts, names = model.summary["knockout"], _names(model)
+    labels, kinds = set_labels(cuts), []
+    for rows, tokens, condition in conditions(cuts):
         kinds.append(rows)
         metric = condition["change"] if what == "change" else condition["accuracy"]["difference"]
         y = names.index(tokens) + (_STEP * (list(ROWS).index(rows) - 1) if rows in ROWS else 0)
         _mark(ax, metric, y, rows, f"{what} {rows} {tokens} {model.label}")
     for y, name in enumerate(names):
-        if name != "redrawn" and not found["text"][name]["change"]["n"]:
+        if name != "redrawn" and not cuts["text"][name]["change"]["n"]:
             ax.text(0.02, y, "undefined", va="center", color=MUTED, transform=ax.get_yaxis_transform())
     ax.axvline(0, color=MUTED, lw=0.8, zorder=0)
-    ax.set_yticks(range(len(names)), [f"{labels[name]}{_count(found, name)}" for name in names])
+    ax.set_yticks(range(len(names)), [f"{labels[name]}{_count(cuts, name)}" for name in names])
     for label, name in zip(ax.get_yticklabels(), names, strict=True):
         label.set_fontweight("bold" if name in _BOXED else "normal")
     ax.set_ylim(len(names) - 0.5, -0.5)
@@ -78,31 +86,29 @@ def _panel(ax: Axes, model: Model, what: str) -> list[str]:
     return kinds
 
 
-def _count(found: Mapping[str, Any], name: str) -> str:
+def _count(cuts: Mapping[str, Any], name: str) -> str:
     """The number of samples, and of tokens on average, under a set's name."""
-    cut = found["picture"]["redrawn"] if name == "redrawn" else found["text"][name]
+    cut = cuts["picture"]["redrawn"] if name == "redrawn" else cuts["text"][name]
     tokens = "" if cut["n_cut"]["mean"] is None else f"{cut['n_cut']['mean']:.1f} tokens, "
     return f"\n{tokens}n = {cut['change']['n']:,}"
 
 
 def _mark(ax: Axes, metric: Mapping[str, Any], y: float, rows: str, gid: str) -> None:
-    if not defined(metric):
-        return
-    color, marker = _LOOKS[rows]
-    if metric["ci"]:
-        ax.plot(metric["ci"], [y, y], color=color, lw=1.3, solid_capstyle="butt", gid=f"interval {gid}")
-    ax.plot([metric["mean"]], [y], marker=marker, ms=3.8, color=color, ls="", gid=f"mean {gid}")
+    if defined(metric):
+        color, marker = _LOOKS[rows]
+        interval(ax, metric["ci"], y, color, f"interval {gid}")
+        dot(ax, metric["mean"], y, color, marker, f"mean {gid}")
 
 
 def _alt(model: Model) -> str:
     """The cuts of all text, the redrawn scene, and what is established; the other rows are in the figure."""
-    found = model.summary["knockout"]
-    labels = set_labels(found)
-    said = [
+    cuts = model.summary["knockout"]
+    labels = set_labels(cuts)
+    sentences = [
         f"{labels[tokens]} {written(condition['change'], 'nats')}, accuracy "
         f"{written(condition['accuracy']['difference'], 'points')}"
-        for rows, tokens, condition in conditions(found) if rows in ("text", "picture")
-    ]  # fmt: skip
-    return (
-        f"{model.label}, attention of all text cut from image tokens (cut − uncut): {'; '.join(said)}. {finding(found)}"
-    )
+        for rows, tokens, condition in conditions(cuts)
+        if rows in ("text", "picture")
+    ]
+    told = f"{'; '.join(sentences)}. {finding(cuts)}"
+    return f"{model.label}, attention of all text cut from image tokens (cut − uncut): {told}"

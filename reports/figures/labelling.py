@@ -54,10 +54,16 @@ def place_labels(figure: Figure, ax: Axes, targets: Sequence[Target]) -> list[st
     unplaced = []
     for i in crowded:
         text = ax.annotate(
-            fitted(targets[i].label, LONGEST), (targets[i].x, targets[i].y), xytext=(0, 0),
-            textcoords="offset points", ha="center",
-            va="center", fontsize=SMALL, in_layout=False, gid=f"label {targets[i].label}",
-        )  # fmt: skip
+            fitted(targets[i].label, LONGEST),
+            (targets[i].x, targets[i].y),
+            xytext=(0, 0),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=SMALL,
+            in_layout=False,
+            gid=f"label {targets[i].label}",
+        )
         size = text.get_window_extent()
         best = _best(centres[i], (size.width, size.height), np.asarray(frame.extents), taken, unit)
         if best is None:

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.models import Group, Made, Model
+from reports.figures.marks import interval, span
+from reports.figures.models import Group, Model, NamedFigure
 from reports.style import MUTED, PAGE, RC, fitted, legend_below, new_figure, percent_ticks, undefined
 from reports.summary import defined, written
 
@@ -24,7 +25,7 @@ _COLUMNS = ("focus lift of heads (×)", "KL of heads (nats)", "focus lift of lay
 
 
 @matplotlib.rc_context(RC)
-def of_models(group: Group) -> list[Made]:
+def of_models(group: Group) -> list[NamedFigure]:
     """A row of four panels a model that was analyzed with --per-layer; [] where none was."""
     models = [model for model in group.models if model.summary.get("per_layer")]
     if not models:
@@ -42,7 +43,7 @@ def of_models(group: Group) -> list[Made]:
         row[0].set_ylabel(f"{fitted(model.label, 72 * height)}\nlayer")
     even = Line2D([], [], color=MUTED, lw=0.8, ls=":")
     legend_below(figure, [even], ["a uniform map; the mean of the layers (bars: 95 %)"], group.warning)
-    return [Made("layers", TITLE, _alt(models, group), figure)]
+    return [NamedFigure("layers", TITLE, _alt(models, group), figure)]
 
 
 def _measured(model: Model) -> Mapping[str, Any]:
@@ -56,8 +57,8 @@ def _matrix(model: Model, name: str) -> np.ndarray:
 
 def _range(models: Sequence[Model], name: str) -> tuple[float, float]:
     """One scale for all models, so that their colours compare; (0, 1) where nothing is defined."""
-    found = np.concatenate([_matrix(model, name).ravel() for model in models])
-    known = found[np.isfinite(found)]
+    values = np.concatenate([_matrix(model, name).ravel() for model in models])
+    known = values[np.isfinite(values)]
     return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
 
 
@@ -76,19 +77,24 @@ def _row(figure: Figure, row: Sequence[Axes], model: Model, scales: Mapping[str,
 
 def _heads(
     figure: Figure, ax: Axes, model: Model, name: str, scale: tuple[float, float], colors: Any, reason: str
-) -> None:  # fmt: skip
+) -> None:
     """A cell a head, layer by layer downwards; heads that a layer lacks, and undefined ones, stay blank."""
     values = _matrix(model, name)
     if not np.isfinite(values).any():
         undefined(ax, reason)
         return
-    image = ax.imshow(values, cmap=colors, vmin=scale[0], vmax=scale[1], aspect="auto", interpolation="nearest",
-                      gid=f"heads {name} {model.label}")  # fmt: skip
+    image = ax.imshow(
+        values,
+        cmap=colors,
+        vmin=scale[0],
+        vmax=scale[1],
+        aspect="auto",
+        interpolation="nearest",
+        gid=f"heads {name} {model.label}",
+    )
     _layer_ticks(ax, model)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    n = np.asarray(_measured(model)["heads"][name]["n"])
-    counts = f"{n.min():,}" if n.min() == n.max() else f"{n.min():,}–{n.max():,}"
-    ax.set_xlabel(f"head (n = {counts})")
+    ax.set_xlabel(f"head (n = {span(np.ravel(_measured(model)['heads'][name]['n']))})")
     bar = figure.colorbar(image, ax=ax, location="right", aspect=14, pad=0.02)
     bar.outline.set_visible(False)
     bar.locator = MaxNLocator(4)
@@ -103,20 +109,25 @@ def _profile(ax: Axes, model: Model, name: str, even: float, reason: str) -> Non
         undefined(ax, reason)
         return
     places = [i for i, metric in enumerate(metrics) if defined(metric)]
-    ax.plot([metrics[i]["mean"] for i in places], places, color=model.look.color, marker=model.look.marker, ms=4,
-            lw=0.9, clip_on=False, gid=f"profile {name} {model.label}")  # fmt: skip
+    ax.plot(
+        [metrics[i]["mean"] for i in places],
+        places,
+        color=model.look.color,
+        marker=model.look.marker,
+        ms=4,
+        lw=0.9,
+        clip_on=False,
+        gid=f"profile {name} {model.label}",
+    )
     for i in places:
-        if metrics[i]["ci"]:
-            ax.plot(metrics[i]["ci"], [i, i], color=model.look.color, lw=1.6, alpha=0.55, solid_capstyle="butt",
-                    gid=f"interval {name} {measured['layers'][i]} {model.label}")  # fmt: skip
+        gid = f"interval {name} {measured['layers'][i]} {model.label}"
+        interval(ax, metrics[i]["ci"], i, model.look.color, gid, lw=1.6, alpha=0.55)
     ax.axvline(even, color=MUTED, lw=0.8, ls=":", zorder=0, gid=f"even {name} {model.label}")
     _layer_ticks(ax, model)
     ends = [max([metrics[i]["mean"], *(metrics[i]["ci"] or ())]) for i in places]
     ax.set_xlim(0, 1.08 * max([*ends, even]))
     ax.set_ylim(len(metrics) - 0.5, -0.5)
-    counts = sorted({metrics[i]["n"] for i in places})
-    span = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}–{counts[-1]:,}"
-    ax.set_xlabel(f"n = {span}")
+    ax.set_xlabel(f"n = {span(metrics[i]['n'] for i in places)}")
 
 
 def _layer_ticks(ax: Axes, model: Model) -> None:
@@ -128,7 +139,7 @@ def _layer_ticks(ax: Axes, model: Model) -> None:
 
 def _alt(models: Sequence[Model], group: Group) -> str:
     met = f", on the {group.frame}," if group.frame else ""
-    said = [
+    sentences = [
         "Layer by layer, with 95 % intervals: focus lift (focus over that of a uniform map) and KL from the teacher's "
         f"final map{met} of every head, focus lift and text–image mass of every layer."
     ]
@@ -139,5 +150,5 @@ def _alt(models: Sequence[Model], group: Group) -> str:
             f"{written(by_layer['mass'][str(layer)], '%')} on the image, KL {written(by_layer['kl'][str(layer)])}"
             for layer in _measured(model)["layers"]
         ]
-        said.append(f"{model.label}: {'; '.join(values)}. {_measured(model)['finding']}")
-    return " ".join([*said, *group.notes])
+        sentences.append(f"{model.label}: {'; '.join(values)}. {_measured(model)['finding']}")
+    return " ".join([*sentences, *group.notes])

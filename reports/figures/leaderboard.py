@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
 
 from reports.compared import CompareRun
-from reports.figures.labelling import Target, place_labels
-from reports.figures.models import Made
+from reports.figures.labelling import place_labels
+from reports.figures.marks import Point, cross, span, with_ends, words_below
+from reports.figures.models import NamedFigure
 from reports.style import (
     COLUMN,
     FLOOR,
-    MUTED,
     RC,
-    SMALL,
     TEACHER_LOOK,
     Look,
     look,
@@ -24,49 +22,42 @@ from reports.style import (
     percent_ticks,
     undefined,
 )
-from reports.summary import Metric, defined, interval_of, written
+from reports.summary import defined, written
 
 TITLE = "Accuracy and focus of each model"
 
 
 @matplotlib.rc_context(RC)
-def of_comparison(found: CompareRun, looks: Mapping[str, Look]) -> list[Made]:
+def of_comparison(comparison: CompareRun, looks: Mapping[str, Look]) -> list[NamedFigure]:
     """looks: of the models of other figures, by label; here they look as they do there."""
-    told = found.summary["models"]
+    told = comparison.summary["models"]
     known = [row for row in told if defined(row["accuracy"]) and defined(row.get("focus_score"))]
-    lacking = [found.labels[row["name"]] for row in told if row not in known]
+    lacking = [comparison.labels[row["name"]] for row in told if row not in known]
     notes = [f"Without focus or accuracy: {', '.join(lacking)}."] if lacking else []
     figure = new_figure(COLUMN, 3.2)
     ax = figure.subplots()
     ax.set_title(TITLE)
     if not known:
         undefined(ax, "no boxes, or no answer with words and a verdict")
-        return [Made("leaderboard", TITLE, f"{TITLE}: undefined, no model has both.", figure)]
+        return [NamedFigure("leaderboard", TITLE, f"{TITLE}: undefined, no model has both.", figure)]
     targets = []
     for i, row in enumerate(known):
-        name = found.labels[row["name"]]
+        name = comparison.labels[row["name"]]
         style = looks.get(name, TEACHER_LOOK if row["is_teacher"] else look(i))
-        x, y = row["focus_score"], row["accuracy"]
-        bars = [((a, y["mean"]), (b, y["mean"])) for a, b in [_ends(x)]]
-        bars += [((x["mean"], a), (x["mean"], b)) for a, b in [_ends(y)]]
-        for ends, what in zip(bars, ("focus", "accuracy"), strict=True):
-            ax.plot(*zip(*ends, strict=True), color=style.color, lw=0.8, alpha=0.6, gid=f"{what} interval {name}")
-        ax.plot([x["mean"]], [y["mean"]], marker=style.marker, ms=3.8, color=style.color, ls="", gid=f"point {name}")
-        targets.append(Target(name, x["mean"], y["mean"], bars))
+        point = Point(name, with_ends(row["focus_score"]), with_ends(row["accuracy"]), style)
+        targets.append(cross(ax, point, ("focus", "accuracy")))
     ax.margins(0.14, 0.12)
     _chance(ax, known)
     ax.set_xlabel("focus: share of the map in the boxes")
     ax.set_ylabel("accuracy")
     percent_ticks(ax.xaxis)
     percent_ticks(ax.yaxis)
-    n = {row["n_samples"] for row in known}
-    counted = f"n = {min(n):,}" + (f" to {max(n):,}" if len(n) > 1 else "") + " samples; bars: 95 %"
-    words = f"{counted}\ndashed: focus by chance, of a uniform map"
-    figure.supxlabel(words, fontsize=SMALL, color=MUTED, x=0.01, ha="left")
+    n = span((row["n_samples"] for row in known), " to ")
+    words_below(figure, f"n = {n} samples; bars: 95 %\ndashed: focus by chance, of a uniform map")
     unplaced = place_labels(figure, ax, targets)
     if unplaced:
         notes.append(f"Without a label in the figure, for want of room: {', '.join(unplaced)}.")
-    return [Made("leaderboard", TITLE, " ".join([_alt(found, known), *notes]), figure)]
+    return [NamedFigure("leaderboard", TITLE, " ".join([_alt(comparison, known), *notes]), figure)]
 
 
 def _chance(ax: Any, rows: list[Mapping[str, Any]]) -> None:
@@ -78,18 +69,14 @@ def _chance(ax: Any, rows: list[Mapping[str, Any]]) -> None:
         ax.axvline(max(means), color=FLOOR, ls="--", lw=0.9, gid="chance")
 
 
-def _ends(metric: Metric) -> tuple[float, float]:
-    return interval_of(metric) or (math.nan, math.nan)
-
-
-def _alt(found: CompareRun, rows: list[Mapping[str, Any]]) -> str:
-    said = [
+def _alt(comparison: CompareRun, rows: list[Mapping[str, Any]]) -> str:
+    sentences = [
         f"A point a model ({len(rows)}): share of its maps in the boxes against accuracy, both with 95 % intervals."
     ]
     for row in rows:
         chance = written(row["focus_chance"], "%") if defined(row["focus_chance"]) else "undefined"
-        said.append(
-            f"{found.labels[row['name']]}: accuracy {written(row['accuracy'], '%')}, focus "
+        sentences.append(
+            f"{comparison.labels[row['name']]}: accuracy {written(row['accuracy'], '%')}, focus "
             f"{written(row['focus_score'], '%')}, by chance {chance}."
         )
-    return " ".join(said)
+    return " ".join(sentences)

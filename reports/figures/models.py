@@ -17,7 +17,7 @@ from reports.style import TEACHER_LOOK, Look, look
 from reports.summary import Metric, lookup
 
 
-class Made(NamedTuple):
+class NamedFigure(NamedTuple):
     """A finished figure. name: file stem, one of NAMES, with "-FOLDER" behind it where a name would stand twice.
 
     alt: what it shows in words with the decisive numbers, for captions and for those who cannot see it.
@@ -112,7 +112,7 @@ def by_teacher(runs: Sequence[Run], group: Group) -> list[tuple[str, Group]]:
         if teacher := _teacher_name(run):
             parts.setdefault((run.info["data"]["hash"], *teacher), []).append(run)
     known = {model.path: model for model in group.models}
-    found = []
+    groups = []
     for part in parts.values():
         own = of_runs(part)
         there = [(model, known.get(model.path, model)) for model in own.models]
@@ -125,8 +125,8 @@ def by_teacher(runs: Sequence[Run], group: Group) -> list[tuple[str, Group]]:
             which = f"on {part[0].info['data']['spec']}, teacher {part[0].info['teacher']['name']}"
             note = f"Only the runs {which}: those of other samples or of another teacher are not comparable with them."
             own = replace(own, notes=(*own.notes, note), warning=f"only the runs {which}")
-        found.append((part[0].path.resolve().name, own))
-    return found
+        groups.append((part[0].path.resolve().name, own))
+    return groups
 
 
 def _teacher(runs: Sequence[Run]) -> tuple[Run | None, list[str]]:
@@ -152,7 +152,7 @@ def of_bench(bench: BenchRun, known: Mapping[str, Look]) -> Group:
     twice = [f"{n} ({m.folder.name})" if names.count(n) > 1 else n for n, m in zip(names, bench.models, strict=True)]
     looks = dict(known)
     for name in twice:
-        looks.setdefault(name, look(sum(one != TEACHER_LOOK for one in looks.values())))
+        looks.setdefault(name, look(sum(other != TEACHER_LOOK for other in looks.values())))
     models = [Model(name, model.samples, {}, looks[name]) for name, model in zip(twice, bench.models, strict=True)]
     notes = [f"Not summarised yet: {', '.join(bench.missing)}."] if bench.missing else []
     return Group(tuple(models), tuple(notes))

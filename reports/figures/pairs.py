@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from reports.compared import CompareRun
-from reports.figures.models import Made
+from reports.figures.marks import span, words_below
+from reports.figures.models import NamedFigure
 from reports.names import frame
 from reports.style import COLUMN, MUTED, PAGE, RC, SMALL, fitted, new_figure, undefined
 from reports.summary import Metric, defined, interval_of
@@ -25,12 +26,12 @@ LIGHT, DARK = "#fffffe", "#161616"  # of letters on a colour, which no page may 
 
 
 @matplotlib.rc_context(RC)
-def of_comparison(found: CompareRun) -> list[Made]:
+def of_comparison(comparison: CompareRun) -> list[NamedFigure]:
     """[] where no two models have a sample in common."""
-    told = found.summary["pairs"]
+    told = comparison.summary["pairs"]
     if not told:
         return []
-    names = [name for name in found.labels if any(name in (row["first"], row["second"]) for row in told)]
+    names = [name for name in comparison.labels if any(name in (row["first"], row["second"]) for row in told)]
     cells = _cells(told, names)
     values = np.array([[np.nan if not defined(m) else m["mean"] for m in line] for line in cells])
     room = CELL * len(names)
@@ -39,24 +40,32 @@ def of_comparison(found: CompareRun) -> list[Made]:
     ax.set_title(TITLE)
     if np.isfinite(values).any():
         norm = Normalize(0, max(float(np.nanmax(values)), 1e-3))
-        _heat(ax, values, [fitted(found.labels[name], 80) for name in names], norm)
+        _heat(ax, values, [fitted(comparison.labels[name], 80) for name in names], norm)
         _annotate(ax, cells, told, names, norm)
     else:
         undefined(ax, "no maps of one text")
-    n = {js_of(row)["n"] for row in told}
-    counted = f"n = {min(n):,}" + (f" to {max(n):,}" if len(n) > 1 else "") + " samples"
-    words = f"below the diagonal: JS of the maps ({frame(found.info)}), 95 % interval"
-    words += f"\nabove: its floor, to another picture's map; {counted}"
+    n = span((js_of(row)["n"] for row in told), " to ")
+    words = f"below the diagonal: JS of the maps ({frame(comparison.info)}), 95 % interval"
+    words += f"\nabove: its floor, to another picture's map; n = {n} samples"
     words += "\n▼ nearer than the floor, ▲ farther (tested, Holm over pairs)"
-    figure.supxlabel(words, fontsize=SMALL, color=MUTED, x=0.01, ha="left")
-    return [Made("pairs", TITLE, _alt(found), figure)]
+    words_below(figure, words)
+    return [NamedFigure("pairs", TITLE, _alt(comparison), figure)]
 
 
 def _heat(ax: Axes, values: np.ndarray, labels: list[str], norm: Normalize) -> None:
     sns.heatmap(
-        values, ax=ax, mask=~np.isfinite(values), norm=norm, cmap="crest", square=True, linewidths=1,
-        linecolor="none", xticklabels=labels, yticklabels=labels, cbar_kws={"shrink": 0.8},
-    )  # fmt: skip
+        values,
+        ax=ax,
+        mask=~np.isfinite(values),
+        norm=norm,
+        cmap="crest",
+        square=True,
+        linewidths=1,
+        linecolor="none",
+        xticklabels=labels,
+        yticklabels=labels,
+        cbar_kws={"shrink": 0.8},
+    )
     if (bar := ax.collections[0].colorbar) is not None:
         bar.set_label("JS (nats)", labelpad=5)
     ax.tick_params(length=0)
@@ -75,7 +84,7 @@ def _cells(told: list[Mapping[str, Any]], names: list[str]) -> list[list[Metric 
 
 def _annotate(
     ax: Axes, cells: list[list[Metric | None]], told: list[Mapping[str, Any]], names: list[str], norm: Normalize
-) -> None:  # fmt: skip
+) -> None:
     """Value and interval in each cell, with a sign for the verdict against the floor."""
     signs = {
         frozenset((row["first"], row["second"])): against_floor(row["against_floor"]["difference"]) for row in told
@@ -98,16 +107,18 @@ def _annotate(
                 ax.text(x + 0.5, y + 0.68, ends, ha="center", va="center", color=color, fontsize=SMALL - 1)
 
 
-def _alt(found: CompareRun) -> str:
+def _alt(comparison: CompareRun) -> str:
     words = {NEARER: "nearer than the floor", FARTHER: "farther than the floor", OPEN: OPEN, "": "no floor"}
-    said = [
-        f"JS divergence of the maps of every two models, on the {frame(found.info)}, with 95 % intervals, beside the "
-        "floor: the same against the first model's map of another picture of the task."
+    sentences = [
+        f"JS divergence of the maps of every two models, on the {frame(comparison.info)}, with 95 % intervals, beside "
+        "the floor: the same against the first model's map of another picture of the task."
     ]
-    for row in found.summary["pairs"]:
+    for row in comparison.summary["pairs"]:
         js, floor = estimate(js_of(row), "nats"), estimate(row["against_floor"]["floor"], "nats")
         value = f"{js.figure} nats {js.interval}".strip() if js.defined else "undefined"
         beside = f", floor {floor.figure} {floor.interval}".rstrip() if floor.defined else ""
-        said.append(f"{pair_label(found, row)}: {value}{beside}, n = {js_of(row)['n']:,}, "
-                    f"{words[against_floor(row['against_floor']['difference'])]}.")  # fmt: skip
-    return " ".join(said)
+        sentences.append(
+            f"{pair_label(comparison, row)}: {value}{beside}, n = {js_of(row)['n']:,}, "
+            f"{words[against_floor(row['against_floor']['difference'])]}."
+        )
+    return " ".join(sentences)

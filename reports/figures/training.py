@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.models import Made
+from reports.figures.models import NamedFigure
 from reports.sources import Training
 from reports.style import COLUMN, MUTED, RC, Look, legend_below, look, new_figure, number_ticks, undefined
 
@@ -31,7 +31,7 @@ class _Preset(NamedTuple):
 
 
 @matplotlib.rc_context(RC)
-def made(trainings: Sequence[Training], order: Sequence[str] = ()) -> Made:
+def curves(trainings: Sequence[Training], order: Sequence[str] = ()) -> NamedFigure:
     """One figure of all trainings: a colour a preset, a thin line a seed, a thick one their mean.
 
     order: of the presets, e.g. the matrix's; those beyond MOST are named in `alt`. A loss that no training has is said
@@ -45,7 +45,7 @@ def made(trainings: Sequence[Training], order: Sequence[str] = ()) -> Made:
         ax = figure.subplots()
         undefined(ax, "no step was logged")
         ax.set_title("Training")
-        return Made("training", "Training curves", "Training curves: undefined, no step was logged.", figure)
+        return NamedFigure("training", "Training curves", "Training curves: undefined, no step was logged.", figure)
     axes = figure.subplots(4, 1, sharex=True, height_ratios=heights)
     for ax, (column, words) in zip(axes, LOSSES.items(), strict=False):
         _loss(ax, column, words, presets)
@@ -54,7 +54,7 @@ def made(trainings: Sequence[Training], order: Sequence[str] = ()) -> Made:
     axes[3].set_xlabel("step")
     axes[3].set_xlim(0, max(float(t.log["step"].max()) for p in presets for t in p.trainings))
     _legend(figure, axes[3], presets, left_out)
-    return Made("training", "Training curves", _alt(presets, left_out, trainings), figure)
+    return NamedFigure("training", "Training curves", _alt(presets, left_out, trainings), figure)
 
 
 def _presets(trainings: Sequence[Training], order: Sequence[str]) -> tuple[list[_Preset], list[str]]:
@@ -85,8 +85,7 @@ def _loss(ax: Axes, column: str, words: str, presets: Sequence[_Preset]) -> None
         ax.set_axis_off()
         whose = "this training" if len(every) == 1 else "any of these trainings"
         why = "undefined, no step has a number" if any(column in t.log for t in every) else f"not part of {whose}"
-        ax.text(0, 0.5, f"{words.split(' (')[0]} loss: {why}", va="center", color=MUTED,
-                transform=ax.transAxes)  # fmt: skip
+        ax.text(0, 0.5, f"{words.split(' (')[0]} loss: {why}", va="center", color=MUTED, transform=ax.transAxes)
         return
     ax.set_ylabel(words)
     raw = len(have) <= 2
@@ -114,8 +113,15 @@ def _loss(ax: Axes, column: str, words: str, presets: Sequence[_Preset]) -> None
         ax.set_yscale("log")
         number_ticks(ax.yaxis)
     if len(have) < len(every):
-        ax.text(0.99, 0.97, f"{len(have)} of {len(every)} trainings have it", ha="right", va="top", color=MUTED,
-                transform=ax.transAxes)  # fmt: skip
+        ax.text(
+            0.99,
+            0.97,
+            f"{len(have)} of {len(every)} trainings have it",
+            ha="right",
+            va="top",
+            color=MUTED,
+            transform=ax.transAxes,
+        )
 
 
 def _gate(ax: Axes, presets: Sequence[_Preset]) -> None:
@@ -133,8 +139,15 @@ def _gate(ax: Axes, presets: Sequence[_Preset]) -> None:
         ax.plot(log["step"], log["gamma"], color=preset.look.color, ls=preset.look.line, gid=f"gamma {preset.name}")
     alone = presets[0].trainings[0] if len(presets) == 1 and len(presets[0].trainings) == 1 else None
     if alone and _has(alone, "learning_rate") and (peak := alone.log["learning_rate"].max()) > 0:
-        ax.plot(alone.log["step"], alone.log["learning_rate"] / peak, color=MUTED, ls=":", lw=1,
-                label=f"learning rate (1 = {peak:.3g})", gid="learning rate")  # fmt: skip
+        ax.plot(
+            alone.log["step"],
+            alone.log["learning_rate"] / peak,
+            color=MUTED,
+            ls=":",
+            lw=1,
+            label=f"learning rate (1 = {peak:.3g})",
+            gid="learning rate",
+        )
     ax.set_ylim(-0.04, 1.08)
     ax.set_yticks([0, 0.5, 1])
 
@@ -147,36 +160,36 @@ def _legend(figure: Figure, gate: Axes, presets: Sequence[_Preset], left_out: Se
         handles.append(gate.plot([], [], color=preset.look.color, ls=preset.look.line)[0])
         names.append(f"{preset.name}: {seeds}")
     extra, words = gate.get_legend_handles_labels()
-    legend_below(figure, [*handles, *extra], [*names, *words], title=_said(presets, left_out))
+    legend_below(figure, [*handles, *extra], [*names, *words], title=_smoothing(presets, left_out))
 
 
-def _said(presets: Sequence[_Preset], left_out: Sequence[str]) -> str:
+def _smoothing(presets: Sequence[_Preset], left_out: Sequence[str]) -> str:
     widths = sorted({smoothed(t.log["step"])[1] for p in presets for t in p.trainings})
     steps = f"{widths[0]}" + (f"–{widths[-1]}" if len(widths) > 1 else "")
     raw = sum(len(p.trainings) for p in presets) <= 2
-    said = f"running mean over {steps} steps" + ("; faint: every step" if raw else "; thin: one seed")
-    return said + (f"; {len(presets)} of {len(presets) + len(left_out)} presets" if left_out else "")
+    text = f"running mean over {steps} steps" + ("; faint: every step" if raw else "; thin: one seed")
+    return text + (f"; {len(presets)} of {len(presets) + len(left_out)} presets" if left_out else "")
 
 
 def _alt(presets: Sequence[_Preset], left_out: Sequence[str], trainings: Sequence[Training]) -> str:
     n = sum(len(p.trainings) for p in presets)
-    said = [f"Losses over the steps of {n} training{'s' if n > 1 else ''}, and the gate γ(t)."]
+    sentences = [f"Losses over the steps of {n} training{'s' if n > 1 else ''}, and the gate γ(t)."]
     for preset in presets:
         values = [
             f"{words.split(' (')[0]} {ends}" for column, words in LOSSES.items() if (ends := _ends(preset, column))
         ]
-        said.append(f"{preset.name}: {', '.join(values) or 'no loss logged'}{_gate_words(preset)}.")
-    said.append(f"Smoothed: {_said(presets, [])}.")
+        sentences.append(f"{preset.name}: {', '.join(values) or 'no loss logged'}{_gate_words(preset)}.")
+    sentences.append(f"Smoothed: {_smoothing(presets, [])}.")
     if left_out:
-        said.append(f"Not shown: {', '.join(left_out)}.")
+        sentences.append(f"Not shown: {', '.join(left_out)}.")
     empty = [t.label for t in trainings if not len(t.log)]
     unfinished = [t.label for t in trainings if not t.finished]
-    said += [
+    sentences += [
         f"{words}: {'; '.join(names)}."
         for words, names in (("Nothing logged", empty), ("Unfinished", unfinished))
         if names
     ]
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _ends(preset: _Preset, column: str) -> str:

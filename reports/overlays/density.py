@@ -31,7 +31,7 @@ def density(
     raster = np.concatenate([raster, np.zeros((n_images - len(raster), *coarse))])  # pictures without tokens
     raster = raster * (coarse[0] * coarse[1] * n_images)
     if smooth:
-        raster = np.stack([_smoothed(one, (rows, cols)) for one in raster])
+        raster = np.stack([_smoothed(image, (rows, cols)) for image in raster])
     return raster
 
 

@@ -65,14 +65,14 @@ def overlay_figure(
         undefined(figure.subplots(), "no map to paint")
         return figure
     page = Page(max(PAGE, 2 * MARGIN + NUMBER + BAR_ROOM + (len(models) + 1) * (NARROWEST + GAP)))
-    several = any(len(sample_of(models, one)[1]["images"]) > 1 for one in ids)
+    several = any(len(sample_of(models, sample_id)[1]["images"]) > 1 for sample_id in ids)
     layout = layout_of(page, len(models), several)
     draw_titles(page, layout, models)
-    for one in ids:
-        draw_sample(page, layout, models, one, top_k=top_k, smooth=smooth)
-    rows = [sample_of(models, one)[1] for one in ids]
-    said = why if samples is not None else choice(chosen, compared=teacher is not None)
-    notes = [said] if said else []
+    for sample_id in ids:
+        draw_sample(page, layout, models, sample_id, top_k=top_k, smooth=smooth)
+    rows = [sample_of(models, sample_id)[1] for sample_id in ids]
+    reason = why if samples is not None else choice(chosen, compared=teacher is not None)
+    notes = [reason] if reason else []
     draw_legend(page, notes + explained(models, rows), top_k, boxes=any(len(row["boxes"]) for row in rows))
     return page.finish()
 
@@ -103,11 +103,12 @@ def layout_of(page: Page, n_models: int, several_pictures: bool) -> Layout:
 def draw_titles(page: Page, layout: Layout, models: Sequence[Model]) -> None:
     """The names of the columns, standing on one line."""
     titles = [("image", "black"), *((model.name, model.color) for model in models)]
-    lines = [[Line(t, color, False, NORMAL) for t in wrapped(title, layout.panel, 2, size=NORMAL)]
-             for title, color in titles]  # fmt: skip
-    height = max(block_height(one) for one in lines)
-    for column, one in enumerate(lines):
-        page.write(layout.x(column), page.y + height - block_height(one), layout.panel, one, center=True)
+    lines = [
+        [Line(t, color, False, NORMAL) for t in wrapped(title, layout.panel, 2, size=NORMAL)] for title, color in titles
+    ]
+    height = max(block_height(block) for block in lines)
+    for column, block in enumerate(lines):
+        page.write(layout.x(column), page.y + height - block_height(block), layout.panel, block, center=True)
     page.y += height + 0.02
 
 
@@ -123,7 +124,7 @@ def draw_sample(
         return
     pictures = pictures_of(home, sample)
     painted = [paint(model, sample, len(pictures), smooth=smooth) for model in models]
-    norm = color_scale([one.values for one in painted if isinstance(one, Painted)])
+    norm = color_scale([panel.values for panel in painted if isinstance(panel, Painted)])
     top = page.y
     for i, picture in enumerate(pictures):
         if len(pictures) > 1:
@@ -163,9 +164,17 @@ def paint(model: Model, sample: pd.Series, n_images: int, *, smooth: bool) -> Pa
 
 
 def draw_row(
-    page: Page, left: float, width: float, picture: Picture, painted: Sequence[Painted | str], norm: Normalize, *,
-    image: int, top_k: int, first: bool = True,
-) -> None:  # fmt: skip
+    page: Page,
+    left: float,
+    width: float,
+    picture: Picture,
+    painted: Sequence[Painted | str],
+    norm: Normalize,
+    *,
+    image: int,
+    top_k: int,
+    first: bool = True,
+) -> None:
     """A picture (unless it is not the `first` row that shows it), and the maps over it, at page.y."""
     cell = height_of(picture, width)
     height = min(cell, width * picture.aspect)
@@ -177,13 +186,14 @@ def draw_row(
 
     if first:
         draw_picture(place(0), picture, width)
-    for column, one in enumerate(painted, start=1):
-        if isinstance(one, str):
-            draw_reason(page.axes(left + column * (width + GAP), page.y, width, cell), one, width)
+    for column, panel in enumerate(painted, start=1):
+        if isinstance(panel, str):
+            draw_reason(page.axes(left + column * (width + GAP), page.y, width, cell), panel, width)
         else:
-            geometry = one.model.run.geometry(one.sample_id)
-            draw_attention(place(column), picture, one.values[image], norm, one.weights, geometry, image=image,
-                           top_k=top_k)  # fmt: skip
+            geometry = panel.model.run.geometry(panel.sample_id)
+            draw_attention(
+                place(column), picture, panel.values[image], norm, panel.weights, geometry, image=image, top_k=top_k
+            )
 
 
 def height_of(picture: Picture, width: float) -> float:

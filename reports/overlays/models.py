@@ -40,8 +40,8 @@ class Model(NamedTuple):
             return f"failed: {row['error']}"
         if not answered(row, sample["question"], sample["image_hash"], sample["options"]):
             return "another question in this run"
-        found = self.run.map(sample["sample_id"], self.kind + ("_words" if of_words else ""))
-        return "no map of the shared text" if found is None else found
+        weights = self.run.map(sample["sample_id"], self.kind + ("_words" if of_words else ""))
+        return "no map of the shared text" if weights is None else weights
 
 
 def as_models(runs: Run | Sequence[Run], teacher: Run | None, *, named: bool = False) -> list[Model]:
@@ -74,8 +74,8 @@ def _one_text(students: Sequence[Run], teacher: Run) -> str:
     """Which text the runs were compared on, "teacher" or "reference"."""
     texts = {run.info["settings"]["text"] for run in students}
     if len(texts) > 1:
-        found = ", ".join(sorted(texts))
-        raise UsageError(f"overlays: the runs were read on different texts ({found}); analyze them with one --text")
+        names = ", ".join(sorted(texts))
+        raise UsageError(f"overlays: the runs were read on different texts ({names}); analyze them with one --text")
     for run in students:
         theirs = run.info["teacher"]
         if theirs and theirs["revision"] != teacher.info["model"]["revision"]:

@@ -50,17 +50,31 @@ def draw_picture(ax: Axes, picture: Picture, inches: float) -> None:
 
 
 def draw_attention(
-    ax: Axes, picture: Picture, values: np.ndarray, norm: Normalize, weights: np.ndarray, geometry: TokenGeometry,
-    *, image: int, top_k: int,
-) -> None:  # fmt: skip
+    ax: Axes,
+    picture: Picture,
+    values: np.ndarray,
+    norm: Normalize,
+    weights: np.ndarray,
+    geometry: TokenGeometry,
+    *,
+    image: int,
+    top_k: int,
+) -> None:
     """Density [rows, cols] over the grey picture; outlines of its share of the prompt's `top_k` tokens and boxes."""
     ax.set_axis_off()
     _frame(ax, picture)
     grey = np.full((1, 1), 0.5) if picture.pixels is None else rgb2gray(picture.pixels)
     # Dimmed and without colour, so that the only colour in the panel is attention.
     ax.imshow(0.15 + 0.55 * grey, cmap="gray", vmin=0, vmax=1, extent=_extent(picture), aspect="auto")
-    ax.imshow(values, cmap=see_through(), norm=norm, extent=_extent(picture), aspect="auto", interpolation="nearest",
-              gid="attention")  # fmt: skip
+    ax.imshow(
+        values,
+        cmap=see_through(),
+        norm=norm,
+        extent=_extent(picture),
+        aspect="auto",
+        interpolation="nearest",
+        gid="attention",
+    )
     if np.isfinite(values).any():
         strongest = [t for t in top_tokens(weights, geometry, top_k) if geometry.image[t] == image]
         scale = np.array([picture.width, picture.height] * 2)
@@ -74,8 +88,16 @@ def draw_reason(ax: Axes, reason: str, inches: float) -> None:
     """A pale panel of that width that says why nothing is painted on it."""
     ax.set_axis_off()
     ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, fc="0.93", ec="none"))
-    ax.text(0.5, 0.5, "\n".join(wrapped(reason, 0.9 * inches, 6)), ha="center", va="center", color=MUTED,
-            transform=ax.transAxes, parse_math=False)  # fmt: skip
+    ax.text(
+        0.5,
+        0.5,
+        "\n".join(wrapped(reason, 0.9 * inches, 6)),
+        ha="center",
+        va="center",
+        color=MUTED,
+        transform=ax.transAxes,
+        parse_math=False,
+    )
 
 
 def draw_bar(page: Page, x: float, y: float, height: float, norm: Normalize) -> None:
@@ -102,8 +124,16 @@ def draw_legend(page: Page, notes: Sequence[str], top_k: int, *, boxes: bool, to
         height = block_height([Line("")]) + 0.05
         ax = page.axes(MARGIN, page.y, width, height)
         ax.set_axis_off()
-        ax.legend(handles=handles, loc="upper left", ncols=2, borderaxespad=0, borderpad=0, fontsize=SMALL,
-                  handlelength=1.2, handleheight=1.0)  # fmt: skip
+        ax.legend(
+            handles=handles,
+            loc="upper left",
+            ncols=2,
+            borderaxespad=0,
+            borderpad=0,
+            fontsize=SMALL,
+            handlelength=1.2,
+            handleheight=1.0,
+        )
         page.y += height
     page.y += page.write(MARGIN, page.y, width, [Line(t, MUTED) for note in notes for t in wrapped(note, width, 2)])
 

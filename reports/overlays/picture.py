@@ -53,8 +53,8 @@ def pictures_of(run: Run, sample: pd.Series) -> list[Picture]:
         lost = str(error)
     sizes = zip(sample["images"], sample["heights"], sample["widths"], pixels, strict=True)
     return [
-        Picture(Path(name).name, found, float(w), float(h), boxes[owners == i], lost)
-        for i, (name, h, w, found) in enumerate(sizes)
+        Picture(Path(name).name, array, float(w), float(h), boxes[owners == i], lost)
+        for i, (name, h, w, array) in enumerate(sizes)
     ]
 
 

@@ -15,9 +15,21 @@ from reports.style import DPI, SMALL
 LEADING = 1.28  # line height in type sizes
 ELLIPSIS = " …"
 # Alphabets that matplotlib's own font lacks; whichever of these are installed follow it.
-_WIDE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans", "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans",
-         "Microsoft YaHei", "Malgun Gothic", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari",
-         "Noto Sans Thai", "Arial Unicode MS")  # fmt: skip
+_WIDE = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "Noto Sans Arabic",
+    "Noto Sans Hebrew",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "Arial Unicode MS",
+)
 
 
 class Line(NamedTuple):
@@ -58,17 +70,17 @@ def wrapped(text: object, inches: float, lines: int, *, bold: bool = False, size
     """
     rest = " ".join("".join(c for c in str(text) if c.isprintable() or c.isspace()).split())
     rest = rest[: 400 * lines]  # no line is longer: measuring a novel would take minutes
-    found: list[str] = []
-    while rest and len(found) < lines:
+    kept: list[str] = []
+    while rest and len(kept) < lines:
         cut = _fitting(rest, inches, bold, size)
-        found.append(rest[:cut].rstrip())
+        kept.append(rest[:cut].rstrip())
         rest = rest[cut:].lstrip()
     if rest:
-        last = found[-1]
+        last = kept[-1]
         while last and text_width(last + ELLIPSIS, bold=bold, size=size) > inches:
             last = last[:-1].rstrip()
-        found[-1] = last + ELLIPSIS
-    return found
+        kept[-1] = last + ELLIPSIS
+    return kept
 
 
 def _fitting(text: str, inches: float, bold: bool, size: float) -> int:
@@ -99,7 +111,15 @@ def write(ax: Axes, lines: list[Line], *, center: bool = False) -> None:
         down += line.size * LEADING
         # By the baseline: letters of another font would lift or lower a line that is set by its top.
         ax.annotate(
-            line.text, (0.5 if center else 0, 1), xycoords="axes fraction", xytext=(0, 0.3 * line.size - down),
-            textcoords="offset points", ha="center" if center else "left", va="baseline", color=line.color,
-            fontproperties=_properties(line.bold, line.size), parse_math=False, annotation_clip=False,
-        )  # fmt: skip
+            line.text,
+            (0.5 if center else 0, 1),
+            xycoords="axes fraction",
+            xytext=(0, 0.3 * line.size - down),
+            textcoords="offset points",
+            ha="center" if center else "left",
+            va="baseline",
+            color=line.color,
+            fontproperties=_properties(line.bold, line.size),
+            parse_math=False,
+            annotation_clip=False,
+        )

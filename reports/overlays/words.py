@@ -94,7 +94,12 @@ def _strip(models: list[Model], sample_id: str, most: int) -> Strip:
         rank = -known["entropy"].fillna(np.inf).to_numpy(float)
     kept = np.sort(np.argsort(-rank, kind="stable")[:most])
     words = [
-        Word(int(i), str(known["word"].iloc[i]), str(known["category"].iloc[i]), tuple(float(one[i]) for one in kl))
+        Word(
+            int(i),
+            str(known["word"].iloc[i]),
+            str(known["category"].iloc[i]),
+            tuple(float(of_model[i]) for of_model in kl),
+        )
         for i in kept
     ]
     return Strip(models, words, len(known) - len(words))
@@ -117,7 +122,9 @@ def draw_words(
         return
     pictures = pictures_of(home, sample)
     painted = [_painted(strip, sample, len(pictures), smooth) for strip in strips]
-    norm = color_scale([one.values for rows in painted for row in rows for one in row if isinstance(one, Painted)])
+    norm = color_scale(
+        [panel.values for rows in painted for row in rows for panel in row if isinstance(panel, Painted)]
+    )
     for strip, rows in zip(strips, painted, strict=True):
         page.y += page.write(MARGIN, page.y, page.width - 2 * MARGIN, _note(strip)) + 0.04
         n_lines = -(-len(strip.words) // PER_LINE)
@@ -138,11 +145,17 @@ def _painted(strip: Strip, sample: pd.Series, n_images: int, smooth: bool) -> li
             rows.append([maps] * len(strip.words))
             continue
         geometry, shape = model.run.geometry(sample["sample_id"]), raster_shape(sample)
-        rows.append([
-            Painted(density(maps[w.at], geometry, *shape, n_images, smooth=smooth), maps[w.at], model,
-                    sample["sample_id"])
-            for w in strip.words
-        ])  # fmt: skip
+        rows.append(
+            [
+                Painted(
+                    density(maps[w.at], geometry, *shape, n_images, smooth=smooth),
+                    maps[w.at],
+                    model,
+                    sample["sample_id"],
+                )
+                for w in strip.words
+            ]
+        )
     return rows
 
 
@@ -165,9 +178,15 @@ def _whose(strip: Strip, compared: bool) -> str:
 
 
 def _draw_line(
-    page: Page, strip: Strip, part: slice, rows: list[list[Painted | str]], pictures: list[Picture], norm: Normalize,
-    columns: int, top_k: int,
-) -> None:  # fmt: skip
+    page: Page,
+    strip: Strip,
+    part: slice,
+    rows: list[list[Painted | str]],
+    pictures: list[Picture],
+    norm: Normalize,
+    columns: int,
+    top_k: int,
+) -> None:
     """One line of panels: titles, then of each model a row of maps for each picture, and KL below."""
     words = strip.words[part]
     left = MARGIN + SIDE
@@ -203,5 +222,14 @@ def _draw_name(page: Page, model: Model, y: float, height: float) -> None:
     """The model's name upwards along its row."""
     ax = page.axes(MARGIN, y, SIDE, height)
     ax.set_axis_off()
-    ax.text(0.5, 0.5, "\n".join(wrapped(model.name, max(height, 0.8), 2)), rotation=90, ha="center", va="center",
-            color=model.color, parse_math=False, transform=ax.transAxes)  # fmt: skip
+    ax.text(
+        0.5,
+        0.5,
+        "\n".join(wrapped(model.name, max(height, 0.8), 2)),
+        rotation=90,
+        ha="center",
+        va="center",
+        color=model.color,
+        parse_math=False,
+        transform=ax.transAxes,
+    )

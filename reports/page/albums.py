@@ -149,11 +149,11 @@ def albums(sources: Sequence[Source]) -> list[Album]:
     firsts = {key: teachers[group[0].path.resolve()] for key, group in groups.items()}
     known = {t.path.resolve(): t for t in firsts.values() if t is not None}
     everyone = [*known.values(), *runs]
-    names = dict(zip((one.path.resolve() for one in everyone), labels(everyone), strict=True))
+    names = dict(zip((model.path.resolve() for model in everyone), labels(everyone), strict=True))
     colors = {names[place]: TEACHER for place in known}
     colors |= {names[run.path.resolve()]: look(i).color for i, run in enumerate(runs)}
-    found = [_of_runs(group, firsts[key], names, colors) for key, group in groups.items()]
-    return found + [_of_bench(source, colors) for source in sources if isinstance(source, BenchRun) and source.models]
+    listed = [_of_runs(group, firsts[key], names, colors) for key, group in groups.items()]
+    return listed + [_of_bench(source, colors) for source in sources if isinstance(source, BenchRun) and source.models]
 
 
 def comparable(run: Run, teacher: Run | None) -> tuple[Any, ...]:

@@ -52,20 +52,26 @@ class Page:
 
 
 def write_page(
-    sources: Sequence[Source], out: Path, *, title: str = "gapcheck report", samples: int | None = EMBEDDED,
-    embedded: int = EMBEDDED, side: int = SIDE, command: str = "",
-) -> Page:  # fmt: skip
+    sources: Sequence[Source],
+    out: Path,
+    *,
+    title: str = "gapcheck report",
+    samples: int | None = EMBEDDED,
+    embedded: int = EMBEDDED,
+    side: int = SIDE,
+    command: str = "",
+) -> Page:
     """Write the page of these sources to `out`; of a comparison with its members' runs, and its headline.
 
     samples: how many of each album the browser holds (None: all), the most telling first; embedded: how many of them
     lie in the page itself, in whole blocks of BLOCK; side: long side of the thumbnails in pixels.
     """
     sources = with_members(sources)
-    found = albums(sources)
+    listed = albums(sources)
     inside: list[tuple[str, Markup]] = []
     chunks: list[Path] = []
-    indexes, said = [], notices(sources, found)
-    for a, album in enumerate(found):
+    indexes, warned = [], notices(sources, listed)
+    for a, album in enumerate(listed):
         about = facts(album)
         ids = telling(about)[:samples]
         indexes.append(_album_index(album, about, ids, out))
@@ -78,21 +84,33 @@ def write_page(
                 continue
             chunks.append(_beside(out) / f"{name}.{indexes[-1]['mark']}.js")
             write_text(chunks[-1], f'gapcheckBlock("{name}", {text});\n')
-        said += [
+        warned += [
             f"{album.title}: {what}: {n:,} of the {len(ids):,} samples in the browser{_remedy(what, album)}."
             for what, n in lost.items()
         ]
     compared = [source for source in sources if isinstance(source, CompareRun)]
-    answers = comparison.answers(compared[0]) if compared else lead(found)
-    page = _environment().get_template("page.html.j2").render(
-        title=title, command=command, answers=answers, notices=said, albums=found,
-        index=Markup(_json(indexes)), blocks=inside, colors=Markup(_json(_color_map())),
-        figures=_figures(sources), tables=_tables(sources), provenance=provenance(sources),
-    )  # fmt: skip
+    answers = comparison.answers(compared[0]) if compared else lead(listed)
+    page = (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            command=command,
+            answers=answers,
+            notices=warned,
+            albums=listed,
+            index=Markup(_json(indexes)),
+            blocks=inside,
+            colors=Markup(_json(_color_map())),
+            figures=_figures(sources),
+            tables=_tables(sources),
+            provenance=provenance(sources),
+        )
+    )
     write_text(out, page, follow=True)
     _forget(out, set(chunks))
-    held, most = sum(len(i["id"]) for i in indexes), sum(max(len(m.samples) for m in a.members) for a in found)
-    return Page(out, chunks, held, most, answers, said)
+    held, most = sum(len(i["id"]) for i in indexes), sum(max(len(m.samples) for m in a.members) for a in listed)
+    return Page(out, chunks, held, most, answers, warned)
 
 
 def _beside(out: Path) -> Path:
@@ -146,8 +164,13 @@ def _blocks(album: Album, ids: Sequence[str], side: int) -> Iterator[dict[str, A
 
 def _figures(sources: Sequence[Source]) -> list[dict[str, Any]]:
     return [
-        {"name": made.name, "title": made.title, "alt": made.alt, "svg": Markup(style.svg(made.figure, made.name))}
-        for made in figures.figures_of(sources)
+        {
+            "name": figure.name,
+            "title": figure.title,
+            "alt": figure.alt,
+            "svg": Markup(style.svg(figure.figure, figure.name)),
+        }
+        for figure in figures.figures_of(sources)
     ]
 
 
@@ -156,8 +179,8 @@ def _tables(sources: Sequence[Source]) -> list[dict[str, Any]]:
     usable = [source for source in sources if _has_table(source)]
     if not usable:
         return []
-    made = tables.build(None, usable)
-    return [{"title": table.caption, "html": Markup(tables.render([table], "html"))} for table in made]
+    built = tables.build(None, usable)
+    return [{"title": table.caption, "html": Markup(tables.render([table], "html"))} for table in built]
 
 
 def _has_table(source: Source) -> bool:
@@ -184,6 +207,8 @@ def _json(value: Any) -> str:
 def _environment() -> Environment:
     """Templates of this package, escaped; css and js are included as they are."""
     return Environment(
-        loader=PackageLoader("reports.page", "template"), autoescape=select_autoescape(["html", "j2"]),
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("reports.page", "template"),
+        autoescape=select_autoescape(["html", "j2"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

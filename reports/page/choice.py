@@ -37,8 +37,8 @@ def facts(album: Album) -> pd.DataFrame:
 
 def verdict(rows: pd.DataFrame) -> np.ndarray:
     """RIGHT, WRONG, UNSCORED or FAILED of each row."""
-    found = np.where(rows["correct"].isna(), UNSCORED, np.where(rows["correct"].eq(True), RIGHT, WRONG))
-    return np.where(rows["status"] == "ok", found, FAILED)
+    codes = np.where(rows["correct"].isna(), UNSCORED, np.where(rows["correct"].eq(True), RIGHT, WRONG))
+    return np.where(rows["status"] == "ok", codes, FAILED)
 
 
 def worst_word(album: Album, ids: list[str]) -> np.ndarray:
@@ -50,18 +50,18 @@ def worst_word(album: Album, ids: list[str]) -> np.ndarray:
     return worst.set_index("sample_id")["category"].reindex(ids).fillna("").to_numpy(dtype=object)
 
 
-def telling(found: pd.DataFrame) -> list[str]:
+def telling(about: pd.DataFrame) -> list[str]:
     """Every sample, the most telling first, tasks taking turns.
 
     Within a task: where the models' verdicts differ, by falling KL; then those all answer wrong, by falling KL; then
     the rest. Without a teacher the lowest focus takes the place of the largest KL. Failed samples come last.
     """
-    failed = (found.filter(regex=r"^verdict_\d") == FAILED).any(axis=1)
-    wrong = (found.filter(regex=r"^verdict_\d") == WRONG).any(axis=1)
-    rank = np.select([failed, found["disagree"], wrong], [3, 0, 1], 2)
-    focus = found.filter(regex=r"^focus_\d").min(axis=1)
-    weight = found["kl"].where(found["kl"].notna(), -focus) if found["kl"].notna().any() else -focus
-    order = found.assign(rank=rank, weight=weight.astype(float)).sort_values(
+    failed = (about.filter(regex=r"^verdict_\d") == FAILED).any(axis=1)
+    wrong = (about.filter(regex=r"^verdict_\d") == WRONG).any(axis=1)
+    rank = np.select([failed, about["disagree"], wrong], [3, 0, 1], 2)
+    focus = about.filter(regex=r"^focus_\d").min(axis=1)
+    weight = about["kl"].where(about["kl"].notna(), -focus) if about["kl"].notna().any() else -focus
+    order = about.assign(rank=rank, weight=weight.astype(float)).sort_values(
         ["rank", "weight"], ascending=[True, False], kind="stable", na_position="last"
     )
     turn = order.groupby("task", sort=False).cumcount()

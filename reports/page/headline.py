@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from perception_gap.metrics.means import verdicts
 from perception_gap.runs.run import Run
 from perception_gap.stats.estimates import Estimate, side
-from perception_gap.stats.proportions import paired_ci
-from perception_gap.stats.statistics import mean_ci
+from perception_gap.stats.paired import by_sample
 from reports.answer import Answer
 from reports.decides import FOCUS, KL, claims, reason, verdict
 from reports.names import frame
@@ -32,12 +31,12 @@ def headline(album: Album) -> list[Answer]:
         return [Answer("What was measured?", "Nothing", f"All {len(run.samples):,} samples of the run failed.")]
     before = album.runs[0] if len(album.runs) > 1 else None
     name = album.label(run)
-    found = _decides(run, name)
+    answers = _decides(run, name)
     if run.info["teacher"] is not None:
-        found = [_looks(run, name), *found]
+        answers = [_looks(run, name), *answers]
         if before is not None:
-            found.insert(1, _nearer(before, run, album.label(before), name))
-    return found
+            answers.insert(1, _nearer(before, run, album.label(before), name))
+    return answers
 
 
 def _looks(run: Run, name: str) -> Answer:
@@ -93,16 +92,10 @@ def _decides(run: Run, name: str) -> list[Answer]:
 
 def paired(before: Run, after: Run, column: str) -> Estimate:
     """Mean of after − before over the samples of both, tested; a failed answer is wrong, one unscored is left out."""
-    tables = [run.samples.set_index("sample_id") for run in (before, after)]
-    common = tables[0].index.intersection(tables[1].index)
-    clusters = tables[0].loc[common, "cluster"].to_numpy()
-    if column == "correct":
-        right = [verdicts(table.loc[common]).to_numpy() for table in tables]
-        return paired_ci(right[1] - right[0], clusters)
-    values = [table.loc[common, column].to_numpy(float) for table in tables]
-    return mean_ci(values[1] - values[0], clusters, seed=after.info["settings"]["seed"], null=0)
+    rows = [run.samples.assign(correct=verdicts(run.samples)).set_index("sample_id") for run in (before, after)]
+    return by_sample(rows[0], rows[1], column, seed=after.info["settings"]["seed"], share=column == "correct")
 
 
-def lead(found: Sequence[Album]) -> list[Answer]:
+def lead(listed: Sequence[Album]) -> list[Answer]:
     """The headline of the first album that has one."""
-    return next((answers for album in found if (answers := headline(album))), [])
+    return next((answers for album in listed if (answers := headline(album))), [])

@@ -34,37 +34,42 @@ def sample_payload(album: Album, sample_id: str, shapes: Shapes, side: int = SID
     measured = first["heights"] is not None  # a picture that did not open has no size, and its boxes no place
     sizes = list(zip(first["widths"], first["heights"], strict=True)) if measured else []
     return {
-        "question": str(first["question"]), "reference": str(first["reference"]),
+        "question": str(first["question"]),
+        "reference": str(first["reference"]),
         "options": [str(option) for option in first["options"]],
-        "images": [{"src": src, "ratio": ratio} for src, ratio in pictures], "lost": lost and str(lost),
+        "images": [{"src": src, "ratio": ratio} for src, ratio in pictures],
+        "lost": lost and str(lost),
         "boxes": unit_boxes(first, sizes),
         "models": [_model(member, sample_id, shapes) for member in album.members],
-    }  # fmt: skip
+    }
 
 
 def _model(member: Member, sample_id: str, shapes: Shapes) -> dict[str, Any]:
     row = member.row(sample_id)
-    found: dict[str, Any] = {"answer": "" if row["answer"] is None else str(row["answer"])}
+    payload: dict[str, Any] = {"answer": "" if row["answer"] is None else str(row["answer"])}
     if row["status"] != "ok":
-        return found | {"error": str(row["error"])}
+        return payload | {"error": str(row["error"])}
     whole, geometry = member.map_of(sample_id, member.shared), member.geometry(sample_id)
     if whole is None or len(whole) != len(geometry):
-        return found
+        return payload
     shared = member.text(sample_id, member.shared)
-    found |= {"shape": shapes.index(geometry), "whole": packed(whole[None])}
+    payload |= {"shape": shapes.index(geometry), "whole": packed(whole[None])}
     if shared is not None:
-        found["shared"] = _text(shared)
+        payload["shared"] = _text(shared)
     own_text = member.text(sample_id, "own") if member.shared != "own" else None
     if own_text is not None and (shared is None or own_text.words != shared.words):
-        found["own"] = _text(own_text)
-    return found
+        payload["own"] = _text(own_text)
+    return payload
 
 
 def _text(text: Any) -> dict[str, Any]:
     return {
-        "words": text.words, "categories": text.categories, "maps": packed(text.maps[:MOST_WORDS]),
-        "kl": [number(v) for v in text.kl], "focus": [number(v) for v in text.focus],
-    }  # fmt: skip
+        "words": text.words,
+        "categories": text.categories,
+        "maps": packed(text.maps[:MOST_WORDS]),
+        "kl": [number(v) for v in text.kl],
+        "focus": [number(v) for v in text.focus],
+    }
 
 
 class Shapes:
@@ -111,12 +116,12 @@ def thumbnail(picture: Image.Image, side: int) -> tuple[str | None, float]:
 def unit_boxes(row: Mapping[Any, Any], sizes: list[tuple[int, int]]) -> list[list[float]]:
     """The reference boxes as [x0, y0, x1, y1, picture], fractions of the picture."""
     boxes = np.asarray(row["boxes"], dtype=float).reshape(-1, 4)
-    found = []
+    fractions = []
     for box, image in zip(boxes, row["box_images"], strict=True):
         if image < len(sizes):
             width, height = sizes[int(image)]
-            found.append([round(v, 4) for v in (box / [width, height, width, height]).tolist()] + [int(image)])
-    return found
+            fractions.append([round(v, 4) for v in (box / [width, height, width, height]).tolist()] + [int(image)])
+    return fractions
 
 
 def number(value: float, digits: int = 4) -> float | None:
@@ -124,15 +129,17 @@ def number(value: float, digits: int = 4) -> float | None:
     return None if not math.isfinite(value) else float(f"{value:.{digits}g}")
 
 
-def index_of(album: Album, found: pd.DataFrame, ids: list[str]) -> dict[str, Any]:
+def index_of(album: Album, about: pd.DataFrame, ids: list[str]) -> dict[str, Any]:
     """The columns by which the page sorts and filters: one entry a sample, in the order of `ids`."""
-    rows = found.loc[ids]
+    rows = about.loc[ids]
     questions = album.first.samples.loc[ids, "question"].astype(str)
     columns: dict[str, Any] = {
-        "id": ids, "task": rows["task"].tolist(), "word": rows["word"].tolist(),
+        "id": ids,
+        "task": rows["task"].tolist(),
+        "word": rows["word"].tolist(),
         "question": [text[:2000] for text in questions],
         "kl": [number(v, 3) for v in rows["kl"]],
-    }  # fmt: skip
+    }
     for name in ("verdict", "kl", "focus"):
         columns[f"{name}s"] = [
             [int(v) if name == "verdict" else number(v, 3) for v in rows[f"{name}_{m}"]]

@@ -13,39 +13,41 @@ from reports.page.albums import Album
 from reports.sources import BenchRun, CompareRun, Matrix, Source, Training, Unfinished, labels, teacher_or_reason
 
 
-def notices(sources: Sequence[Source], found: Sequence[Album]) -> list[str]:
+def notices(sources: Sequence[Source], albums: Sequence[Album]) -> list[str]:
     """Runs that are not whole, samples that failed, data sets that differ: one sentence each."""
-    said = [source.words for source in sources if isinstance(source, Unfinished)]
+    sentences = [source.words for source in sources if isinstance(source, Unfinished)]
     for source in sources:
         if isinstance(source, CompareRun):
-            said += [f"{line}." for line in source.absent]
+            sentences += [f"{line}." for line in source.absent]
         if isinstance(source, BenchRun) and source.missing:
-            said.append(f"{source.path}: unfinished, not summarised yet: {', '.join(source.missing)}.")
+            sentences.append(f"{source.path}: unfinished, not summarised yet: {', '.join(source.missing)}.")
         if isinstance(source, Training) and not source.finished:
-            said.append(f"{source.path}: training has not come to its end, {len(source.log):,} steps are logged.")
+            sentences.append(f"{source.path}: training has not come to its end, {len(source.log):,} steps are logged.")
         if isinstance(source, Run) and (gone := teacher_or_reason(source)[1]):
-            said.append(f"{gone}; this page is without it.")
-    for album in found:
+            sentences.append(f"{gone}; this page is without it.")
+    for album in albums:
         for member in album.members:
             failed = int((member.samples["status"] != "ok").sum())
             if failed == len(member.samples):
-                said.append(f"{member.label}: none of {failed:,} samples is valid; its measures are undefined.")
+                sentences.append(f"{member.label}: none of {failed:,} samples is valid; its measures are undefined.")
             elif failed:
-                said.append(f"{member.label}: {failed:,} of {len(member.samples):,} samples failed; counted as wrong.")
+                sentences.append(
+                    f"{member.label}: {failed:,} of {len(member.samples):,} samples failed; counted as wrong."
+                )
         most = max(len(member.samples) for member in album.members)
         if len(album.ids) < most:
-            said.append(
+            sentences.append(
                 f"{album.title}: the browser shows the {len(album.ids):,} samples that all {len(album.members)} models "
                 f"have, of up to {most:,}."
             )
-    sets = [album for album in found if album.runs]
+    sets = [album for album in albums if album.runs]
     if len(sets) > 1:
-        said.append(
+        sentences.append(
             f"These runs are {len(sets)} sets: they have other samples, another teacher, or were read in another way "
             "(text, layers, rows, frame of KL). Nothing is compared across sets, and the browser below shows one at a "
             "time."
         )
-    return said
+    return sentences
 
 
 def provenance(sources: Sequence[Source]) -> list[dict[str, str]]:
@@ -92,6 +94,11 @@ def _row(kind: str, path: Path, model: str, data: str, info: Mapping[str, Any]) 
     here = path.resolve()
     shown = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else path
     return {
-        "kind": kind, "path": str(shown), "model": public_text(model), "data": public_text(data), "versions": versions,
-        "command": public_text(info.get("command") or ""), "created": info.get("created", ""),
-    }  # fmt: skip
+        "kind": kind,
+        "path": str(shown),
+        "model": public_text(model),
+        "data": public_text(data),
+        "versions": versions,
+        "command": public_text(info.get("command") or ""),
+        "created": info.get("created", ""),
+    }

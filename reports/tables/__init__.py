@@ -16,9 +16,12 @@ from reports.tables.model import Cell, Column, Row, Table
 
 KINDS = ("table1", "table2", "table3", "tableA2")
 LAYOUTS = {
-    "md": as_markdown.render, "latex": as_latex.render, "csv": as_csv.render, "html": as_html.render,
+    "md": as_markdown.render,
+    "latex": as_latex.render,
+    "csv": as_csv.render,
+    "html": as_html.render,
     "text": as_text.render,
-}  # fmt: skip
+}
 NONE: Mapping[str, str] = MappingProxyType({})
 
 __all__ = ["KINDS", "LAYOUTS", "Cell", "Column", "Row", "Table", "build", "render"]

@@ -14,7 +14,7 @@ from reports.tables.match import PAPER, chosen_rows, group, row_of, title
 from reports.tables.model import Cell, Row, Table, estimate, n_in_heads
 from reports.tables.own import Own, gathered
 from reports.tables.places import Place, column_of, places_of
-from reports.tables.published_cells import disagreements, figure, repeated, said
+from reports.tables.published_cells import disagreements, figure, repeated, source_lines
 from reports.tables.rank import ranked
 
 ACCURACIES = ("table1", "table3", "tableA2")
@@ -35,13 +35,13 @@ def build(kind: str, sources: Sequence[Source], rows: Mapping[str, str], baselin
     rows_of = _matched(owns, rows, printed)
     checked = disagreements(paper, kind)
     columns = tuple(column_of(place, owns) for place in places)
-    made = _rows(printed, owns, places, rows_of, checked)
-    made += gains.published_rows(paper, printed, places)
-    made += gains.own_rows(printed, owns, places, rows_of, baseline)
+    lines = _rows(printed, owns, places, rows_of, checked)
+    lines += gains.published_rows(paper, printed, places)
+    lines += gains.own_rows(printed, owns, places, rows_of, baseline)
     comparable, apart = _comparable(owns, places)
     columns = tuple(replace(c, notes=c.notes + apart.get(c.key, ())) for c in columns)
-    heads, final = n_in_heads(columns, ranked(made, columns, comparable))
-    about = (*said(paper, printed), *repeated(paper, kind), *absent, *_elsewhere(owns, places))
+    heads, final = n_in_heads(columns, ranked(lines, columns, comparable))
+    about = (*source_lines(paper, printed), *repeated(paper, kind), *absent, *_elsewhere(owns, places))
     return Table(kind, f"{printed.title}: accuracy in percent, differences in points", heads, final, about=about)
 
 
@@ -49,35 +49,38 @@ def _matched(owns: Sequence[Own], rows: Mapping[str, str], printed: published.Ta
     """Label of a model -> name of its row in this table; models without one are absent."""
     told = chosen_rows(rows, [own.names for own in owns], (*ACCURACIES, "table2")) if rows else {}
     names = {row.name for row in printed.rows}
-    found: dict[str, str | None] = {}
+    matched: dict[str, str | None] = {}
     for own in owns:
         given = next((told[name] for name in sorted(own.names) if name in told), None)
         if given is None:
             given = latent_tokens.row_of(own, printed) if printed.id == "tableA2" else None
             latents = "mask" if own.hidden else own.latents
             given = given or row_of(own.name, latents, printed)
-        found[own.label] = given
-    return {label: name for label, name in found.items() if name in names}
+        matched[own.label] = given
+    return {label: name for label, name in matched.items() if name in names}
 
 
 def _rows(
-    printed: published.Table, owns: Sequence[Own], places: Sequence[Place], rows_of: Mapping[str, str],
+    printed: published.Table,
+    owns: Sequence[Own],
+    places: Sequence[Place],
+    rows_of: Mapping[str, str],
     checked: Mapping[tuple[str, str], str],
-) -> list[Row]:  # fmt: skip
+) -> list[Row]:
     """Under each published row's group: ours, the published one, the differences; then ours without a published row."""
-    made: list[Row] = []
+    lines: list[Row] = []
     for row in printed.rows:
         mine = [own for own in owns if rows_of.get(own.label) == row.name]
-        made += [_own_row(own, places, group(row)) for own in mine]
+        lines += [_own_row(own, places, group(row)) for own in mine]
         cells = {
             place.key: figure(row.cells[place.column.key], checked) for place in places if place.column.key in row.cells
         }
-        made.append(Row(title(row), "published", cells, group(row)))
-        made += [_difference(own, row, places) for own in mine if _same_tasks(own, places)]
+        lines.append(Row(title(row), "published", cells, group(row)))
+        lines += [_difference(own, row, places) for own in mine if _same_tasks(own, places)]
     rest = [own for own in owns if own.label not in rows_of]
-    made += [_own_row(own, places, latent_tokens.group(own, printed) or UNMATCHED) for own in rest]
-    groups = list(dict.fromkeys(row.group for row in made))
-    return sorted(made, key=lambda row: groups.index(row.group))
+    lines += [_own_row(own, places, latent_tokens.group(own, printed) or UNMATCHED) for own in rest]
+    groups = list(dict.fromkeys(row.group for row in lines))
+    return sorted(lines, key=lambda row: groups.index(row.group))
 
 
 def _own_row(own: Own, places: Sequence[Place], below: str) -> Row:

@@ -11,25 +11,26 @@ from html import escape
 
 from reports.tables.model import Cell, Column, Row, Table, padded
 
+MARK = "<sup>{}</sup> "
 RANKS = {"": "{}", "best": '<strong class="best">{}</strong>', "second": '<u class="second">{}</u>'}
 
 
 def render(tables: Sequence[Table]) -> str:
     """The fragments, one after the other."""
-    return "\n".join(_one(table) for table in tables) + "\n"
+    return "\n".join(_rendered(table) for table in tables) + "\n"
 
 
-def _one(table: Table) -> str:
-    stubs = [table.stub, *(["figures"] if table.shows_source else []), *(["n"] if table.shows_n else [])]
-    heads = "".join(f'<th scope="col">{escape(stub)}</th>' for stub in stubs)
+def _rendered(table: Table) -> str:
+    heads = "".join(f'<th scope="col">{escape(stub)}</th>' for stub in table.stubs)
     heads += "".join(_head(table, column) for column in table.columns)
-    width = len(stubs) + len(table.columns)
+    width = len(table.stubs) + len(table.columns)
+    notes = [f'<tr class="notes"><td colspan="{width}">{note}</td></tr>' for note in table.footnotes(MARK, escape)]
     lines = [
         f'<table class="figures" data-table="{escape(table.id)}">',
         f"<caption>{escape(table.caption)}</caption>",
         f"<thead><tr>{heads}</tr></thead>",
         *_bodies(table, width),
-        f"<tfoot>{_notes(table, width)}</tfoot>" if table.marks or table.about or table.starred else "",
+        f"<tfoot>{''.join(notes)}</tfoot>" if notes else "",
         "</table>",
     ]
     return "\n".join(line for line in lines if line)
@@ -38,16 +39,10 @@ def _one(table: Table) -> str:
 def _bodies(table: Table, width: int) -> list[str]:
     """A <tbody> a group."""
     lines: list[str] = []
-    group = None
-    for row in table.rows:
-        if row.group != group:
-            lines += ["</tbody>"] if lines else []
-            lines.append("<tbody>")
-            if row.group:
-                lines.append(f'<tr class="group"><th scope="rowgroup" colspan="{width}">{escape(row.group)}</th></tr>')
-        group = row.group
-        lines.append(_line(table, row))
-    return [*lines, "</tbody>"] if lines else []
+    for title, rows in table.groups():
+        head = f'<tr class="group"><th scope="rowgroup" colspan="{width}">{escape(title)}</th></tr>' if title else ""
+        lines += ["<tbody>", *([head] if head else []), *(_line(table, row) for row in rows), "</tbody>"]
+    return lines
 
 
 def _head(table: Table, column: Column) -> str:
@@ -76,10 +71,3 @@ def _cell(table: Table, column: Column, cell: Cell) -> str:
 
 def _marks(marks: str) -> str:
     return f"<sup>{marks}</sup>" if marks else ""
-
-
-def _notes(table: Table, width: int) -> str:
-    notes = [f"<sup>{mark}</sup> {escape(text)}" for text, mark in table.marks.items()]
-    notes += ["* taken from elsewhere by the paper itself"] if table.starred else []
-    notes += [escape(text) for text in table.about]
-    return "".join(f'<tr class="notes"><td colspan="{width}">{note}</td></tr>' for note in notes)

@@ -8,23 +8,42 @@ from reports.tables.model import Cell, Column, Row, Table, plain
 
 RANKS = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
 SPECIAL = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "–": "--", "<": "$<$", ">": "$>$",
-    "|": r"\textbar{}", "±": r"$\pm$", "×": r"$\times$", "‖": r"$\Vert$", "…": r"\dots{}", "λ": r"$\lambda$",
-    "γ": r"$\gamma$", "’": "'", "“": "``", "”": "''",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "_": r"\_",
+    "&": r"\&",
+    "%": r"\%",
+    "#": r"\#",
+    "$": r"\$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "−": "$-$",
+    "–": "--",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "‖": r"$\Vert$",
+    "…": r"\dots{}",
+    "λ": r"$\lambda$",
+    "γ": r"$\gamma$",
+    "’": "'",
+    "“": "``",
+    "”": "''",
+}
 WIDTH = 13  # letters of a column's head before it goes on in the next line
 
 
 def render(tables: Sequence[Table]) -> str:
     """Needs \\usepackage{booktabs}, as the first line says."""
-    return "% \\usepackage{booktabs}\n" + "\n\n".join(_one(table) for table in tables) + "\n"
+    return "% \\usepackage{booktabs}\n" + "\n\n".join(_rendered(table) for table in tables) + "\n"
 
 
-def _one(table: Table) -> str:
-    stubs = [table.stub, *(["figures"] if table.shows_source else []), *(["$n$"] if table.shows_n else [])]
-    align = "l" + ("l" if table.shows_source else "") + ("r" if table.shows_n else "") + "r" * len(table.columns)
-    width = len(align)
+def _rendered(table: Table) -> str:
+    stubs = ["$n$" if stub == "n" else escaped(stub) for stub in table.stubs]
+    align = "".join("r" if stub == "$n$" else "l" for stub in stubs) + "r" * len(table.columns)
     lines = [
         r"\begin{table*}[t]",
         r"\centering\scriptsize\setlength{\tabcolsep}{4pt}",
@@ -33,7 +52,7 @@ def _one(table: Table) -> str:
         rf"\begin{{tabular}}{{{align}}}",
         r"\toprule",
         " & ".join([*stubs, *(_head(table, column) for column in table.columns)]) + r" \\",
-        *_body(table, width),
+        *_body(table, len(align)),
         r"\bottomrule",
         r"\end{tabular}",
         *_notes(table),
@@ -44,21 +63,16 @@ def _one(table: Table) -> str:
 
 def _body(table: Table, width: int) -> list[str]:
     lines = []
-    group = None
-    for row in table.rows:
-        if row.group != group:
-            lines.append(r"\midrule")
-            if row.group:
-                lines.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{escaped(row.group)}}}}} \\")
-        group = row.group
-        lines += _lines(table, row)
+    for title, rows in table.groups():
+        lines.append(r"\midrule")
+        lines += [rf"\multicolumn{{{width}}}{{l}}{{\emph{{{escaped(title)}}}}} \\"] if title else []
+        lines += [line for row in rows for line in _lines(table, row)]
     return lines
 
 
 def _lines(table: Table, row: Row) -> list[str]:
     """The figures, and below them their intervals and n where there are any."""
-    first = [escaped(row.label) + _marks(table.marked(row.notes)), *([row.source] if table.shows_source else [])]
-    first += ["" if row.n is None else f"{row.n:,}"] if table.shows_n else []
+    first = table.before(row, escaped(row.label) + _marks(table.marked(row.notes)))
     cells = [(column, row.cells.get(column.key)) for column in table.columns]
     below = ["" if cell is None else _below(cell) for _, cell in cells]
     figures = ["" if cell is None else _figure(table, column, cell) for column, cell in cells]
@@ -88,12 +102,8 @@ def _figure(table: Table, column: Column, cell: Cell) -> str:
     behind = "0" * (digits - len(part))
     behind = behind if point or not digits else f".{behind}"
     hanging = ("*" if cell.starred else "") + _marks(table.marked(cell.notes))
-    text = RANKS[cell.rank].format(escaped(cell.figure))
-    return (
-        text
-        + (rf"\rlap{{{hanging}}}" if hanging else "")
-        + (rf"\phantom{{{behind}}}" if behind and cell.defined else "")
-    )
+    text = RANKS[cell.rank].format(escaped(cell.figure)) + (rf"\rlap{{{hanging}}}" if hanging else "")
+    return text + (rf"\phantom{{{behind}}}" if behind and cell.defined else "")
 
 
 def _below(cell: Cell) -> str:
@@ -106,10 +116,8 @@ def _marks(marks: str) -> str:
 
 
 def _notes(table: Table) -> list[str]:
-    notes = [rf"\textsuperscript{{{mark}}}\,{escaped(text)}." for text, mark in table.marks.items()]
-    notes += ["* taken from elsewhere by the paper itself."] if table.starred else []
-    notes += [f"{escaped(text)}." for text in table.about]
-    return [r"\par\smallskip", r"\parbox{\textwidth}{\raggedright " + "\n".join(notes) + "}"] if notes else []
+    notes = "\n".join(f"{note}." for note in table.footnotes(r"\textsuperscript{{{}}}\,", escaped))
+    return [r"\par\smallskip", r"\parbox{\textwidth}{\raggedright " + notes + "}"] if notes else []
 
 
 def escaped(text: str) -> str:

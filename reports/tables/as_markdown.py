@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tabulate import tabulate
-
+from perception_gap.grid import grid
 from reports.tables.model import Cell, Column, Row, Table, padded, plain
 
 RANKS = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
@@ -14,26 +13,19 @@ RANKS = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
 
 def render(tables: Sequence[Table]) -> str:
     """A heading, the table and its notes for each."""
-    return "\n\n".join(_one(table) for table in tables) + "\n"
+    return "\n\n".join(_rendered(table) for table in tables) + "\n"
 
 
-def _one(table: Table) -> str:
+def _rendered(table: Table) -> str:
     lines = []
-    group = ""
-    for row in table.rows:
-        if row.group and row.group != group:
-            lines.append([f"*{_escaped(row.group)}*"])
-        group = row.group
-        lines.append(_line(table, row))
-    head = [table.stub, *(["figures"] if table.shows_source else []), *(["n"] if table.shows_n else [])]
-    heads = [*head, *(_head(table, column) for column in table.columns)]
-    align = ["right" if name == "n" else "left" for name in head] + ["left"] * len(table.columns)
-    grid = tabulate(
-        [line + [""] * (len(heads) - len(line)) for line in lines], heads, "github",
-        disable_numparse=True, preserve_whitespace=True, colalign=align,
-    )  # fmt: skip
+    for title, rows in table.groups():
+        lines += [[f"*{_escaped(title)}*"]] if title else []
+        lines += [_line(table, row) for row in rows]
+    heads = [*table.stubs, *(_head(table, column) for column in table.columns)]
+    right = [table.stubs.index("n")] if table.shows_n else []
+    notes = "\n".join(f"- {note}" for note in table.footnotes("<sup>{}</sup> ", _escaped))
     title = f"**{_escaped(table.caption)}** ({_escaped(table.id)})"
-    return "\n\n".join(part for part in (title, grid, _notes(table)) if part)
+    return "\n\n".join(part for part in (title, grid(heads, lines, "markdown", right), notes) if part)
 
 
 def _head(table: Table, column: Column) -> str:
@@ -42,33 +34,21 @@ def _head(table: Table, column: Column) -> str:
 
 
 def _line(table: Table, row: Row) -> list[str]:
-    label = _escaped(row.label) + _marks(table.marked(row.notes))
-    line = [label, *([row.source] if table.shows_source else [])]
-    line += ["" if row.n is None else f"{row.n:,}"] if table.shows_n else []
-    return line + [
-        _cell(table, column, row.cells[column.key]) if column.key in row.cells else "" for column in table.columns
-    ]
+    cells = ((column, row.cells.get(column.key)) for column in table.columns)
+    figures = ["" if cell is None else _cell(table, column, cell) for column, cell in cells]
+    return [*table.before(row, _escaped(row.label) + _marks(table.marked(row.notes))), *figures]
 
 
 def _cell(table: Table, column: Column, cell: Cell) -> str:
     before, after = padded(cell.figure, table.padding(column))
-    figure = (
-        RANKS[cell.rank].format(_escaped(cell.figure))
-        + ("\\*" if cell.starred else "")
-        + _marks(table.marked(cell.notes))
-    )
+    star = "\\*" if cell.starred else ""
+    figure = RANKS[cell.rank].format(_escaped(cell.figure)) + star + _marks(table.marked(cell.notes))
     more = " ".join(text for text in (cell.interval, cell.count) if text)
     return f"{before}{figure}{after} {more}" if more else f"{before}{figure}"
 
 
 def _marks(marks: str) -> str:
     return f"<sup>{marks}</sup>" if marks else ""
-
-
-def _notes(table: Table) -> str:
-    lines = [f"<sup>{mark}</sup> {_escaped(text)}" for text, mark in table.marks.items()]
-    lines += ["\\* taken from elsewhere by the paper itself"] if table.starred else []
-    return "\n".join(f"- {line}" for line in (*lines, *(_escaped(text) for text in table.about)))
 
 
 def _escaped(text: str) -> str:

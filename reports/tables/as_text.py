@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tabulate import tabulate
-
+from perception_gap.grid import grid
 from reports.tables.model import Cell, Column, Row, Table, plain
 
 WIDEST = 110  # characters of a line, before intervals go below their figures
@@ -13,30 +12,24 @@ WIDEST = 110  # characters of a line, before intervals go below their figures
 
 def render(tables: Sequence[Table]) -> str:
     """Caption, grid and notes of each."""
-    return "\n\n".join(_one(table) for table in tables) + "\n"
+    return "\n\n".join(_rendered(table) for table in tables) + "\n"
 
 
-def _one(table: Table) -> str:
-    grid = _grid(table, " ")
-    if max(map(len, grid.splitlines()), default=0) > WIDEST:
-        grid = _grid(table, "\n")
-    notes = [f"  {mark}: {plain(text)}" for text, mark in table.marks.items()]
-    notes += ["  * taken from elsewhere by the paper itself"] if table.starred else []
-    return "\n".join([plain(table.caption), "", grid, *notes, *(f"  {plain(text)}" for text in table.about)])
+def _rendered(table: Table) -> str:
+    lines = _grid(table, " ")
+    if max(map(len, lines.splitlines()), default=0) > WIDEST:
+        lines = _grid(table, "\n")
+    return "\n".join([plain(table.caption), "", lines, *(f"  {note}" for note in table.footnotes("{}: ", plain))])
 
 
 def _grid(table: Table, gap: str) -> str:
-    heads = [table.stub, *(["figures"] if table.shows_source else []), *(["n"] if table.shows_n else [])]
-    align = ["right" if head == "n" else "left" for head in heads] + ["right"] * len(table.columns)
-    heads += [_head(table, column, gap) for column in table.columns]
-    lines: list[list[str]] = []
-    group = ""
-    for row in table.rows:
-        if row.group and row.group != group:
-            lines.append([plain(row.group)] + [""] * (len(heads) - 1))
-        group = row.group
-        lines.append(_line(table, row, gap))
-    return tabulate(lines, heads, "simple", disable_numparse=True, preserve_whitespace=True, colalign=align)
+    stubs = table.stubs
+    lines = []
+    for title, rows in table.groups():
+        lines += [[plain(title)]] if title else []
+        lines += [_line(table, row, gap) for row in rows]
+    heads = [*stubs, *(_head(table, column, gap) for column in table.columns)]
+    return grid(heads, lines, right=[i for i in range(len(heads)) if i >= len(stubs) or stubs[i] == "n"])
 
 
 def _head(table: Table, column: Column, gap: str) -> str:
@@ -45,11 +38,9 @@ def _head(table: Table, column: Column, gap: str) -> str:
 
 
 def _line(table: Table, row: Row, gap: str) -> list[str]:
-    line = [plain(row.label) + _marks(table, row.notes), *([row.source] if table.shows_source else [])]
-    line += ["" if row.n is None else f"{row.n:,}"] if table.shows_n else []
-    return line + [
-        _cell(table, row.cells[column.key], gap) if column.key in row.cells else "" for column in table.columns
-    ]
+    cells = (row.cells.get(column.key) for column in table.columns)
+    figures = ["" if cell is None else _cell(table, cell, gap) for cell in cells]
+    return [*table.before(row, plain(row.label) + _marks(table, row.notes)), *figures]
 
 
 def _cell(table: Table, cell: Cell, gap: str) -> str:

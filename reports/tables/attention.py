@@ -14,7 +14,7 @@ from reports.sources import BenchModel, BenchRun, Matrix, Source, Training, shor
 from reports.tables.match import PAPER, chosen_rows, row_of, title
 from reports.tables.model import Cell, Column, Row, Table, estimate, n_in_heads
 from reports.tables.own import absent, names_of
-from reports.tables.published_cells import disagreements, figure, said
+from reports.tables.published_cells import disagreements, figure, source_lines
 
 TASKS = ("blink_relative_depth", "scenes_relative_depth", "relative_depth")
 MEASURES = {"salient": "salient_regions", "entropy": "entropy"}  # prefix of the published columns -> ours
@@ -43,31 +43,38 @@ def build(sources: Sequence[Source], rows: Mapping[str, str]) -> Table:
     """UsageError where no run has a map of a relative depth question."""
     paper = published.load(PAPER)
     printed = paper.table("table2")
-    found, missing = _gathered(sources)
-    if not found:
+    looked, missing = _gathered(sources)
+    if not looked:
         raise UsageError(
             f"table2: no attention maps of relative depth questions ({'; '.join(missing) or 'no finished run'}); "
             "give a folder of gapcheck analyze, or of gapcheck bench --gaze, with that task"
         )
-    told = chosen_rows(rows, [one.names for one in found], ("table1", "table2", "table3", "tableA2")) if rows else {}
+    told = (
+        chosen_rows(rows, [model.names for model in looked], ("table1", "table2", "table3", "tableA2")) if rows else {}
+    )
     checked = disagreements(paper, "table2")
-    made: list[Row] = []
-    matched = {id(one): _row_of(one, told, printed) for one in found}
+    lines: list[Row] = []
+    matched = {id(model): _row_of(model, told, printed) for model in looked}
     for row in printed.rows:
-        mine = [one for one in found if matched[id(one)] == row.name]
-        made += [_own_row(one, printed, "") for one in mine]
-        made.append(Row(title(row), "published", {key: figure(cell, checked) for key, cell in row.cells.items()}))
-        made += [_difference(one, row, printed) for one in mine if not one.drawn]
-    made += [_own_row(one, printed, UNMATCHED) for one in found if matched[id(one)] is None]
-    columns, final = n_in_heads([Column(c.key, c.title, c.unit) for c in printed.columns], made)
+        mine = [model for model in looked if matched[id(model)] == row.name]
+        lines += [_own_row(model, printed, "") for model in mine]
+        lines.append(Row(title(row), "published", {key: figure(cell, checked) for key, cell in row.cells.items()}))
+        lines += [_difference(model, row, printed) for model in mine if not model.drawn]
+    lines += [_own_row(model, printed, UNMATCHED) for model in looked if matched[id(model)] is None]
+    columns, final = n_in_heads([Column(c.key, c.title, c.unit) for c in printed.columns], lines)
     notes = [f"{column.title}: {column.note}" for column in printed.columns if column.note]
-    about = (*said(paper, printed), "; ".join(notes), "standard deviations divide by the number of samples", *missing)
+    about = (
+        *source_lines(paper, printed),
+        "; ".join(notes),
+        "standard deviations divide by the number of samples",
+        *missing,
+    )
     return Table("table2", printed.title, columns, final, about=about)
 
 
 def _gathered(sources: Sequence[Source]) -> tuple[list[Looked], list[str]]:
     """Runs, their teachers (each once) and the models of benchmarks that looked; what did not, in words."""
-    found, missing = [], []
+    every, missing = [], []
     opened: dict[str, Run] = {}
     for source in sources:
         missing += absent(source)
@@ -82,12 +89,12 @@ def _gathered(sources: Sequence[Source]) -> tuple[list[Looked], list[str]]:
             for model in source.models:
                 looked = list(_of_bench(model))
                 missing += [] if looked else [f"{source.path}, {model.label}: no maps of relative depth"]
-                found += looked
+                every += looked
     for run in opened.values():
         looked = list(_of_run(run))
         missing += [] if looked else [f"{run.path}: no maps of relative depth"]
-        found += looked
-    return _told_apart(found), missing
+        every += looked
+    return _told_apart(every), missing
 
 
 def _of_run(run: Run) -> Iterator[Looked]:
@@ -128,44 +135,45 @@ def _shown(label: str, task: str, tasks: Sequence[str]) -> str:
     return f"{label} ({task})" if len(tasks) > 1 else label
 
 
-def _told_apart(found: Sequence[Looked]) -> list[Looked]:
+def _told_apart(looked: Sequence[Looked]) -> list[Looked]:
     """Labels that would stand twice get a number."""
-    made: list[Looked] = []
+    apart: list[Looked] = []
     seen = Counter[str]()
-    for one in found:
-        seen[one.label] += 1
-        label = one.label if seen[one.label] == 1 else f"{one.label} ({seen[one.label]})"
-        made.append(replace(one, label=label, names=one.names | {label}))
-    return made
+    for model in looked:
+        seen[model.label] += 1
+        label = model.label if seen[model.label] == 1 else f"{model.label} ({seen[model.label]})"
+        apart.append(replace(model, label=label, names=model.names | {label}))
+    return apart
 
 
-def _row_of(one: Looked, told: Mapping[str, str], printed: published.Table) -> str | None:
-    given = next((told[name] for name in sorted(one.names) if name in told), None)
-    found = given or row_of(one.name, one.latents, printed)
+def _row_of(model: Looked, told: Mapping[str, str], printed: published.Table) -> str | None:
+    given = next((told[name] for name in sorted(model.names) if name in told), None)
+    found = given or row_of(model.name, model.latents, printed)
     return found if found in {row.name for row in printed.rows} else None
 
 
-def _own_row(one: Looked, printed: published.Table, group: str) -> Row:
+def _own_row(model: Looked, printed: published.Table, group: str) -> Row:
     decimals = {
         column.key: max(row.cells[column.key].decimals for row in printed.rows if column.key in row.cells)
         for column in printed.columns
     }
     cells = {
         f"{prefix}_{name}": estimate(told, "", decimals=decimals[f"{prefix}_{name}"])
-        for prefix, column in MEASURES.items() for name, told in one.spreads[column].items()
+        for prefix, column in MEASURES.items()
+        for name, told in model.spreads[column].items()
         if f"{prefix}_{name}" in decimals
-    }  # fmt: skip
-    notes = (f"{one.label}: {one.n_failed} of {one.n} failed and have no map",) if one.n_failed else ()
-    return Row(one.label, "ours", cells, group, notes=(*notes, *((DRAWN,) if one.drawn else ())))
+    }
+    notes = (f"{model.label}: {model.n_failed} of {model.n} failed and have no map",) if model.n_failed else ()
+    return Row(model.label, "ours", cells, group, notes=(*notes, *((DRAWN,) if model.drawn else ())))
 
 
-def _difference(one: Looked, row: published.Row, printed: published.Table) -> Row:
+def _difference(model: Looked, row: published.Row, printed: published.Table) -> Row:
     """Ours minus the published figure; the interval is ours, moved."""
     cells = {}
-    for key, mine in _own_row(one, printed, "").cells.items():
+    for key, mine in _own_row(model, printed, "").cells.items():
         if key not in row.cells or mine.value is None:
             continue
         theirs = row.cells[key].value
         low, high = (None if end is None else end - theirs for end in (mine.low, mine.high))
         cells[key] = Cell(mine.value - theirs, low, high, mine.n, mine.decimals, signed=True)
-    return Row(f"{one.label} − {title(row)}", "difference", cells)
+    return Row(f"{model.label} − {title(row)}", "difference", cells)

@@ -21,8 +21,8 @@ def build(bench: BenchRun) -> list[Table]:
     """Those that the benchmark has something for; none where no model is finished."""
     if not bench.models:
         return []
-    made = [accuracies(bench), costs(bench), gaze(bench), beside(bench), comparisons(bench)]
-    return [table for table in made if table is not None]
+    tables = [accuracies(bench), costs(bench), gaze(bench), beside(bench), comparisons(bench)]
+    return [table for table in tables if table is not None]
 
 
 def tasks_of(bench: BenchRun) -> list[str]:
@@ -37,50 +37,39 @@ def accuracies(bench: BenchRun) -> Table:
     """Tasks by models: lmms-eval's accuracy, that of whole pairs, and the strict one where it differs for a model."""
     rows = []
     for task in tasks_of(bench):
-        found = [(m, m.summary["tasks"][task]) for m in bench.models if task in m.summary["tasks"]]
-        cells = {m.name: estimate(f["accuracy"], "percent", notes=_losses(m, task, f)) for m, f in found}
-        chance = found[0][1]["chance"]
+        answered = [(m, m.summary["tasks"][task]) for m in bench.models if task in m.summary["tasks"]]
+        cells = {m.name: estimate(f["accuracy"], "percent", notes=_losses(m, task, f)) for m, f in answered}
+        chance = answered[0][1]["chance"]
         beside = {"chance": Cell(None if chance is None else 100 * chance)} if chance is not None else {}
-        hashes = {f["data_hash"] for _, f in found if "data_hash" in f}
+        hashes = {f["data_hash"] for _, f in answered if "data_hash" in f}
         notes = ("the models answered different questions: not comparable",) if len(hashes) > 1 else ()
         rows.append(Row(task, "ours", cells | beside, notes=notes))
-        if any(f["strict_accuracy"]["mean"] != f["accuracy"]["mean"] for _, f in found):
-            strict = {m.name: estimate(f["strict_accuracy"], "percent") for m, f in found}
+        if any(f["strict_accuracy"]["mean"] != f["accuracy"]["mean"] for _, f in answered):
+            strict = {m.name: estimate(f["strict_accuracy"], "percent") for m, f in answered}
             rows.append(Row(f"{task}, strict reader", "ours", strict))
-        if any("pair_accuracy" in f for _, f in found):
-            pairs = {m.name: estimate(f.get("pair_accuracy"), "percent") for m, f in found}
+        if any("pair_accuracy" in f for _, f in answered):
+            pairs = {m.name: estimate(f.get("pair_accuracy"), "percent") for m, f in answered}
             rows.append(Row(f"{task}, both of a pair", "ours", pairs))
     columns = (Column("chance", "chance"), *_columns(bench))
     return Table(f"{bench.path.name} accuracy", "Accuracy in percent", columns, n_in_rows(rows), "task")
 
 
-def _losses(model: BenchModel, task: str, found: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(losses(model.label, task, found))
+def _losses(model: BenchModel, task: str, of_task: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(losses(model.label, task, of_task))
 
 
-COSTS = (
-    ("n_image_tokens", "image tokens", 1),
-    ("n_tokens", "answer tokens", 1),
-    ("seconds", "seconds", 3),
-)
-COUNTS = ("failed", "unscored", "empty", "cut off")
+COSTS = (("image_tokens", "image tokens", 1), ("answer_tokens", "answer tokens", 1), ("seconds", "seconds", 3))
+COUNTS = {"failed": "n_failed", "unscored": "n_unscored", "empty": "n_empty", "cut off": "n_cut"}
 
 
 def costs(bench: BenchRun) -> Table:
     """What each model saw and took a question, over all tasks, and how many answers failed, said nothing, were cut."""
     rows = []
     for model in bench.models:
-        ok = model.samples[model.samples["status"] == "ok"]
-        cells = {}
-        for name, _, digits in COSTS:
-            values = ok[name].astype(float)
-            cells[name] = Cell(None if values.isna().all() else float(values.mean()), n=len(ok), decimals=digits)
-        found = model.summary["tasks"].values()
-        counts = (
-            len(model.samples) - len(ok), int(ok["correct"].isna().sum()),
-            sum(f["n_empty"] for f in found), sum(f["n_cut"] for f in found),
-        )  # fmt: skip
-        cells |= {name: Cell(count, decimals=0) for name, count in zip(COUNTS, counts, strict=True)}
+        means = model.summary["costs"]
+        cells = {name: Cell(means[name]["mean"], n=means[name]["n"], decimals=digits) for name, _, digits in COSTS}
+        tasks = model.summary["tasks"].values()
+        cells |= {name: Cell(sum(task[key] for task in tasks), decimals=0) for name, key in COUNTS.items()}
         rows.append(Row(model.label, "ours", cells))
     columns = [Column(name, title, "") for name, title, _ in COSTS] + [Column(name, name, "") for name in COUNTS]
     caption = "Means of a question, and counts over all tasks"
@@ -91,12 +80,12 @@ def gaze(bench: BenchRun) -> Table | None:
     """Accuracy and where the model looked, by task; None without maps."""
     rows = []
     for model in bench.models:
-        for task, found in model.summary["tasks"].items():
-            if "gaze" not in found:
+        for task, of_task in model.summary["tasks"].items():
+            if "gaze" not in of_task:
                 continue
-            cells = {"accuracy": estimate(found["accuracy"], "percent", notes=_losses(model, task, found))}
+            cells = {"accuracy": estimate(of_task["accuracy"], "percent", notes=_losses(model, task, of_task))}
             for name in GAZE:
-                unit, measured = _unit(name), found["gaze"][name]
+                unit, measured = _unit(name), of_task["gaze"][name]
                 cells[name] = estimate(measured, unit)
                 if name != "focus_score":
                     cells[f"{name}_std"] = Cell(measured["std"], n=measured["n"], decimals=DECIMALS[unit])
@@ -117,14 +106,14 @@ def _unit(name: str) -> str:
 
 def beside(bench: BenchRun) -> Table | None:
     """Published figures of the same tasks, once a model: its first figure, that of the main table."""
-    found: dict[str, dict[str, Cell]] = {}
+    by_label: dict[str, dict[str, Cell]] = {}
     for task in tasks_of(bench):
-        for one in published.for_task(task):
-            label = " ".join(part for part in (one.model, one.params) if part)
-            checked = disagreements(published.load(one.paper), one.table)
-            found.setdefault(label, {}).setdefault(task, figure(one, checked))
-    tasks = [task for task in tasks_of(bench) if any(task in row for row in found.values())]
-    rows = tuple(Row(label, "published", cells) for label, cells in found.items())
+        for printed in published.for_task(task):
+            label = " ".join(part for part in (printed.model, printed.params) if part)
+            checked = disagreements(published.load(printed.paper), printed.table)
+            by_label.setdefault(label, {}).setdefault(task, figure(printed, checked))
+    tasks = [task for task in tasks_of(bench) if any(task in row for row in by_label.values())]
+    rows = tuple(Row(label, "published", cells) for label, cells in by_label.items())
     columns = tuple(Column(task, task) for task in tasks)
     return Table(f"{bench.path.name} published", "Published, in percent", columns, rows) if rows else None
 
@@ -150,9 +139,13 @@ def comparisons(bench: BenchRun) -> Table | None:
         }
         rows.append(Row(row["task"], "ours", cells, names[row["model"]]))
     columns = (
-        Column("difference", "points", "points"), Column("gained", "gained", ""), Column("lost", "lost", ""),
-        Column("p", "p", ""), Column("p_holm", "p (Holm)", ""), Column("detectable", "detectable points", "points"),
-    )  # fmt: skip
+        Column("difference", "points", "points"),
+        Column("gained", "gained", ""),
+        Column("lost", "lost", ""),
+        Column("p", "p", ""),
+        Column("p_holm", "p (Holm)", ""),
+        Column("detectable", "detectable points", "points"),
+    )
     about = (
         "gained, lost: questions that only this model, only the baseline answers right; p: McNemar's exact test, whole "
         "clusters flipped where they repeat; Holm's correction over the tasks; detectable: with 80 % power",

@@ -35,31 +35,38 @@ LEADERBOARD: dict[str, tuple[str, str, int] | None] = {
 # What a terminal has room for.
 BRIEF = ("accuracy", "accuracy_difference", "focus_score", "focus_lift", "auroc", "kl", "failed")
 AGREEMENT = {
-    "both_right": "both right", "only_first_right": "only the first right",
-    "only_second_right": "only the second right", "both_wrong": "both wrong",
-    "raw_difference": "both right − both wrong", "right_minus_wrong": "the same within task",
+    "both_right": "both right",
+    "only_first_right": "only the first right",
+    "only_second_right": "only the second right",
+    "both_wrong": "both wrong",
+    "raw_difference": "both right − both wrong",
+    "right_minus_wrong": "the same within task",
     "alike_minus_split": "verdicts equal − different, within task",
-}  # fmt: skip
+}
 SIGNED = (
-    "accuracy_difference", "focus_score_difference", "floor − JS", "raw_difference", "right_minus_wrong",
+    "accuracy_difference",
+    "focus_score_difference",
+    "floor − JS",
+    "raw_difference",
+    "right_minus_wrong",
     "alike_minus_split",
-)  # fmt: skip
+)
 NEARER = "nearer than the floor: floor − JS is above 0 (tested, Holm over pairs)"
 FARTHER = "farther than the floor: floor − JS is below 0 (tested, Holm over pairs)"
 OPEN = "not distinguishable from the floor"
 TEXTS = {"teacher": "the teacher's answer", "reference": "the reference answer"}
 
 
-def build(found: CompareRun) -> list[Table]:
+def build(comparison: CompareRun) -> list[Table]:
     """Leaderboard, matrix of JS, pairs with every measure, agreement (without pairs none of these three), knockout."""
-    tables = [matrix(found), pairs(found), agreement(found)] if found.summary["pairs"] else []
-    return [leaderboard(found), *tables, *knockout(found)]
+    tables = [matrix(comparison), pairs(comparison), agreement(comparison)] if comparison.summary["pairs"] else []
+    return [leaderboard(comparison), *tables, *knockout(comparison)]
 
 
-def leaderboard(found: CompareRun, *, brief: bool = False) -> Table:
+def leaderboard(comparison: CompareRun, *, brief: bool = False) -> Table:
     """A row a model, the most accurate first. brief: only the columns of BRIEF."""
-    told = found.summary["models"]
-    base = found.labels[found.summary["baseline"]]
+    told = comparison.summary["models"]
+    base = comparison.labels[comparison.summary["baseline"]]
     titles = {key: told_otherwise or of_column(key) for key, told_otherwise in LEADERBOARD.items()}
     rows = []
     for row in told:
@@ -72,19 +79,21 @@ def leaderboard(found: CompareRun, *, brief: bool = False) -> Table:
         if row["most_pixels"] is not None:
             cells["most_pixels"] = Cell(row["most_pixels"], decimals=0)
         cells["failed"] = Cell(row["n_failed"], decimals=0)
-        roles = ["teacher"] * row["is_teacher"] + ["baseline"] * (row["name"] == found.summary["baseline"])
-        rows.append(Row(found.labels[row["name"]] + (f" ({', '.join(roles)})" if roles else ""), "ours", cells))
+        roles = ["teacher"] * row["is_teacher"] + ["baseline"] * (row["name"] == comparison.summary["baseline"])
+        rows.append(Row(comparison.labels[row["name"]] + (f" ({', '.join(roles)})" if roles else ""), "ours", cells))
     columns = [Column(key, title, unit) for key, (title, unit, _) in titles.items()]
     columns += [Column("image_tokens", "image tokens", ""), Column("most_pixels", "shrunk to", "pixels")]
     columns += [Column("failed", "failed", "")]
     shown = [
-        column for column in columns if (column.key in BRIEF or not brief)
+        column
+        for column in columns
+        if (column.key in BRIEF or not brief)
         and (column.key == "accuracy" or any(column.key in row.cells and row.cells[column.key].defined for row in rows))
-    ]  # fmt: skip
-    heads, made = n_in_heads(shown, rows)
-    spec = found.info["data"]["spec"]
-    about = () if brief else _about(found, base)
-    return Table("leaderboard", f"Models on {spec}: answers and gaze, in percent", heads, made, "model", about)
+    ]
+    heads, lines = n_in_heads(shown, rows)
+    spec = comparison.info["data"]["spec"]
+    about = () if brief else _about(comparison, base)
+    return Table("leaderboard", f"Models on {spec}: answers and gaze, in percent", heads, lines, "model", about)
 
 
 def of_column(column: str) -> tuple[str, str, int]:
@@ -104,18 +113,20 @@ def pair_titles() -> dict[str, tuple[str, str, int]]:
     return {"js": of_column("js")} | difference | {name: of_column(name) for name in names if name != "js"}
 
 
-def _about(found: CompareRun, base: str) -> tuple[str, ...]:
+def _about(comparison: CompareRun, base: str) -> tuple[str, ...]:
     met = (
-        [f"KL from teacher: on the {frame(found.info)}"] if any("kl" in row for row in found.summary["models"]) else []
+        [f"KL from teacher: on the {frame(comparison.info)}"]
+        if any("kl" in row for row in comparison.summary["models"])
+        else []
     )
     return (
         f"− baseline: minus {base}, points, paired by sample; focus: share of the own answer's map in the boxes; "
         "chance: that of a uniform map; lift: focus / chance; AUROC: right over wrong answers by focus, within task; "
         "image tokens: median",
         *met,
-        found.info["budget"] + "; shrunk to: pictures above it",
-        *found.absent,
-    )  # fmt: skip
+        comparison.info["budget"] + "; shrunk to: pictures above it",
+        *comparison.absent,
+    )
 
 
 # What `--knockout` cut or drew again: column, title, where it stands in `knockout` of summary.json, unit, decimals.
@@ -129,42 +140,42 @@ KNOCKOUT = (
 )
 
 
-def knockout(found: CompareRun) -> list[Table]:
+def knockout(comparison: CompareRun) -> list[Table]:
     """A row a model whose attention was cut, in the order of the comparison; [] where none was."""
     rows = []
-    for name, run in found.members.items():
+    for name, run in comparison.members.items():
         if told := run.summary.get("knockout"):
             cells = {
                 key: estimate(_at(told, where), unit, signed=True, decimals=digits)
                 for key, _, where, unit, digits in KNOCKOUT
-            }  # fmt: skip
-            rows.append(Row(found.labels[name], "ours", cells))
+            }
+            rows.append(Row(comparison.labels[name], "ours", cells))
     if not rows:
         return []
     columns = [Column(key, title, unit) for key, title, _, unit, _ in KNOCKOUT]
-    heads, made = n_in_heads([c for c in columns if any(row.cells[c.key].defined for row in rows)], rows)
+    heads, lines = n_in_heads([c for c in columns if any(row.cells[c.key].defined for row in rows)], rows)
     about = (
         "boxed: change of the own answer's log-probability when no text behind the picture sees the boxed tokens",
         "− as many, − same mass: minus the change for so many tokens, or tokens of that attention mass, elsewhere",
         "redrawn: the scene without the boxed things; accuracy: its change under each",
     )
-    return [Table("knockout", "The boxed tokens cut off, or the boxed things not drawn", heads, made, "model", about)]
+    return [Table("knockout", "The boxed tokens cut off, or the boxed things not drawn", heads, lines, "model", about)]
 
 
 def _at(told: Mapping[str, Any], where: Sequence[str]) -> Any:
     """The estimate at this place, None where a run lacks it."""
-    found: Any = told
+    node: Any = told
     for key in where:
-        found = found.get(key) if found else None
-    return found
+        node = node.get(key) if node else None
+    return node
 
 
-def matrix(found: CompareRun) -> Table:
+def matrix(comparison: CompareRun) -> Table:
     """JS of every pair, symmetric, marked by what its interval says of the floor."""
-    labels = [found.labels[name] for name in _names(found)]
+    labels = [comparison.labels[name] for name in _names(comparison)]
     cells: dict[str, dict[str, Cell]] = {label: {} for label in labels}
-    for row in found.summary["pairs"]:
-        first, second = found.pair(row)
+    for row in comparison.summary["pairs"]:
+        first, second = comparison.pair(row)
         note = against_floor(row["against_floor"]["difference"])
         cells[first][second] = cells[second][first] = estimate(js_of(row), "nats", notes=(note,) if note else ())
     columns = [Column(label, label, "") for label in labels]
@@ -173,16 +184,16 @@ def matrix(found: CompareRun) -> Table:
     if len(counts) == 1:  # said once
         heads = tuple(replace(column, n=None) for column in heads)
     n = f", n {counts.pop():,}" if len(counts) == 1 else ""
-    text = TEXTS.get(found.info["text"], "one text")
-    caption = f"JS divergence of two models' maps of {text}, on the {frame(found.info)}, nats{n}"
+    text = TEXTS.get(comparison.info["text"], "one text")
+    caption = f"JS divergence of two models' maps of {text}, on the {frame(comparison.info)}, nats{n}"
     about = ("floor: the same against the first model's map of another sample of the task; JS is at most ln 2 = 0.693",)
     return Table("pairs matrix", caption, heads, rows, "model", about)
 
 
-def _names(found: CompareRun) -> list[str]:
+def _names(comparison: CompareRun) -> list[str]:
     """The models in the order of the pairs, which is that of the members."""
-    named = [row[end] for row in found.summary["pairs"] for end in ("first", "second")]
-    return [name for name in found.labels if name in named]
+    named = [row[end] for row in comparison.summary["pairs"] for end in ("first", "second")]
+    return [name for name in comparison.labels if name in named]
 
 
 def js_of(row: Mapping[str, Any]) -> Metric:
@@ -198,10 +209,10 @@ def against_floor(difference: Metric) -> str:
     return {1: NEARER, -1: FARTHER, 0: OPEN}[side(difference)]
 
 
-def pairs(found: CompareRun) -> Table:
+def pairs(comparison: CompareRun) -> Table:
     """A row a pair, a column a measure with its floor beside it."""
     told = [{**row, "js": js_of(row), "js_floor": row["against_floor"]["floor"],
-             "floor − JS": row["against_floor"]["difference"]} for row in found.summary["pairs"]]  # fmt: skip
+             "floor − JS": row["against_floor"]["difference"]} for row in comparison.summary["pairs"]]  # fmt: skip
     titles = {key: title for key, title in pair_titles().items() if any(key in row for row in told)}
     columns = [Column(key, title, unit) for key, (title, unit, _) in titles.items()]
     rows = []
@@ -211,28 +222,28 @@ def pairs(found: CompareRun) -> Table:
             for key, (_, unit, digits) in titles.items()
             if key in row
         }
-        rows.append(Row(pair_label(found, row), "ours", cells))
+        rows.append(Row(pair_label(comparison, row), "ours", cells))
     about = (
-        f"Maps of {TEXTS.get(found.info['text'], 'one text')}, on the {frame(found.info)}; JS, its floor and their "
-        "difference over the same samples. First: the model before the dash; "
+        f"Maps of {TEXTS.get(comparison.info['text'], 'one text')}, on the {frame(comparison.info)}; JS, its floor and "
+        "their difference over the same samples. First: the model before the dash; "
         "KL(p ‖ q) is of p from q, floors are the first's map of another sample of the task",
-    )  # fmt: skip
+    )
     return Table("pairs", "How far apart two models look", tuple(columns), n_in_rows(rows), "pair", about)
 
 
-def agreement(found: CompareRun) -> Table:
+def agreement(comparison: CompareRun) -> Table:
     """JS of every pair by which of the two is right, and its differences."""
     columns = [Column(key, title, "") for key, title in AGREEMENT.items()]
     rows = []
-    for row in found.summary["pairs"]:
+    for row in comparison.summary["pairs"]:
         told: Mapping[str, Any] = row["agreement"]["js"]
         cells = {key: estimate(told[key], "nats", signed=key in SIGNED) for key in AGREEMENT}
-        rows.append(Row(pair_label(found, row), "ours", cells))
+        rows.append(Row(pair_label(comparison, row), "ours", cells))
     about = ("within task: n counts the samples of the tasks that have both kinds; the first difference mixes tasks",)
-    caption = f"JS of two models' maps (nats, {frame(found.info)}) by who is right"
+    caption = f"JS of two models' maps (nats, {frame(comparison.info)}) by who is right"
     return Table("agreement", caption, tuple(columns), n_in_rows(rows), "pair", about)
 
 
-def pair_label(found: CompareRun, row: Mapping[str, Any]) -> str:
+def pair_label(comparison: CompareRun, row: Mapping[str, Any]) -> str:
     """`student – lavit`."""
-    return " – ".join(found.pair(row))
+    return " – ".join(comparison.pair(row))

@@ -9,8 +9,8 @@ import pandas as pd
 
 from benchmarks import published
 from benchmarks.published.model import pick
-from perception_gap.stats.proportions import paired_ci
-from reports.seeds import NO_INTERVAL, over_seeds
+from perception_gap.stats.paired import by_sample
+from perception_gap.stats.seeds import NO_INTERVAL, over_seeds
 from reports.sources import BenchRun, Matrix
 from reports.tables.match import title
 from reports.tables.model import Cell, Row, estimate
@@ -27,23 +27,26 @@ OTHER = "not compared: other questions"
 
 def published_rows(paper: published.Paper, printed: published.Table, places: Sequence[Place]) -> list[Row]:
     """The gains that follow from the prints, a row a pair of rows; a star where one of the two figures has one."""
-    made: dict[tuple[str, str], dict[str, Cell]] = {}
+    by_pair: dict[tuple[str, str], dict[str, Cell]] = {}
     titles = {row.name: title(row) for row in printed.rows}
     for gain in published.gains(paper, [printed.id]):
         for place in places:
             if place.column.key == gain.column:
                 cell = Cell(gain.points, decimals=gain.decimals, signed=True, starred=gain.starred)
-                made.setdefault((gain.row, gain.over), {})[place.key] = cell
+                by_pair.setdefault((gain.row, gain.over), {})[place.key] = cell
     return [
         Row(f"{titles[row]} − {titles[over]}", "gain", cells, f"{GROUP}, published")
-        for (row, over), cells in made.items()
+        for (row, over), cells in by_pair.items()
     ]
 
 
 def own_rows(
-    printed: published.Table, owns: Sequence[Own], places: Sequence[Place], rows_of: Mapping[str, str],
+    printed: published.Table,
+    owns: Sequence[Own],
+    places: Sequence[Place],
+    rows_of: Mapping[str, str],
     baseline: str | None,
-) -> list[Row]:  # fmt: skip
+) -> list[Row]:
     """Gains of ours, over `baseline` (every other model) or over what stands where the paper's baseline does."""
     return [_gain(own, base, places) for own, base in _pairs(printed, owns, rows_of, baseline)]
 
@@ -55,25 +58,29 @@ def _pairs(
         named = {name: own for own in reversed(owns) for name in sorted(own.names)}
         base = pick(baseline, named, "model of these runs to take as --baseline")
         return [(own, base) for own in owns if own is not base]
-    found = []
+    chosen = []
     for source in {id(own.source): own.source for own in owns}.values():
         inside = [own for own in owns if own.source is source]
         pairs = [
-            (own, base) for row, over in printed.gains for base in inside if rows_of.get(base.label) == over
-            for own in inside if own is not base and rows_of.get(own.label) in ({row} if row else rows_of.values())
-        ]  # fmt: skip
+            (own, base)
+            for row, over in printed.gains
+            for base in inside
+            if rows_of.get(base.label) == over
+            for own in inside
+            if own is not base and rows_of.get(own.label) in ({row} if row else rows_of.values())
+        ]
         if isinstance(source, BenchRun):
             base_name = baseline_of(source)
             others = [(own, base) for base in inside if base.name == base_name for own in inside if own is not base]
-            found += pairs or others
+            chosen += pairs or others
             continue
         by_label = {own.label: own for own in inside}
         against = [by_label[name] for name in AGAINST.get(printed.id, ()) if name in by_label]
         against = against[:1] if printed.id == "table3" else against
         mapped = [own for own in inside if own.label in rows_of]
-        found += [(own, base) for base in against for own in mapped if own is not base and not own.hidden]
-        found += [(own, by_label[own.name]) for own in mapped if own.hidden and own.name in by_label]
-    return found
+        chosen += [(own, base) for base in against for own in mapped if own is not base and not own.hidden]
+        chosen += [(own, by_label[own.name]) for own in mapped if own.hidden and own.name in by_label]
+    return chosen
 
 
 def baseline_of(bench: BenchRun) -> str | None:
@@ -94,10 +101,10 @@ def _gain(own: Own, base: Own, places: Sequence[Place]) -> Row:
         mine, theirs = own.figures.get(place.task), base.figures.get(place.task)
         if mine is None or theirs is None:
             continue
-        found = _paired(own, base, place.task) or _by_sample(own, base, place.task)
-        if found is not None:
-            unbound = isinstance(own.source, Matrix) and found["mean"] is not None and found["ci"] is None
-            cells[place.key] = estimate(found, "points", signed=True, notes=(NO_INTERVAL,) if unbound else ())
+        difference = _paired(own, base, place.task) or _by_sample(own, base, place.task)
+        if difference is not None:
+            unbound = isinstance(own.source, Matrix) and difference["mean"] is not None and difference["ci"] is None
+            cells[place.key] = estimate(difference, "points", signed=True, notes=(NO_INTERVAL,) if unbound else ())
         elif mine.data != theirs.data:
             cells[place.key] = Cell(None, notes=(OTHER,))
         elif mine.estimate["mean"] is None or theirs.estimate["mean"] is None:
@@ -141,9 +148,8 @@ def _by_sample(own: Own, base: Own, task: str) -> dict[str, Any] | None:
         return None
     if own.figures[task].data != base.figures[task].data:
         return None
-    mine, theirs = (_verdicts(one, one.source, task) for one in (own, base) if isinstance(one.source, BenchRun))
-    difference = mine["correct"].astype(float) - theirs["correct"].astype(float).reindex(mine.index)
-    return paired_ci(difference.to_numpy(), mine["cluster"].to_numpy()).as_dict()
+    mine, theirs = _verdicts(own, own.source, task), _verdicts(base, base.source, task)
+    return by_sample(theirs, mine, "correct", share=True).as_dict()
 
 
 def _verdicts(own: Own, bench: BenchRun, task: str) -> pd.DataFrame:
@@ -161,8 +167,8 @@ def _cost(own: Own, base: Own, task: str) -> dict[str, Any] | None:
     chosen = mine[mine["task"].isin(names)]
     if chosen.empty:
         return None
-    found = over_seeds(chosen, mine["seed"])
-    return _signed(found["mean"], found["ci"], found["n"], -1 if own.hidden else 1)
+    cost = over_seeds(chosen, mine["seed"])
+    return _signed(cost["mean"], cost["ci"], cost["n"], -1 if own.hidden else 1)
 
 
 def _as_estimate(row: pd.Series, mean: str, ends: tuple[str, str], sign: int) -> dict[str, Any]:

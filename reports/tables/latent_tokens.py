@@ -34,33 +34,33 @@ def settings(own: Own) -> tuple[int, int | None] | None:
     """(latent tokens, steps) of a matrix's preset, by its train.json; steps None where only the CSV is there."""
     if not isinstance(own.source, Matrix) or own.name not in LATENTS:
         return None
-    found = {
+    pairs = {
         (training.info["settings"]["n_latents"], training.info["settings"]["steps"])
         for training in own.source.trainings()
         if training.info["preset"] == own.name
     }
-    return found.pop() if len(found) == 1 else (LATENTS[own.name], None)
+    return pairs.pop() if len(pairs) == 1 else (LATENTS[own.name], None)
 
 
 def _labelled(own: Own) -> Own:
-    made = settings(own)
-    assert made is not None
-    latents, steps = made
+    trained = settings(own)
+    assert trained is not None
+    latents, steps = trained
     label = f"{own.label} (K = {latents}, {'steps unknown' if steps is None else f'{steps} steps'})"
     return replace(own, label=label, names=own.names | {label})
 
 
 def row_of(own: Own, printed: published.Table) -> str | None:
     """The published row of as many latent tokens and steps."""
-    made = settings(own)
+    trained = settings(own)
     for row in printed.rows:
-        if made and (row.settings.get("num_latent_tokens"), row.settings.get("total_steps")) == made:
+        if trained and (row.settings.get("num_latent_tokens"), row.settings.get("total_steps")) == trained:
             return row.name
     return None
 
 
 def group(own: Own, printed: published.Table) -> str | None:
     """The group of the table that has as many latent tokens, for what has no row of its steps."""
-    made = settings(own) if printed.id == "tableA2" else None
+    trained = settings(own) if printed.id == "tableA2" else None
     groups = {row.settings.get("num_latent_tokens"): row.group for row in printed.rows if row.settings}
-    return groups.get(made[0]) if made else None
+    return groups.get(trained[0]) if trained else None

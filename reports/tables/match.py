@@ -42,13 +42,13 @@ def chosen_rows(rows: Mapping[str, str], known: Iterable[Iterable[str]], tables:
     models = {name: name for names in known for name in sorted(names)}
     paper = published.load(PAPER)
     every = {name: row.name for table in tables for row in paper.table(table).rows for name in (row.name, title(row))}
-    found = {}
+    full = {}
     for model, row in rows.items():
         try:
-            found[pick(model, models, "model of these runs")] = pick(row, every, "published row")
+            full[pick(model, models, "model of these runs")] = pick(row, every, "published row")
         except UsageError as error:
             raise UsageError(f"--row {model}={row}: {error}") from None
-    return found
+    return full
 
 
 def row_of(name: str, latents: str, table: published.Table) -> str | None:
@@ -58,12 +58,12 @@ def row_of(name: str, latents: str, table: published.Table) -> str | None:
     than masking have no published row.
     """
     names = {title(row): row.name for row in table.rows}
-    found = SAME.get(name.removeprefix("tiny:")) or next(
+    own_title = SAME.get(name.removeprefix("tiny:")) or next(
         (title(row) for row in table.rows if _plain(title(row)) == _plain(name)), None
     )
     if latents == "mask":
-        found = MASKED.get(found or "")
-    return names.get(found or "") if latents in ("force", "mask") else None
+        own_title = MASKED.get(own_title or "")
+    return names.get(own_title or "") if latents in ("force", "mask") else None
 
 
 def _plain(name: str) -> str:

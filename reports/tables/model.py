@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 from string import ascii_lowercase
 from typing import Literal
 
@@ -152,6 +153,27 @@ class Table:
     def starred(self) -> bool:
         return any(cell.starred for row in self.rows for cell in row.cells.values())
 
+    @property
+    def stubs(self) -> list[str]:
+        """Heads of what stands before the figures of a row; see `before`."""
+        return [self.stub, *(["figures"] if self.shows_source else []), *(["n"] if self.shows_n else [])]
+
+    def before(self, row: Row, label: str) -> list[str]:
+        """The label as a layout writes it, and, where the table shows them, whose figures the row has and its n."""
+        n = ["" if row.n is None else f"{row.n:,}"] if self.shows_n else []
+        return [label, *([row.source] if self.shows_source else []), *n]
+
+    def groups(self) -> Iterator[tuple[str, list[Row]]]:
+        """(title or "", the rows below it) in their order."""
+        for title, rows in groupby(self.rows, key=lambda row: row.group):
+            yield title, list(rows)
+
+    def footnotes(self, mark: str, escaped: Callable[[str], str]) -> list[str]:
+        """Every line below the table. mark: how a layout writes one, `<sup>{}</sup> `; escaped: its texts."""
+        starred = [f"{escaped('*')} taken from elsewhere by the paper itself"] if self.starred else []
+        marked = [mark.format(letters) + escaped(text) for text, letters in self.marks.items()]
+        return [*marked, *starred, *map(escaped, self.about)]
+
     def marked(self, notes: Sequence[str]) -> str:
         """`a,c`: the marks of these footnotes."""
         return ",".join(self.marks[note] for note in notes)
@@ -198,22 +220,22 @@ def _with_n(row: Row, usual: Mapping[str, int | None]) -> Row:
 
 def n_in_rows(rows: Sequence[Row]) -> tuple[Row, ...]:
     """n beside the row's label where all its figures have one, else in each cell."""
-    made = []
+    counted = []
     for row in rows:
         counts = {cell.n for cell in row.cells.values() if cell.n is not None}
         cells = {key: replace(cell, show_n=len(counts) > 1 and cell.n is not None) for key, cell in row.cells.items()}
-        made.append(replace(row, cells=cells, n=counts.pop() if len(counts) == 1 else None))
-    return tuple(made)
+        counted.append(replace(row, cells=cells, n=counts.pop() if len(counts) == 1 else None))
+    return tuple(counted)
 
 
 def estimate(
-    found: Mapping | None, unit: str, *, signed: bool = False, notes: tuple[str, ...] = (), decimals: int | None = None
+    metric: Mapping | None, unit: str, *, signed: bool = False, notes: tuple[str, ...] = (), decimals: int | None = None
 ) -> Cell:
     """A cell of {mean, ci, n}, in fractions for percent and points; undefined for None."""
-    if found is None:
+    if metric is None:
         return Cell(None, notes=notes)
     scale = 100 if unit in ("percent", "points") else 1
-    low, high = (None, None) if found.get("ci") is None else (scale * bound for bound in found["ci"])
-    value = None if found["mean"] is None else scale * found["mean"]
+    low, high = (None, None) if metric.get("ci") is None else (scale * bound for bound in metric["ci"])
+    value = None if metric["mean"] is None else scale * metric["mean"]
     digits = DECIMALS.get(unit, 3) if decimals is None else decimals
-    return Cell(value, low, high, int(found["n"]), digits, signed=signed, notes=notes)
+    return Cell(value, low, high, int(metric["n"]), digits, signed=signed, notes=notes)

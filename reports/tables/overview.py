@@ -46,15 +46,15 @@ def _told_apart(tables: Sequence[Table]) -> list[Table]:
     Two data sets, or two folders of one name, would make lines of the CSV that nobody can tell apart and one label of
     LaTeX for two tables.
     """
-    found: list[Table] = []
+    apart: list[Table] = []
     for table in tables:
-        ids, captions = {one.id for one in found}, {one.caption for one in found}
+        ids, captions = {other.id for other in apart}, {other.caption for other in apart}
         numbered = (f"{table.id} {i}" for i in range(2, len(tables) + 2))
-        name = next(one for one in (table.id, *numbered) if one not in ids)
+        name = next(other for other in (table.id, *numbered) if other not in ids)
         # Tables of other folders may share their caption, which their ids tell apart in every layout but LaTeX.
         caption = f"{table.caption} ({name})" if name != table.id and table.caption in captions else table.caption
-        found.append(replace(table, id=name, caption=caption))
-    return found
+        apart.append(replace(table, id=name, caption=caption))
+    return apart
 
 
 def _runs(runs: Sequence[Run]) -> Table:
@@ -63,18 +63,20 @@ def _runs(runs: Sequence[Run]) -> Table:
     teachers: dict[str, Run | None] = {}
     for run in runs:
         teachers[str(run.path.resolve())] = teacher = teacher_or_reason(run)[0]
-        for one in (teacher, run) if teacher else (run,):
-            opened.setdefault(str(one.path.resolve()), one)
+        for shown in (teacher, run) if teacher else (run,):
+            opened.setdefault(str(shown.path.resolve()), shown)
     columns = [Column(key, label, "") for key, label in zip(opened, labels(list(opened.values())), strict=True)]
     rows, compared_paths = [], {path for _, path, _ in compared_rows()}
     for label, path, unit in _metrics([run.summary for run in opened.values()]):
         cells = {}
         for key, run in opened.items():
-            found = lookup(run.summary, path) if isinstance(path, str) else run.summary["accuracy_by_task"].get(path[0])
+            metric = (
+                lookup(run.summary, path) if isinstance(path, str) else run.summary["accuracy_by_task"].get(path[0])
+            )
             alone = run.info.get("teacher") is None  # nothing to be compared with: neither undefined nor a figure
-            if found is not None and not (alone and path in compared_paths):
-                notes = _chance(found) if isinstance(path, tuple) else ()
-                cells[key] = estimate(found, unit, notes=notes)
+            if metric is not None and not (alone and path in compared_paths):
+                notes = _chance(metric) if isinstance(path, tuple) else ()
+                cells[key] = estimate(metric, unit, notes=notes)
         rows.append(Row(label, "ours", cells))
     about = [
         f"{column.title}: {run.summary['n_samples']:,} samples, {run.summary['n_failed']:,} failed (wrong, without map)"
@@ -85,8 +87,8 @@ def _runs(runs: Sequence[Run]) -> Table:
     if " and " in met:
         about[-1] += ": divergences on different frames do not compare"
     for key, teacher in teachers.items():
-        said = finding(opened[key].summary, None if teacher is None else teacher.summary)
-        about.append(f"{next(c.title for c in columns if c.key == key)}: {said}")
+        sentence = finding(opened[key].summary, None if teacher is None else teacher.summary)
+        about.append(f"{next(c.title for c in columns if c.key == key)}: {sentence}")
     spec = runs[0].info["data"]["spec"]
     return Table(
         "runs", f"Answers and attention maps on {spec}", tuple(columns), n_in_rows(rows), "metric", tuple(about)
@@ -107,8 +109,8 @@ def _metrics(summaries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str 
             yield f"{name} ({SHOWN.get(unit, unit or written)})" if unit or written else name, path, unit
 
 
-def _chance(found: Mapping[str, Any]) -> tuple[str, ...]:
-    chance = found.get("chance")
+def _chance(metric: Mapping[str, Any]) -> tuple[str, ...]:
+    chance = metric.get("chance")
     return () if chance is None else (f"chance {100 * chance:.1f} %",)
 
 
@@ -116,16 +118,16 @@ def _trainings(trainings: Sequence[Training]) -> Table:
     """Steps asked for and done, the losses of the last step."""
     losses = ("loss", "ntp", "concept", "trajectory")
     columns = [Column("asked", "steps asked for", ""), Column("done", "steps logged", "")]
-    columns += [Column(name, name, "") for name in losses if any(name in one.log for one in trainings)]
+    columns += [Column(name, name, "") for name in losses if any(name in training.log for training in trainings)]
     rows = []
-    for one in trainings:
-        last = dict(one.log.iloc[-1]) if len(one.log) else {}
+    for training in trainings:
+        last = dict(training.log.iloc[-1]) if len(training.log) else {}
         cells = {
-            "asked": Cell(one.info["settings"]["steps"], decimals=0),
+            "asked": Cell(training.info["settings"]["steps"], decimals=0),
             "done": Cell(last.get("step", 0), decimals=0),
         }
         cells |= {name: Cell(last[name], decimals=DECIMALS["nats"]) for name in losses if name in last}
-        notes = () if one.finished else ("not finished: no model yet; the same train command goes on with it",)
-        rows.append(Row(f"{one.label} ({one.path})", "ours", cells, notes=notes))
+        notes = () if training.finished else ("not finished: no model yet; the same train command goes on with it",)
+        rows.append(Row(f"{training.label} ({training.path})", "ours", cells, notes=notes))
     about = ("losses are those of the last step, of one batch: they have no interval",)
     return Table("trainings", "Trainings", tuple(columns), tuple(rows), "training", about)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from perception_gap.runs.run import Run
-from reports.seeds import NO_INTERVAL, over_seeds
+from perception_gap.stats.seeds import NO_INTERVAL, over_seeds
 from reports.sources import BenchModel, BenchRun, CompareRun, Matrix, Source, Training, Unfinished
 
 DRAWN = "scenes_"
@@ -42,20 +42,20 @@ class Own:
 
 def gathered(sources: Sequence[Source]) -> tuple[list[Own], list[str]]:
     """The models of all benchmarks and matrices, labels unique, and what is not among them, in words."""
-    found: list[Own] = []
+    owns: list[Own] = []
     missing: list[str] = []
     for source in sources:
         if isinstance(source, BenchRun):
-            found += [_of_bench(source, model) for model in source.models]
+            owns += [_of_bench(source, model) for model in source.models]
         elif isinstance(source, Matrix):
-            found += _of_matrix(source)
+            owns += _of_matrix(source)
         missing += absent(source)
         if isinstance(source, Run | Training):
             kind = "an analysis" if isinstance(source, Run) else "a training"
             missing.append(f"{source.path}: {kind}, which has no benchmark accuracies; not in this table")
-    labels = [own.label for own in found]
+    labels = [own.label for own in owns]
     twice = {label for label in labels if labels.count(label) > 1}
-    return [_told_apart(own) if own.label in twice else own for own in found], missing
+    return [_told_apart(own) if own.label in twice else own for own in owns], missing
 
 
 def absent(source: Source) -> list[str]:
@@ -77,14 +77,19 @@ def _told_apart(own: Own) -> Own:
 
 def _of_bench(bench: BenchRun, model: BenchModel) -> Own:
     figures = {
-        task: Measured(found["accuracy"], found["data_hash"], tuple(losses(model.label, task, found)))
-        for task, found in model.summary["tasks"].items()
+        task: Measured(of_task["accuracy"], of_task["data_hash"], tuple(losses(model.label, task, of_task)))
+        for task, of_task in model.summary["tasks"].items()
     }
     latents = model.info["asked"]["latents"]
     return Own(
-        model.label, model.name, names_of(model.label, model.name, latents), figures, bench,
-        hidden=latents == "mask", latents=latents,
-    )  # fmt: skip
+        model.label,
+        model.name,
+        names_of(model.label, model.name, latents),
+        figures,
+        bench,
+        hidden=latents == "mask",
+        latents=latents,
+    )
 
 
 def names_of(label: str, name: str, latents: str) -> frozenset[str]:
@@ -92,22 +97,22 @@ def names_of(label: str, name: str, latents: str) -> frozenset[str]:
     return frozenset({label, name if latents == "force" else f"{name} (latents {latents})"})
 
 
-def losses(label: str, task: str, found: Mapping[str, Any]) -> Iterator[str]:
+def losses(label: str, task: str, of_task: Mapping[str, Any]) -> Iterator[str]:
     """Failed rows, which count as wrong, and those without a verdict, which do not count."""
-    if failed := found.get("n_failed", 0):
-        yield f"{label}, {task}: {failed} of {found['n']} failed and count as wrong"
-    if unscored := found.get("n_unscored", 0):
-        yield f"{label}, {task}: {unscored} of {found['n']} have no verdict and are not counted"
+    if failed := of_task.get("n_failed", 0):
+        yield f"{label}, {task}: {failed} of {of_task['n']} failed and count as wrong"
+    if unscored := of_task.get("n_unscored", 0):
+        yield f"{label}, {task}: {unscored} of {of_task['n']} have no verdict and are not counted"
 
 
 def _of_matrix(matrix: Matrix) -> list[Own]:
     """Every preset, averaged over its seeds; `paper` with its latents masked, where that was measured, behind it."""
-    found = []
+    owns = []
     for preset in dict.fromkeys(matrix.results["preset"]):
-        found.append(_preset(matrix, preset, "accuracy"))
+        owns.append(_preset(matrix, preset, "accuracy"))
         if preset == "paper" and (matrix.results["metric"] == "accuracy_mask").any():
-            found.append(_preset(matrix, preset, "accuracy_mask"))
-    return [own for own in found if own.figures]
+            owns.append(_preset(matrix, preset, "accuracy_mask"))
+    return [own for own in owns if own.figures]
 
 
 def _preset(matrix: Matrix, preset: str, metric: str) -> Own:
@@ -128,6 +133,6 @@ def _preset(matrix: Matrix, preset: str, metric: str) -> Own:
 
 def _averaged(matrix: Matrix, part: pd.DataFrame, seeds: set[int]) -> Measured:
     """Mean over seeds, whose interval covers the samples and not the scatter of training."""
-    found = over_seeds(part, seeds)
-    notes = (NO_INTERVAL,) if found["mean"] is not None and found["ci"] is None else ()
-    return Measured(found, f"{matrix.path}, n {found['n']}", notes)
+    mean = over_seeds(part, seeds)
+    notes = (NO_INTERVAL,) if mean["mean"] is not None and mean["ci"] is None else ()
+    return Measured(mean, f"{matrix.path}, n {mean['n']}", notes)

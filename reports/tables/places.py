@@ -37,14 +37,14 @@ class Place:
 def places_of(printed: published.Table, owns: Sequence[Own]) -> list[Place]:
     """The paper's columns: as they are, and (or, where we have those alone) with the drawn scenes."""
     measured = {task for own in owns for task in own.figures}
-    found = []
+    places = []
     for column in printed.columns:
         drawn = ANALOGUES.get(column.key, "") in measured
         if column.task in measured or not drawn:
-            found.append(Place(column, column.task or "", True))
+            places.append(Place(column, column.task or "", True))
         if drawn:
-            found.append(Place(column, ANALOGUES[column.key], False))
-    return found if any(place.task in measured for place in found) else []
+            places.append(Place(column, ANALOGUES[column.key], False))
+    return places if any(place.task in measured for place in places) else []
 
 
 def column_of(place: Place, owns: Sequence[Own]) -> Column:

@@ -17,13 +17,13 @@ def ranked(rows: Sequence[Row], columns: Sequence[Column], comparable: Mapping[s
     ranks: dict[tuple[int, str], Rank] = {}
     for column in columns:
         for source in ("ours", "published"):
-            found = {
+            cells = {
                 i: row.cells[column.key]
                 for i, row in enumerate(rows)
                 if row.source == source and column.key in row.cells and row.cells[column.key].defined
                 if source == "published" or row.label in comparable.get(column.key, set())
             }
-            ranks |= {(i, column.key): rank for i, rank in _ranks(found).items()}
+            ranks |= {(i, column.key): rank for i, rank in _ranks(cells).items()}
     return tuple(
         replace(row, cells={key: replace(cell, rank=ranks.get((i, key), "")) for key, cell in row.cells.items()})
         for i, row in enumerate(rows)

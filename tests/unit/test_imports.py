@@ -11,7 +11,7 @@ OURS = ("perception_gap", "lavit", "benchmarks", "reports", "scripts")
 # The folders and modules of `perception_gap` from the ground up: each may import itself and those before it, whether
 # at the top of a module, inside a function or for types alone.
 ORDER = (
-    *("errors", "storage", "sample", "geometry", "text", "stats", "data", "tiny", "models", "attention"),
+    *("errors", "grid", "storage", "sample", "geometry", "text", "stats", "data", "tiny", "models", "attention"),
     *("gaze", "metrics", "runs", "knockout", "measure", "compare", "cli"),
 )
 # What may be imported at the top of a module of another package, and in addition inside a function.
@@ -24,7 +24,7 @@ ALLOWED = {
         (
             "reports",
             "benchmarks.published",
-            *(f"perception_gap.{name}" for name in ("errors", "storage", "sample", "geometry", "stats")),
+            *(f"perception_gap.{name}" for name in ("errors", "grid", "storage", "sample", "geometry", "stats")),
             *(f"perception_gap.{name}" for name in ("data.images", "metrics", "runs")),
         ),
         (),

@@ -315,8 +315,15 @@ class BenchModelFiles(Document):
     maps: Text = Field(default=None, alias="maps.safetensors")
 
 
+class BenchCosts(Document):
+    image_tokens: Estimate
+    answer_tokens: Estimate
+    seconds: Estimate
+
+
 class BenchSummary(Sealed):
     files: BenchModelFiles
+    costs: BenchCosts
     tasks: dict[str, BenchTask]
 
 

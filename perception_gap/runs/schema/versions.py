@@ -35,6 +35,6 @@ class Kind:
 
 RUN = Kind("run", "run.json", 4, "gapcheck analyze")
 COMPARISON = Kind("compare", "compare.json", 2, "gapcheck compare")
-BENCH = Kind("bench", "bench.json", 2, "gapcheck bench --fresh")
+BENCH = Kind("bench", "bench.json", 3, "gapcheck bench --fresh")
 TRACE = Kind("trace", "trace.json", 2, "gapcheck trace")
 ANSWERS = Kind("answers", "answers.json", 1, "gapcheck bench --fresh")

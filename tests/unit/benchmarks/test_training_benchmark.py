@@ -35,7 +35,7 @@ def test_each_loss_and_each_kind_of_checkpointing_has_a_line_and_the_bars_a_verd
     lines = run("--out", str(out)).splitlines()
     assert lines[0].startswith("image tokens")
     titles = ("plain SFT", "full loss") * 2
-    assert all(title in line for title, line in zip(titles, lines[1:5], strict=True))
+    assert all(title in line for title, line in zip(titles, lines[2:6], strict=True))
     assert sum(line.startswith("16 image tokens, batch 2") and "bar 1.25" in line for line in lines) == 2, lines
     results = json.loads(out.read_text())["results"]
     assert [(r["variant"], r["checkpointing"]) for r in results] == [
@@ -52,7 +52,7 @@ def test_each_loss_and_each_kind_of_checkpointing_has_a_line_and_the_bars_a_verd
 
 def test_a_teacher_is_measured_and_a_trace_weighed(here):
     lines = run("--traces", "--markdown").splitlines()
-    assert [line.split(" | ")[3] for line in lines[2:4]] == ["answers alone", "answers and traces"]
+    assert [line.split("|")[4].strip() for line in lines[2:4]] == ["answers alone", "answers and traces"]
     assert lines[-1].startswith("bytes of one trace beside its image, V_sem of width 5120, 16 image tokens: ")
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from lavit import results
 from lavit.ablation import parse_runs
-from lavit.tables import by_run, by_task, differences, tables
 from perception_gap.errors import UsageError
 
 
@@ -93,22 +92,6 @@ def test_four_samples_have_a_mean_without_ends():
 def test_a_csv_keeps_the_digits_that_a_table_rounds(tmp_path):
     results.write(tmp_path / "a.csv", pd.DataFrame({"value": [77 / 160, 1 / 3]}))
     assert pd.read_csv(tmp_path / "a.csv")["value"].tolist() == pytest.approx([77 / 160, 1 / 3], abs=1e-10)
-
-
-def test_the_tables_hold_every_run_task_and_difference():
-    frames = {
-        ("naive-sft", 0): frame(correct=[0.0, 0.0, 1.0, 1.0]),
-        ("paper", 0): frame(correct=[1.0, 0.0, 1.0, 1.0]),
-        ("paper", 1): frame(correct=[1.0, 1.0, 1.0, 1.0]),
-    }
-    rows = pd.DataFrame(row for (p, s), f in frames.items() for row in results.tidy(p, s, f, results.METRICS))
-    compared = results.comparisons(frames, ["naive-sft", "paper"], ("naive-sft",), ["a", "b"])
-    text = tables(rows, compared, ("naive-sft",))
-    assert "| paper, 1 | 100.0 [51.0, 100.0] |" in by_run(rows, [("accuracy", "answer", "accuracy", True)])
-    assert "| paper | 87.5 (75.0, 100.0) | 100.0 (100.0, 100.0) | 75.0 (50.0, 100.0) |" in by_task(rows)
-    assert "+37.5" in differences(compared, "naive-sft", [("accuracy", "answer", "accuracy", True)])
-    for heading in ("each preset and seed", "Accuracy by task", "Paired differences from naive-sft", "### b"):
-        assert heading in text
 
 
 def test_runs_of_a_matrix():

@@ -12,6 +12,7 @@ from perception_gap.measure.finish import so_far
 from perception_gap.runs.parts import Parts
 from perception_gap.runs.run import Run
 from perception_gap.runs.schema.tables import bench_samples
+from perception_gap.runs.schema.versions import BENCH
 from perception_gap.storage.files import write_frame, write_json
 from reports.sources import BenchRun, Matrix, Training, Unfinished, labels, open_source, open_sources, short_name
 from tests.unit.reports import synthetic_run
@@ -24,6 +25,7 @@ def student(tmp_path) -> Run:
 
 
 TRAIN = TRAINED | {"preset": "paper", "settings": {"seed": 3, "steps": 9, "n_latents": 4}}
+COSTS = {name: {"mean": 1.0, "ci": None, "n": 2} for name in ("image_tokens", "answer_tokens", "seconds")}
 RESULT = "preset,seed,rows,task,metric,value,low,high,n\nstudent,0,answer,all,accuracy,0.5,0.4,0.6,480\n"
 
 
@@ -33,10 +35,12 @@ def write(path, value) -> None:
 
 
 def bench_folder(folder) -> None:
-    write(folder / "bench.json", {"schema_version": 2, "models": {"a/b": "a-b", "c": "c"}, "tasks": {"t": 1}})
+    write(
+        folder / "bench.json", {"schema_version": BENCH.version, "models": {"a/b": "a-b", "c": "c"}, "tasks": {"t": 1}}
+    )
     write(folder / "a-b" / "run.json", {"asked": {"latents": "mask"}, "model": {}})
     checksum = write_frame(folder / "a-b" / "samples.parquet", rows("t", [True, False]), bench_samples())
-    write(folder / "a-b" / "summary.json", {"tasks": {}, "files": {"samples.parquet": checksum}})
+    write(folder / "a-b" / "summary.json", {"tasks": {}, "costs": COSTS, "files": {"samples.parquet": checksum}})
     (folder / "comparisons.csv").write_text("")
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from benchmarks import results
 from perception_gap.metrics.columns import columns
 from perception_gap.runs.schema.tables import bench_samples
+from perception_gap.runs.schema.versions import BENCH
 from perception_gap.storage.files import write_frame, write_json
 from reports.sources import BenchRun, Matrix, open_source
 
@@ -47,7 +48,7 @@ def rows(task: str, verdicts: Sequence[bool | None], failed: Sequence[int] = (),
 
 def write_bench(
     out: Path, models: Verdicts, baseline: str | None = None, *, gaze: bool = False, latents: Mapping[str, str] = {},
-    failed: Mapping[str, Sequence[int]] = {}, missing: Sequence[str] = (), schema: int = 2,
+    failed: Mapping[str, Sequence[int]] = {}, missing: Sequence[str] = (), schema: int = BENCH.version,
 ) -> BenchRun:  # fmt: skip
     """As `gapcheck bench` leaves it. latents, failed (of every task): by model; `missing`: named and not finished."""
     out.mkdir(parents=True)
@@ -65,8 +66,9 @@ def write_bench(
         folder.mkdir()
         files = {"samples.parquet": write_frame(folder / "samples.parquet", samples, bench_samples())}
         summary: dict[str, Any] = {"model": name, "n_samples": len(samples), "tasks": summaries, "files": files}
+        summary["costs"] = results.costs(samples)
         asked = {"latents": latents.get(name, "force"), "gaze": gaze}
-        write_json(folder / "run.json", {"schema_version": 2, "model": {"name": name}, "asked": asked})
+        write_json(folder / "run.json", {"schema_version": schema, "model": {"name": name}, "asked": asked})
         write_json(folder / "summary.json", summary)
         done.append(results.ModelResult(name, samples, summary))
     results.finish(out, done, baseline or next(iter(models)))

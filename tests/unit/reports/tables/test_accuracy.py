@@ -370,7 +370,7 @@ def test_sources_without_accuracies_are_named_or_an_error(tmp_path, pair, hub):
 
 
 def test_another_schema_is_refused_when_the_folder_is_opened(tmp_path):
-    with pytest.raises((DamagedError, UsageError), match="bench schema 7, this gapcheck reads 2"):
+    with pytest.raises((DamagedError, UsageError), match="bench schema 7, this gapcheck reads 3"):
         write_bench(tmp_path / "b", {"a": {"mmvp": [True] * 4}}, schema=7)
     with pytest.raises((DamagedError, UsageError), match="does not exist"):
         open_source(tmp_path / "nothing")

@@ -159,15 +159,31 @@ def test_a_matrix_is_a_row_a_seed_and_differences_a_baseline(tmp_path):
         for seed, value in ((0, 0.5), (1, 0.7))
         for task, metric in (("all", "accuracy"), ("iq", "accuracy"), ("all", "kl"))
     ]
-    compared = [("paper", "naive-sft", "answer", "all", "accuracy", 0.06, 0.01, 0.11, 50, "")]
-    made = tables.build(None, [write_matrix(tmp_path / "m", lines, compared)])
-    assert [table.caption for table in made] == [
-        "Accuracy by task, in percent", "Answers and their maps, all tasks", "Minus naive-sft, all tasks",
-    ]  # fmt: skip
-    assert cells(made[0], "paper, seed 1")["iq"].value == pytest.approx(70)
-    assert cells(made[1], "paper, seed 0")["kl"].figure == "0.500"
-    difference = cells(made[2], "paper")["accuracy (points)"]
+    compared = [
+        ("paper", "naive-sft", "answer", "all", "accuracy", 0.06, 0.01, 0.11, 50, "+0.1000 +0.0200"),
+        ("paper", "naive-sft", "answer", "iq", "kl", 0.25, 0.125, 0.375, 50, "+0.2500"),
+    ]
+    of_matrix = {table.caption: table for table in tables.build(None, [write_matrix(tmp_path / "m", lines, compared)])}
+    assert list(of_matrix) == [
+        "Accuracy by task, in percent",
+        "Accuracy by task, means over the seeds, in percent",
+        "KL of the answers' maps by task",
+        "Answers and their maps, all tasks",
+        "Minus naive-sft, all tasks",
+        "Minus naive-sft, all tasks, seed by seed",
+        "Minus naive-sft, KL by task",
+    ]
+    assert cells(of_matrix["Accuracy by task, in percent"], "paper, seed 1")["iq"].value == pytest.approx(70)
+    mean = cells(of_matrix["Accuracy by task, means over the seeds, in percent"], "paper")["iq"]
+    assert (mean.figure, mean.interval) == ("60.00", "[50.00, 70.00]")
+    assert cells(of_matrix["Answers and their maps, all tasks"], "paper, seed 0")["kl"].figure == "0.500"
+    assert cells(of_matrix["KL of the answers' maps by task"], "paper, seed 1")["all"].figure == "0.700"
+    difference = cells(of_matrix["Minus naive-sft, all tasks"], "paper")["accuracy (points)"]
     assert (difference.figure, difference.interval) == ("+6.00", "[1.00, 11.00]")
+    second = cells(of_matrix["Minus naive-sft, all tasks, seed by seed"], "paper, seed 1")["accuracy (points)"]
+    assert (second.figure, second.interval) == ("+2.00", "")
+    of_task = cells(of_matrix["Minus naive-sft, KL by task"], "paper")["iq"]
+    assert (of_task.figure, of_task.interval) == ("+0.250", "[0.125, 0.375]")
 
 
 def test_a_training_says_how_far_it_is(tmp_path):

@@ -5,9 +5,9 @@ import math
 import pandas as pd
 import pytest
 
+from perception_gap.stats.seeds import over_seeds, restored
 from reports import tables
 from reports.figures.ablation import means
-from reports.seeds import over_seeds, restored
 from reports.sources import open_source
 from reports.tables.own import gathered
 from tests.unit.reports.tables.synthetic_bench import write_matrix
