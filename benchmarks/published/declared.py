@@ -1,34 +1,85 @@
-"""The recomputations that a paper's file declares (`[[recompute]]`): each gives its checks, cell by cell."""
+"""The recomputations that a paper's file declares (`[[recompute]]`): each gives its checks, cell by cell.
+
+A printed figure stands for an interval: half a unit of its last digit to either side. A recomputation takes the
+intervals of its inputs, in fractions, and agrees when its own interval meets that of the print: it disagrees only
+where no rounding of the inputs explains the print.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from benchmarks.published.check import Check, check_of, meets
-from benchmarks.published.model import CellOf, Paper, Published, RowOf
+from pydantic import BeforeValidator, Field
+
+from benchmarks.published.entries import Entry, LayoutError, pick
+from benchmarks.published.figure import CellOf, Published, RowOf
 from perception_gap.errors import UsageError
 
+if TYPE_CHECKING:
+    from benchmarks.published.model import Paper
 
-@dataclass(frozen=True)
-class Ratio:
-    """In every row, `column` is `of` divided by `over`: a coefficient of variation is the deviation over the mean."""
 
-    kind: ClassVar[str] = "ratio"
+@dataclass(frozen=True, kw_only=True)
+class Check(Published):
+    """A figure and its recomputation: `recomputed` follows from the digits as printed; `agrees` allows for rounding."""
+
+    kind: str
+    what: str
+    recomputed: float
+    agrees: bool
+    remark: str = ""
+
+    @property
+    def shown(self) -> str:
+        """`recomputed` to the printed digits, and one more where it would look the same as a print it is not."""
+        text = f"{self.recomputed:.{self.decimals}f}"
+        return text if self.agrees or text != self.printed else f"{self.recomputed:.{self.decimals + 1}f}"
+
+
+def meets(figure: Published, low: Fraction, high: Fraction) -> bool:
+    """Whether the interval of a print and low..high have a value in common."""
+    return low <= figure.exact + figure.half and high >= figure.exact - figure.half
+
+
+def check_of(figure: Published, kind: str, what: str, recomputed: Fraction, agrees: bool, remark: str = "") -> Check:
+    """The check of one cell."""
+    return Check(**vars(figure), kind=kind, what=what, recomputed=float(recomputed), agrees=agrees, remark=remark)
+
+
+def _place(value: Any, to: type[CellOf] | type[RowOf]) -> Any:
+    if not (isinstance(value, list) and len(value) == len(to._fields) and all(type(part) is str for part in value)):
+        raise LayoutError(f"is {value!r}; expected [{', '.join(to._fields)}]")
+    return to(*value)
+
+
+RowRef = Annotated[RowOf, BeforeValidator(lambda value: _place(value, RowOf))]
+CellRef = Annotated[CellOf, BeforeValidator(lambda value: _place(value, CellOf))]
+
+
+class OfColumn(Entry):
+    """What a claim about a whole column names."""
+
     table: str
     column: str
+
+
+class Ratio(OfColumn):
+    """In every row, `column` is `of` divided by `over`: a coefficient of variation is the deviation over the mean."""
+
+    kind: Literal["ratio"]
     of: str
     over: str
 
     def checks(self, paper: Paper) -> Iterator[Check]:
         """Rows that lack one of the three are passed over. UsageError where the divisor may be 0."""
         for row in paper.table(self.table).rows:
-            cells = [paper.cell(CellOf(self.table, row.name, key)) for key in (self.column, self.of, self.over)]
-            if None in cells:
+            places = [CellOf(self.table, row.name, key) for key in (self.column, self.of, self.over)]
+            if any(paper.cell(at) is None for at in places):
                 continue
-            figure, of, over = (numeric(cell, CellOf(self.table, row.name, "")) for cell in cells)
+            figure, of, over = (needed(paper, at) for at in places)
             if over.exact <= over.half:
                 raise UsageError(
                     f"{self.table}, {row.name}: {over.printed} in {self.over} may be 0: nothing to divide by"
@@ -38,13 +89,10 @@ class Ratio:
             yield check_of(figure, self.kind, what, of.exact / over.exact, meets(figure, low, high))
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(OfColumn):
     """In every row, `column` is the percentage that the count in `of` is of that column's total."""
 
-    kind: ClassVar[str] = "share"
-    table: str
-    column: str
+    kind: Literal["share"]
     of: str
 
     def checks(self, paper: Paper) -> Iterator[Check]:
@@ -61,14 +109,11 @@ class Share:
                 yield check_of(figure, self.kind, f"{count.printed} of {total}", share, meets(figure, share, share))
 
 
-@dataclass(frozen=True)
-class Total:
+class Total(OfColumn):
     """The figures of a column add up to what is printed at `cell`."""
 
-    kind: ClassVar[str] = "total"
-    table: str
-    column: str
-    cell: CellOf
+    kind: Literal["total"]
+    cell: CellRef
 
     def checks(self, paper: Paper) -> Iterator[Check]:
         """One check. Rows without the figure add nothing."""
@@ -81,14 +126,13 @@ class Total:
         yield check_of(figure, self.kind, what, total, meets(figure, total - slack, total + slack))
 
 
-@dataclass(frozen=True)
-class LargestGain:
+class LargestGain(Entry):
     """`cell` is the largest difference, over the columns in percent, between `row` and `over`."""
 
-    kind: ClassVar[str] = "largest gain"
-    cell: CellOf
-    row: RowOf
-    over: RowOf
+    kind: Literal["largest gain"]
+    cell: CellRef
+    row: RowRef
+    over: RowRef
 
     def checks(self, paper: Paper) -> Iterator[Check]:
         """One check, whose remark names the column."""
@@ -105,12 +149,11 @@ class LargestGain:
         yield check_of(figure, self.kind, f"{a.printed} - {b.printed}", gain, agrees, f"points, {a.column}")
 
 
-@dataclass(frozen=True)
-class SameRows:
+class SameRows(Entry):
     """One model in one setting, printed in several tables: the further rows agree with the first where both have it."""
 
-    kind: ClassVar[str] = "same rows"
-    rows: tuple[RowOf, ...]
+    kind: Literal["same rows"]
+    rows: Annotated[tuple[RowRef, ...], Field(min_length=2)]
 
     def checks(self, paper: Paper) -> Iterator[Check]:
         """A check for every column that a further row shares with the first."""
@@ -119,12 +162,11 @@ class SameRows:
             yield from (_same(cells[key], first[key], self.kind) for key in first if key in cells)
 
 
-@dataclass(frozen=True)
-class SameCells:
+class SameCells(Entry):
     """One quantity, printed in several places: each further cell agrees with the first."""
 
-    kind: ClassVar[str] = "same cells"
-    cells: tuple[CellOf, ...]
+    kind: Literal["same cells"]
+    cells: Annotated[tuple[CellRef, ...], Field(min_length=2)]
 
     def checks(self, paper: Paper) -> Iterator[Check]:
         """A check for every further cell."""
@@ -132,10 +174,16 @@ class SameCells:
         yield from (_same(other, first, self.kind) for other in others)
 
 
-Declared = Ratio | Share | Total | LargestGain | SameRows | SameCells
-DECLARED: dict[str, type[Declared]] = {
-    kind.kind: kind for kind in (Ratio, Share, Total, LargestGain, SameRows, SameCells)
-}
+KINDS = ("ratio", "share", "total", "largest gain", "same rows", "same cells")
+
+
+def _known_kind(entry: Any) -> Any:
+    pick(entry.get("kind") if isinstance(entry, dict) else None, dict.fromkeys(KINDS), "kind")
+    return entry
+
+
+_AnyKind = Annotated[Ratio | Share | Total | LargestGain | SameRows | SameCells, Field(discriminator="kind")]
+Declared = Annotated[_AnyKind, BeforeValidator(_known_kind)]
 
 
 def _same(figure: Published, first: Published, kind: str) -> Check:
@@ -146,13 +194,9 @@ def _same(figure: Published, first: Published, kind: str) -> Check:
 
 
 def needed(paper: Paper, at: CellOf) -> Published:
-    """The number at a cell; UsageError where the paper prints none."""
-    return numeric(paper.cell(at), at)
-
-
-def numeric(figure: Published | None, at: CellOf) -> Published:
-    """The figure, when it is a number."""
+    """The figure at a cell; UsageError where the paper prints none, or one that is no number."""
+    figure = paper.cell(at)
     if figure is None or figure.value != figure.value:
-        found = "nothing" if figure is None else repr(figure.printed)
-        raise UsageError(f"{'/'.join(at)}: {found} is printed there; a recomputation needs a cell with a number")
+        printed = "nothing" if figure is None else repr(figure.printed)
+        raise UsageError(f"{'/'.join(at)}: {printed} is printed there; a recomputation needs a cell with a number")
     return figure

@@ -7,7 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.published.model import RECORD, CellOf, Paper, Published, pick
+from benchmarks.published.entries import pick
+from benchmarks.published.figure import CellOf, Published
+from benchmarks.published.model import RECORD, Paper
 from benchmarks.published.reading import read
 from perception_gap.errors import UsageError
 

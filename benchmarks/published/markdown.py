@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from benchmarks.published.check import Check
-from benchmarks.published.denominators import Fit, fits
+from benchmarks.published.declared import Check
 from benchmarks.published.model import Paper, Row, Table
-from benchmarks.published.recompute import Coincidence, Gain, checks, coincidences, gains
+from benchmarks.published.recompute import Coincidence, Fit, Gain, checks, coincidences, fits, gains
 from perception_gap.grid import grid
 
 STAR = "*"

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
-from fractions import Fraction
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Self
 
-from perception_gap.errors import UsageError
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, Strict, model_validator
 
-Entry = TypeVar("Entry")
+from benchmarks.published.declared import Declared
+from benchmarks.published.entries import Entry, LayoutError, Texts, pick
+from benchmarks.published.figure import UNITS, CellOf, Published
 
-# unit -> (smallest, largest) value; None: unbounded. "setting" may also be text or true/false.
-UNITS: dict[str, tuple[float | None, float | None]] = {
-    "percent": (0, 100),
-    "points": (-100, 100),
-    "fraction": (0, 1),
-    "ratio": (0, None),
-    "nats": (0, None),
-    "cosine distance": (0, 2),
-    "count": (0, None),
-    "tokens": (0, None),
-    "words": (0, None),
-    "pixels": (0, None),
-    "setting": (None, None),
-}
-# lmms-eval task ids of the suites here; a file that uses another one lists it in `other_tasks`.
+# lmms-eval task ids of the suite `paper`; a file that uses another one lists it in `other_tasks`.
 TASKS = (
     "mmvp",
     "vstar_bench_direct_attributes",
@@ -39,107 +24,102 @@ TASKS = (
 )
 # What the tidy table says of every figure, in this order; a row's settings follow under their own names.
 RECORD = (
-    "paper", "table", "row", "group", "model", "params", "variant", "column", "task",
-    "value", "printed", "unit", "starred", "split", "n",
-)  # fmt: skip
+    *("paper", "table", "row", "group", "model", "params", "variant", "column", "task"),
+    *("value", "printed", "unit", "starred", "split", "n"),
+)
 
 
-class RowOf(NamedTuple):
-    """Names a row of a table."""
-
-    table: str
-    row: str
+def _counts(n: Any) -> Any:
+    return n if isinstance(n, dict) else {"questions": n}
 
 
-class CellOf(NamedTuple):
-    """Names a cell of a table."""
-
-    table: str
-    row: str
-    column: str
+def _unit(unit: str) -> str:
+    pick(unit, UNITS, "unit")
+    return unit
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column's meaning. `n`: what is counted -> how many, the first being what a figure is taken to be a share of."""
+Unit = Annotated[str, AfterValidator(_unit)]
 
-    key: str
+
+class Column(Entry):
+    """A column's meaning. key: its name in the file.
+
+    n: what is counted -> how many, the first being what a figure is taken to be a share of.
+    """
+
     title: str
-    unit: str
+    unit: Unit
     task: str | None = None
     split: str = ""
-    n: Mapping[str, int] | None = None
+    n: Annotated[dict[str, Annotated[PositiveInt, Strict()]], BeforeValidator(_counts)] = Field({})
     note: str = ""
+    key: str = Field("", exclude=True)
 
 
-@dataclass(frozen=True)
-class Published:
-    """One figure as printed, with everything that says where it stands and what it is."""
+class Row(Entry):
+    """values: by column key, as in the file. cells: the same as figures; what the paper does not print is absent."""
 
-    paper: str
-    table: str
-    row: str
-    column: str
-    printed: str
-    unit: str
-    starred: bool  # the paper itself took it from elsewhere
+    values: dict[str, Any]
+    given: str = Field("", alias="name")
     model: str = ""
     params: str = ""
     variant: str = ""
     group: str = ""
-    task: str | None = None
-    split: str = ""
-    n: int | None = None
+    settings: dict[str, Any] = Field({})
+    starred: Texts = ()
+    unit: Unit | None = None
+    cells: dict[str, Published] = Field({}, exclude=True)
 
     @property
-    def value(self) -> float:
-        """The figure in its unit; NaN for text."""
-        try:
-            return float(self.exact)
-        except ValueError:
-            return float("nan")
+    def name(self) -> str:
+        """Unique in its table: the model, its size and its variant, or what the row is about."""
+        return self.given or ", ".join(filter(None, (f"{self.model} {self.params}".strip(), self.variant)))
 
-    @property
-    def exact(self) -> Fraction:
-        """The printed digits without binary rounding. ValueError for text."""
-        return Fraction(self.printed)
-
-    @property
-    def decimals(self) -> int:
-        """Printed digits after the point, 6 for 5e-6."""
-        mantissa, _, exponent = self.printed.lower().partition("e")
-        return max(0, len(mantissa.partition(".")[2]) - int(exponent or 0))
-
-    @property
-    def half(self) -> Fraction:
-        """Half a unit of the last printed digit: how far the value may lie from the print. A count is exact: 0."""
-        return Fraction(0) if self.unit == "count" else Fraction(1, 2 * 10**self.decimals)
+    @model_validator(mode="after")
+    def check_names(self) -> Self:
+        if not self.name:
+            raise LayoutError("has no name; expected `name`, or `model` with `params` and `variant`")
+        for key in self.starred:
+            pick(key, self.values, "starred column")
+        for key, value in self.settings.items():
+            if key in RECORD:
+                raise LayoutError(f"settings: {key!r} is the name of a column of the tidy table; expected another name")
+            if not isinstance(value, int | float | str):
+                raise LayoutError(f"settings: {key} is {value!r}; expected a number or a text")
+        return self
 
 
-@dataclass(frozen=True)
-class Row:
-    """`name` is unique in its table: the model, its size and its variant, or what the row is about."""
+class GainOf(Entry):
+    """A row, or every other row for None, over the row that it is compared with, both by name."""
 
-    name: str
-    group: str
-    model: str
-    params: str
-    variant: str
-    settings: Mapping[str, int | float | str]
-    cells: Mapping[str, Published]  # by column key; a figure that the paper does not print is absent
+    over: str
+    row: str | None = None
 
 
-@dataclass(frozen=True)
-class Table:
-    """`gains`: (row or None for every other row, row it is compared with), both by name."""
+class Table(Entry):
+    """names: of the columns, as the file lists them."""
 
-    id: str
     title: str
-    settings: str
-    note: str
-    columns: tuple[Column, ...]
+    names: Texts = Field(alias="columns")
     rows: tuple[Row, ...]
-    gains: tuple[tuple[str | None, str], ...] = ()
+    settings: str = ""
+    note: str = ""
+    gains: tuple[GainOf, ...] = ()
+    id: str = Field("", exclude=True)
+    columns: tuple[Column, ...] = Field((), exclude=True, alias="")
+
+    def check_names(self) -> None:
+        """LayoutError for a row that stands twice, and rows and columns that are named and not there."""
+        rows: dict[str, Row] = {}
+        for row in self.rows:
+            if row.name in rows:
+                raise LayoutError(f"row {row.name!r} appears twice; expected one row of a name: give it a variant")
+            rows[row.name] = row
+            for key in row.values:
+                pick(key, dict.fromkeys(self.names), f"column for row {row.name!r}:")
+        for gain in self.gains:
+            for name in filter(None, (gain.over, gain.row)):
+                pick(name, rows, "row in gains")
 
     def row(self, name: str) -> Row:
         """UsageError with near matches when there is no such row."""
@@ -150,18 +130,23 @@ class Table:
         return pick(key, {column.key: column for column in self.columns}, f"column of {self.id}")
 
 
-@dataclass(frozen=True)
-class Paper:
-    """`recompute` holds what the file declares to be computable from other figures (`recompute.py`)."""
+class Head(Entry):
+    """What the file says of the paper itself."""
 
     id: str
     title: str
     source: str
-    date: datetime.date
-    arxiv: str
-    note: str
+    date: Annotated[datetime.date, Strict()]
+    arxiv: str = ""
+    note: str = ""
+    other_tasks: Texts = ()
+
+
+class Paper(Head):
+    """`recompute` holds what the file declares to be computable from other figures (`declared.py`)."""
+
     tables: tuple[Table, ...]
-    recompute: tuple = ()
+    recompute: tuple[Declared, ...] = ()
 
     def table(self, name: str) -> Table:
         """UsageError with near matches when there is no such table."""
@@ -181,11 +166,3 @@ class Paper:
         for table in self.chosen(tables):
             for row in table.rows:
                 yield from row.cells.values()
-
-
-def pick(name: str, among: Mapping[str, Entry], kind: str) -> Entry:
-    """The entry of that name, or a UsageError that names what is near, else all there is."""
-    if name in among:
-        return among[name]
-    near = get_close_matches(name, among, n=3, cutoff=0.5)
-    raise UsageError(f"no {kind} {name!r}: expected {'one like ' if near else ''}{', '.join(near or among) or 'none'}")

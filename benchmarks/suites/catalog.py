@@ -8,14 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks import published
 from perception_gap.data.scenes import TASKS
 from perception_gap.errors import UsageError
 
-# Table 1 of the paper, in its order.
-PAPER = (
-    "mmvp", "vstar_bench_direct_attributes", "blink_relative_depth", "blink_iq_test", "blink_relative_reflectance",
-    "blink_spatial_relation", "mmstar",
-)  # fmt: skip
+PAPER = published.TASKS  # table 1 of the paper, in its order
 SCENES = tuple(f"scenes_{task}" for task in TASKS)
 # Groups of lmms-eval (blink, hrbench) and its tags are found by their own names.
 SUITES: dict[str, tuple[str, ...]] = {

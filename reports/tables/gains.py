@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import published
-from benchmarks.published.model import pick
+from benchmarks.published.entries import pick
 from perception_gap.stats.paired import by_sample
 from perception_gap.stats.seeds import NO_INTERVAL, over_seeds
 from reports.sources import BenchRun, Matrix
@@ -63,11 +63,11 @@ def _pairs(
         inside = [own for own in owns if own.source is source]
         pairs = [
             (own, base)
-            for row, over in printed.gains
+            for gain in printed.gains
             for base in inside
-            if rows_of.get(base.label) == over
+            if rows_of.get(base.label) == gain.over
             for own in inside
-            if own is not base and rows_of.get(own.label) in ({row} if row else rows_of.values())
+            if own is not base and rows_of.get(own.label) in ({gain.row} if gain.row else rows_of.values())
         ]
         if isinstance(source, BenchRun):
             base_name = baseline_of(source)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from benchmarks import published
-from benchmarks.published.model import pick
+from benchmarks.published.entries import pick
 from perception_gap.errors import UsageError
 
 PAPER = "lavit"

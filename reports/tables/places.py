@@ -49,7 +49,7 @@ def places_of(printed: published.Table, owns: Sequence[Own]) -> list[Place]:
 
 def column_of(place: Place, owns: Sequence[Own]) -> Column:
     notes: tuple[str, ...] = (place.column.note,) if place.column.note else ()
-    total = next(iter((place.column.n or {}).values()), None)
+    total = next(iter(place.column.n.values()), None)
     asked = {own.figures[place.task].estimate["n"] for own in owns if place.task in own.figures}
     if place.same and total and asked and asked != {total}:
         notes += (f"ours: {' and '.join(f'{n:,}' for n in sorted(asked))} of the {total:,} published questions",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks import published
-from benchmarks.published.model import RowOf
+from benchmarks.published.figure import RowOf
 from reports.tables.model import Cell
 
 
