@@ -78,12 +78,12 @@ Texts = Annotated[tuple[str, ...], AfterValidator(different)]
 
 def first_fault(error: ValidationError, data: Any) -> str:
     """The first error of a file's data, with its dotted key, in which entries of lists count from 1."""
-    fault = error.errors()[0]
-    here: Any = data
-    keys = []
+    fault, here = error.errors()[0], data
+    keys: list[str] = []
     for part in fault["loc"]:
         # What is not in the data was put there in reading it, as the kind of a recomputation.
-        if isinstance(here, list) or part in here:
+        inside = isinstance(here, list) or (isinstance(here, dict) and part in here)
+        if inside:
             keys.append(str(part + 1) if isinstance(part, int) else part)
             here = here[part]
     raised = fault.get("ctx", {}).get("error")
