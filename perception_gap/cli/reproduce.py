@@ -11,7 +11,6 @@ import click
 
 from perception_gap.cli.extras import require
 from perception_gap.cli.reproduction.plan import HUB, PIXELS, Plan, Wanted
-from perception_gap.cli.reproduction.planner import plan_of
 from perception_gap.cli.reproduction.recipes import TARGETS
 from perception_gap.errors import UsageError
 from perception_gap.storage.redaction import public_command
@@ -45,8 +44,12 @@ PATH = click.Path(path_type=Path)
 @click.option("--trace-limit", type=click.IntRange(min=1), help="Trace the first N samples [default: all].")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting of every training.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Of measuring and tracing.")
-@click.option("--min-pixels", type=click.IntRange(min=1), help=f"Of every image [default: {PIXELS[1]}, table A1].")
-@click.option("--max-pixels", type=click.IntRange(min=1), help=f"Of every image [default: {PIXELS[3]}, table A1].")
+@click.option(
+    "--min-pixels", type=click.IntRange(min=1), help=f"Of every image [default: {PIXELS['min-pixels']}, table A1]."
+)
+@click.option(
+    "--max-pixels", type=click.IntRange(min=1), help=f"Of every image [default: {PIXELS['max-pixels']}, table A1]."
+)
 @click.option("--device", help="auto, cpu, cuda, mps.")
 @click.option("--device-map", help="accelerate's device map for measuring and tracing, e.g. auto.")
 @click.option("--dtype", help="Of measuring and tracing.")
@@ -58,9 +61,8 @@ def command(target: str, dry_run: bool, **options: Any) -> None:
     same command resumes. OUT/TARGET.md (tex, csv, html) or OUT/TARGET.png (pdf), and OUT/REPRODUCTION-TARGET.md.
     Exit status: that of the first step that fails.
     """
-    plan = plan_of(wanted_of(target, options))
+    plan = Plan(wanted_of(target, options))
     from perception_gap.cli.reproduction import run
-    from perception_gap.cli.reproduction.check import check
 
     again = public_command([part for part in sys.argv[1:] if part != "--dry-run"])
     if dry_run:
@@ -68,7 +70,7 @@ def command(target: str, dry_run: bool, **options: Any) -> None:
         return
     if any(step.command == "bench" for step in plan.steps):
         require(f"reproduce {target}", "bench")
-    check(plan)
+    run.refuse_early(plan)
     if status := run.run_steps(plan, say=click.echo):
         sys.exit(status)
     show(plan, again)
@@ -93,16 +95,13 @@ def wanted_of(target: str, options: dict[str, Any]) -> Wanted:
     )
     if tiny and of_training and not retrain:
         raise UsageError(f"{of_training}: nothing is trained with --tiny alone; add --retrain, or leave it out")
-    asking = [part for name in ("device", "device_map", "dtype", "quantization") if options[name]
-              for part in (f"--{name.replace('_', '-')}", options[name])]  # fmt: skip
+    asking = {name.replace("_", "-"): options[name] for name in ("device", "device_map", "dtype", "quantization")}
     if not tiny:
-        pixels = {"--min-pixels": options["min_pixels"], "--max-pixels": options["max_pixels"]}
-        usual = dict(zip(PIXELS[::2], PIXELS[1::2], strict=True))
-        asking += [part for name, value in pixels.items() for part in (name, str(value or usual[name]))]
+        asking |= {name: options[name.replace("-", "_")] or usual for name, usual in PIXELS.items()}
     # A smaller picture is smaller in training too.
     sizes = [f"{name}={options[name]}" for name in ("min_pixels", "max_pixels") if options[name]]
     return Wanted(
-        target=target, tiny=tiny, retrain=retrain, changes=(*sizes, *options["changes"]), asking=tuple(asking),
+        target=target, tiny=tiny, retrain=retrain, changes=(*sizes, *options["changes"]), asking=asking,
         out=options["out"] or Path("runs/reproduce") / (target + ("-tiny" if tiny else "")),
         models={name: options[name] for name in NAMED if options[name] is not None},
         viscot=options["viscot"] or Path("viscot_363k.json"), image_root=options["image_root"] or Path("images"),
@@ -114,17 +113,16 @@ def wanted_of(target: str, options: dict[str, Any]) -> Wanted:
 def show(plan: Plan, again: str) -> None:
     """The table or figure, what it says, and the page about it."""
     from perception_gap.cli.reproduction.findings import finding, printed_beside
-    from perception_gap.cli.reproduction.page import page
-    from perception_gap.cli.reproduction.present import present
+    from perception_gap.cli.reproduction.present import page, present
     from perception_gap.storage.files import write_text
     from reports.sources import open_sources
 
     files, text = present(plan)
     beside = printed_beside(plan.wanted.target)
-    said = " ".join(filter(None, (finding(plan, open_sources(plan.sources)), beside)))
+    sentences = " ".join(filter(None, (finding(plan, open_sources(plan.sources)), beside)))
     about = plan.wanted.out / f"REPRODUCTION-{plan.wanted.target}.md"
-    write_text(about, page(plan, again, said, files))
-    click.echo(f"\n{text}\n\n{said}")
+    write_text(about, page(plan, again, sentences, files))
+    click.echo(f"\n{text}\n\n{sentences}")
     for note in plan.notes:
         click.echo(f"note: {note}")
     click.echo(f"{', '.join(str(file) for file in files)}; {about}")

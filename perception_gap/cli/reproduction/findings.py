@@ -37,64 +37,51 @@ def finding(plan: Plan, sources: Sequence[Any]) -> str:
     """One sentence; it says so where a number is undefined."""
     recipe = plan.wanted.recipe
     if recipe.gaze:
-        return entropies(plan, sources[0])
+        return entropies(sources[0])
     if recipe.suite:
         return differences(plan, sources[0])
     if recipe.show == "focus_accuracy":
-        return focus(sources[0].summary)
+        return focus(sources[0].summary["focus_score"])
     if recipe.show == "divergence_by_category":
         return categories(sources[-1].summary)
     return nearness(plan, sources)
 
 
-def estimate(found: dict | None, unit: str = "") -> str:
+def estimate(value: dict | None, unit: str = "") -> str:
     """`4.10 nats [4.09, 4.12], n 480`; without an interval where there is none; `undefined, n 0`."""
     from reports.summary import interval_of, written
 
-    if not found:
-        return "undefined"
-    return f"{written(found | {'ci': interval_of(found)}, unit)}, n {found['n']:,}"
+    return f"{written(value | {'ci': interval_of(value)}, unit)}, n {value['n']:,}" if value else "undefined"
 
 
-def entropies(plan: Plan, bench: Any) -> str:
-    """Entropy of the maps of each model."""
-    each = []
-    for model in bench.models:
-        (task,) = model.summary["tasks"].values()
-        each.append(f"{model.label} {estimate(task['gaze']['entropy'], 'nats')}")
-    return f"Entropy of the maps: {'; '.join(each)}."
+def entropies(bench: Any) -> str:
+    """Entropy of the maps of each model; such a bench has one task."""
+    tasks = [(model.label, *model.summary["tasks"].values()) for model in bench.models]
+    each = "; ".join(f"{label} {estimate(task['gaze']['entropy'], 'nats')}" for label, task in tasks)
+    return f"Entropy of the maps: {each}."
 
 
 def differences(plan: Plan, bench: Any) -> str:
     """Accuracy over all tasks of every model minus the baseline's, on the same questions."""
-    rows = bench.comparisons
-    if rows.empty:
-        return "Nothing to compare: one model."
-    each = [
-        f"{_label(bench, row['model'])} {estimate(_of_row(row), 'points')}"
-        for row in rows[rows["task"] == "all"].to_dict("records")
-    ]
-    baseline = _label(bench, plan.names[plan.wanted.recipe.baseline or next(iter(plan.names))])
-    return f"Accuracy over all questions minus that of {baseline}: {'; '.join(each)}."
-
-
-def _of_row(row: dict) -> dict:
-    """{mean, ci, n} of a row of comparisons.csv, undefined as None."""
     from perception_gap.stats.statistics import Estimate
 
-    return Estimate(row["difference"], row["difference_low"], row["difference_high"], int(row["n"])).as_dict()
+    if bench.comparisons.empty:
+        return "Nothing to compare: one model."
+    labels = {model.name: model.label for model in bench.models}
+    each = []
+    for row in bench.comparisons.to_dict("records"):
+        if row["task"] == "all":
+            of_row = Estimate(row["difference"], row["difference_low"], row["difference_high"], int(row["n"]))
+            each.append(f"{labels.get(row['model'], row['model'])} {estimate(of_row.as_dict(), 'points')}")
+    baseline = plan.names[plan.wanted.recipe.baseline or next(iter(plan.names))]
+    return f"Accuracy over all questions minus that of {labels.get(baseline, baseline)}: {'; '.join(each)}."
 
 
-def _label(bench: Any, name: str) -> str:
-    return next((model.label for model in bench.models if model.name == name), name)
-
-
-def focus(summary: dict) -> str:
-    found = summary["focus_score"]
+def focus(score: dict) -> str:
+    right, wrong, chance = (estimate(score[name], "%") for name in ("correct_mean", "incorrect_mean", "chance"))
     return (
-        f"Focus of right answers {estimate(found['correct_mean'], '%')}, of wrong ones "
-        f"{estimate(found['incorrect_mean'], '%')}; right minus wrong within task "
-        f"{estimate(found['difference'], 'points')} (uniform map {estimate(found['chance'], '%')})."
+        f"Focus of right answers {right}, of wrong ones {wrong}; right minus wrong within task "
+        f"{estimate(score['difference'], 'points')} (uniform map {chance})."
     )
 
 
@@ -111,6 +98,6 @@ def categories(summary: dict) -> str:
 
 def nearness(plan: Plan, sources: Sequence[Any]) -> str:
     """KL from the teacher's map on its own answer, of every student."""
-    each = [f"{name} {estimate(run.summary['kl']['sample'], 'nats')}"
-            for name, run in zip(plan.names, sources, strict=True) if name != "teacher"]  # fmt: skip
+    students = [pair for pair in zip(plan.names, sources, strict=True) if pair[0] != "teacher"]
+    each = [f"{name} {estimate(run.summary['kl']['sample'], 'nats')}" for name, run in students]
     return f"KL from the teacher's map of its answer: {'; '.join(each)}."

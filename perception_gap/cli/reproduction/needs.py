@@ -24,7 +24,6 @@ ALLOWANCE = 1.2
 PATCH = 28 * 28  # pixels of one image token of Qwen2.5-VL: patches of 14, merged 2 x 2
 TEXT_TOKENS, WORDS = 150, 16  # of a question with its template, and of an answer, assumed
 VISCOT = 363_000  # samples of viscot_363k.json, by its name
-TRAIN_BATCH, TRAIN_STEPS = 16, 1000  # table A1
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,10 @@ RELEASED = (
 )
 
 
-def size_of(model: str) -> Size | None:
-    return SIZES.get(Path(model).name)
-
-
 def needs(step: Step) -> list[str]:
     """Lines about one step of real models."""
     data = _data(step)
-    unknown = [model for model in step.loads if size_of(model) is None]
+    unknown = [model for model in step.loads if Path(model).name not in SIZES]
     if unknown:
         how = "`gapcheck analyze MODEL --dry-run` measures one batch" if step.command != "train" else "see its card"
         return [*data, f"memory, hours: unknown for {', '.join(unknown)}; {how}"]
@@ -73,22 +68,23 @@ def needs(step: Step) -> list[str]:
 
 def _data(step: Step) -> list[str]:
     if step.command == "train":
-        return [f"data: {step.option('--traces')}, and the pictures that it names"]
+        return [f"data: {step.options['traces']}, and the pictures that it names"]
     if step.command == "bench":
-        return [f"data: {step.option('--suite')} (fetched from the hub without --data-root; by hand: see below)"]
-    what = str(step.option("--data")).partition(":")[2]
-    lines = [f"data: {what} and its pictures below {step.option('--image-root')}: {VISCOT_FETCH}"]
+        return [f"data: {step.options['suite']} (fetched from the hub without --data-root; by hand: see below)"]
+    what = step.options["data"].partition(":")[2]
+    lines = [f"data: {what} and its pictures below {step.options.get('image-root')}: {VISCOT_FETCH}"]
     return [*lines, RELEASED] if step.command == "trace" else lines
 
 
-def image_tokens(step: Step) -> int:
-    """At most: the largest picture that the options let pass."""
-    return int(step.option("--max-pixels") or PIXELS[3]) // PATCH
+def image_tokens(largest: int | None) -> int:
+    """Of a picture of the most pixels that the options let pass."""
+    return (largest or PIXELS["max-pixels"]) // PATCH
 
 
 def _asking(step: Step, sizes: dict[str, Size]) -> list[str]:
-    tokens = image_tokens(step) + TEXT_TOKENS + WORDS
-    batch = int(step.option("--batch-size") or 8)
+    pictures = image_tokens(step.options.get("max-pixels"))
+    tokens = pictures + TEXT_TOKENS + WORDS
+    batch = step.options.get("batch-size") or 8
     largest = max(sizes, key=lambda model: sizes[model].parameters)
     size = sizes[largest]
     weights = 2 * size.parameters
@@ -100,7 +96,7 @@ def _asking(step: Step, sizes: dict[str, Size]) -> list[str]:
     return [
         f"memory: about {memory / GB:.0f} GB for {largest} ({weights / GB:.0f} GB of weights in bfloat16, "
         f"{cache / GB:.1f} GB of keys and values for a batch of {batch}, and a fifth){more} (estimated)",
-        f"hours: {_about(hours)} for {n:,} questions a model of at most {image_tokens(step):,} image tokens, on one "
+        f"hours: {_about(hours)} for {n:,} questions a model of at most {pictures:,} image tokens, on one "
         "H100 (estimated)",
     ]  # fmt: skip
 
@@ -112,16 +108,14 @@ def _about(hours: float) -> str:
 def _passes(step: Step) -> int:
     """Forwards over the whole prompt: to answer; to read the maps; to read them on the teacher's text, or blind."""
     if step.command == "bench":
-        return 1 + ("--gaze" in step.argv)
-    return 3 if step.command == "trace" or step.option("--teacher") else 2
+        return 1 + bool(step.options.get("gaze"))
+    return 3 if step.command == "trace" or step.options.get("teacher") else 2
 
 
 def _asked(step: Step) -> int:
     """Questions a model."""
-    limit = step.option("--limit")
-    if step.command == "bench":
-        return questions_of(str(step.option("--suite")), int(limit) if limit else None)
-    return int(limit or VISCOT)
+    limit: int | None = step.options.get("limit")
+    return questions_of(step.options["suite"], limit) if step.command == "bench" else limit or VISCOT
 
 
 def ask_hours(size: Size, n: int, tokens: int, batch: int, *, passes: int) -> float:
@@ -132,13 +126,12 @@ def ask_hours(size: Size, n: int, tokens: int, batch: int, *, passes: int) -> fl
 
 
 def _training(step: Step, sizes: dict[str, Size]) -> list[str]:
+    from lavit.settings import parse_changes, settings_of
+
     (size,) = sizes.values()
-    given = dict(
-        pair.split("=", 1) for option, pair in zip(step.argv, step.argv[1:], strict=False) if option == "--set"
-    )
-    tokens = int(given.get("max_pixels") or PIXELS[3]) // PATCH + TEXT_TOKENS + WORDS
-    batch = int(given.get("batch_size", TRAIN_BATCH))
-    steps = int(given.get("steps", TRAIN_STEPS))
+    training = settings_of(step.options["preset"], changes=parse_changes(step.options["set"]))
+    tokens = image_tokens(training.max_pixels) + TEXT_TOKENS + WORDS
+    batch, steps = training.batch_size, training.steps
     trained = size.parameters - size.vision
     states = 4 * size.parameters + 12 * trained
     inputs = size.layers * batch * tokens * size.width * 4

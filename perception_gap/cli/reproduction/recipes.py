@@ -32,13 +32,14 @@ ROLES: dict[str, Role] = {
     "student": Role("Qwen2.5-VL 3B", "tiny:student"),
     "sft": Role("Naive SFT 3B", "tiny:sft", "naive-sft"),
     "lavit": Role("LaViT 3B", "tiny:lavit", "paper"),
-    "no-trajectory": Role(
-        "LaViT 3B, w/o Trajectory Alignment", "tiny:no-trajectory", "no-trajectory", (PLAIN,)
-    ),
-    "no-semantic": Role("LaViT 3B, w/o Semantic Reconstruction", "tiny:no-semantic", "no-semantic", (PLAIN,)),
-    "hard-gate": Role("LaViT 3B, w/o Curriculum Sensory Gating", "tiny:hard-gate", "hard-gate", (PLAIN,)),
-    "single-stage": Role("LaViT 3B, Single Stage Training", "tiny:single-stage", "single-stage", (PLAIN,)),
-}  # fmt: skip
+}
+ABLATIONS = {
+    "no-trajectory": "w/o Trajectory Alignment",
+    "no-semantic": "w/o Semantic Reconstruction",
+    "hard-gate": "w/o Curriculum Sensory Gating",
+    "single-stage": "Single Stage Training",
+}
+ROLES |= {name: Role(f"LaViT 3B, {row}", f"tiny:{name}", name, (PLAIN,)) for name, row in ABLATIONS.items()}
 
 
 def latent_roles(tiny: bool) -> dict[str, Role]:
@@ -46,18 +47,16 @@ def latent_roles(tiny: bool) -> dict[str, Role]:
 
     tiny: steps in the ratio of --scale tiny's 400 to the paper's 1,000 (240 to 560).
     """
-    found = {}
+    roles = {}
     for k in LATENTS:
         for steps in STEPS:
             usual = steps == PUBLISHED_STEPS
             name = ("lavit" if k == 4 else f"k{k}") if usual else f"k{k}-{steps}"
-            asked = steps * TINY_STEPS // PUBLISHED_STEPS if tiny else steps
-            found[name] = Role(
-                f"LaViT 3B, K = {k}, {steps} steps", (f"tiny:{name}" if usual else None),
-                "paper" if k == 4 else f"k{k}",
-                (*(() if k == 4 else (PLAIN,)), *(() if usual else (f"steps={asked}",))),
-            )  # fmt: skip
-    return found
+            schedule = steps * TINY_STEPS // PUBLISHED_STEPS if tiny else steps
+            changes = (*(() if k == 4 else (PLAIN,)), *(() if usual else (f"steps={schedule}",)))
+            row, preset = f"LaViT 3B, K = {k}, {steps} steps", "paper" if k == 4 else f"k{k}"
+            roles[name] = Role(row, f"tiny:{name}" if usual else None, preset, changes)
+    return roles
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ TARGETS: dict[str, Target] = {
     ),
     "table2": Target("attention maps on relative depth: salient regions and entropy", show="table2", **RELATIVE_DEPTH),
     "table3": Target(
-        "ablations", ("lavit", "no-trajectory", "no-semantic", "hard-gate", "single-stage"), "table3",
+        "ablations", ("lavit", *ABLATIONS), "table3",
         ",".join(("mmvp", *BLINK)),
         scenes("pairs", "relative_depth", "iq", "relative_reflectance", "spatial_relation"), masked=True,
         notes=(MASKED_NOTE,), embedded_notes=(CLOSING.format("ablations"),),
@@ -146,8 +145,5 @@ def models_of(target: str, *, tiny: bool, retrain: bool) -> dict[str, Role]:
     Table A2's steps have no embedded models, so that they are trained (--retrain), or left out of a tiny table. Roles
     without a tiny model are absent with `tiny`.
     """
-    found = {name: ROLES[name] for name in TARGETS[target].models}
-    if target == "tableA2":
-        found |= latent_roles(tiny)
-    kept = (lambda role: role.tiny or (retrain and role.preset)) if tiny else (lambda role: True)
-    return {name: role for name, role in found.items() if kept(role)}
+    roles = {name: ROLES[name] for name in TARGETS[target].models} | (latent_roles(tiny) if target == "tableA2" else {})
+    return {name: role for name, role in roles.items() if not tiny or role.tiny or (retrain and role.preset)}

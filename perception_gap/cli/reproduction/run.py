@@ -1,12 +1,14 @@
-"""Doing a plan: its steps as the command line runs them, or printed."""
+"""Doing a plan: what would stop it hours later, said first; its steps as the command line runs them, or printed."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from tempfile import TemporaryFile
 
 from perception_gap.cli.reproduction.plan import Plan, Step
+from perception_gap.errors import UsageError
+from perception_gap.storage.folders import make_folder
 
 
 def printed(plan: Plan, again: str) -> Iterator[str]:
@@ -37,10 +39,8 @@ def run_steps(plan: Plan, *, say: Callable[[str], None]) -> int:
         say(f"[{i}/{len(plan.steps)}] {step.about}\n$ {step.line}")
         status = call(step)
         if status:
-            print(
-                f"gapcheck: step {i} of {len(plan.steps)} ended with status {status}; what is computed stays in "
-                f"{plan.wanted.out}: mend it and repeat the same reproduce command", file=sys.stderr,
-            )  # fmt: skip
+            left = f"what is computed stays in {plan.wanted.out}: mend it and repeat the same reproduce command"
+            print(f"gapcheck: step {i} of {len(plan.steps)} ended with status {status}; {left}", file=sys.stderr)
             return status
     return 0
 
@@ -50,19 +50,56 @@ def call(step: Step) -> int:
     from perception_gap.cli import main
 
     status: object = 0
+    # sys.argv is what a run directory keeps as the command that made it.
+    before, sys.argv = sys.argv, ["gapcheck", *step.argv]
     try:
-        with as_argv(["gapcheck", *step.argv]):
-            main(list(step.argv))
+        main(step.argv)
     except SystemExit as ended:  # how every gapcheck command ends
         status = ended.code
+    finally:
+        sys.argv = before
     return status if isinstance(status, int) else int(status is not None)
 
 
-@contextmanager
-def as_argv(argv: list[str]) -> Iterator[None]:
-    """While open, sys.argv is the step's: that is what a run directory keeps as the command that made it."""
-    before, sys.argv = sys.argv, argv
+def refuse_early(plan: Plan) -> None:
+    """UsageError, with the remedy, for a model or data of a later step that are not there; weights are not read."""
+    from lavit.checkpoint import facts_of, has_latents
+    from perception_gap.models.loading import check as check_model
+
+    _writable(plan)
+    if len(plan.steps) > 1:  # a single step says it for itself
+        for model in dict.fromkeys((*plan.given, *(model for step in plan.steps for model in step.loads))):
+            check_model(model)
+    given = plan.wanted.models.get("lavit")
+    if given is not None and "lavit" in plan.names and not has_latents(facts_of(given)):
+        raise UsageError(
+            f"--lavit {given}: has no latent tokens; give a model that gapcheck train made with them, or the authors'"
+        )
+    _data_there(plan)
+
+
+def _writable(plan: Plan) -> None:
+    out = plan.wanted.out
     try:
-        yield
-    finally:
-        sys.argv = before
+        make_folder(out)
+        with TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written ({error.strerror}); choose another folder") from None
+
+
+def _data_there(plan: Plan) -> None:
+    """Visual-CoT's file and the benchmarks' data sets, where the plan needs them."""
+    wanted = plan.wanted
+    boxes = any(str(step.options.get("data")).startswith("viscot:") for step in plan.steps)
+    if boxes and wanted.viscot is not None and not wanted.viscot.is_file():
+        raise UsageError(
+            f"--viscot {wanted.viscot}: no such file; gapcheck reproduce {wanted.target} --dry-run says how to fetch it"
+        )
+    if wanted.tiny or not wanted.recipe.suite or plan.steps[0].command == "bench":
+        return
+    from benchmarks.suites.sources import table_of
+    from perception_gap.cli.reproduction.needs import definitions
+
+    for task, definition in definitions(wanted.recipe.suite).items():
+        table_of(task, definition, wanted.data_root)

@@ -12,8 +12,7 @@ from lavit.settings import parse_changes, settings_of
 from perception_gap.cli import main
 from perception_gap.cli.reproduction import needs
 from perception_gap.cli.reproduction.findings import differences, estimate, printed_beside
-from perception_gap.cli.reproduction.plan import Step, Wanted
-from perception_gap.cli.reproduction.planner import plan_of
+from perception_gap.cli.reproduction.plan import Plan, Step, Wanted
 from perception_gap.cli.reproduction.recipes import ROLES, TARGETS, latent_roles
 from perception_gap.tiny import TINY, WEIGHTS
 from tests.command import gapcheck
@@ -23,7 +22,11 @@ KINDS = ({}, {"tiny": True}, {"tiny": True, "retrain": True})
 
 
 def plan(target, **options):
-    return plan_of(Wanted(target, Path("OUT"), viscot=Path("viscot.json"), image_root=Path("images"), **options))
+    return Plan(Wanted(target, Path("OUT"), viscot=Path("viscot.json"), image_root=Path("images"), **options))
+
+
+def step_of(command, model, **options):
+    return Step(command, ("M",), options, loads=(model,))
 
 
 def commands(target, **options):
@@ -143,31 +146,31 @@ def test_what_is_given_is_not_made_again():
 def test_targets_that_share_a_folder_share_their_steps():
     assert plan("figure4", models={"lavit": "l"}).steps == plan("table2", models={"lavit": "l"}).steps
     assert plan("figure2").steps[0] == plan("figure3").steps[0]
-    assert set(plan("figure4").steps[:2]) < set(plan("table1").steps)
-    folders = [s.option("--out") for s in plan("table3").steps]
+    assert all(step in plan("table1").steps for step in plan("figure4").steps[:2])
+    folders = [s.options["out"] for s in plan("table3").steps]
     assert len(set(folders)) == len(folders)
 
 
 def test_masked_latents_are_asked_of_lavit_alone():
     last = plan("table3").steps[-1]
-    assert last.argv[:4] == ("bench", "OUT/lavit/model", "--latents", "mask")
-    assert last.option("--suite") == plan("table3").steps[-2].option("--suite")
+    assert last.argv[:4] == ["bench", "OUT/lavit/model", "--latents", "mask"]
+    assert last.options["suite"] == plan("table3").steps[-2].options["suite"]
 
 
 def test_options_of_measuring_reach_every_step_that_measures():
-    for step in plan("table1", asking=("--dtype", "bfloat16"), batch_size=3).steps:
-        assert (step.option("--dtype") == "bfloat16") is (step.command != "train")
-        assert (step.option("--batch-size") == "3") is (step.command != "train")
+    for step in plan("table1", asking={"dtype": "bfloat16"}, batch_size=3).steps:
+        assert (step.options.get("dtype") == "bfloat16") is (step.command != "train")
+        assert (step.options.get("batch-size") == 3) is (step.command != "train")
 
 
 # By hand: 3B has 3,754,622,976 parameters, 668,684,288 of them in the tower; a picture of at most 1,003,520 px is 1,280
 # tokens, with 166 of text 1,446; keys and values: 36 layers × 2 × 256 × 2 bytes a token.
 def test_memory_to_ask_and_to_train_by_hand():
-    asked = needs.needs(Step(("bench", "M", "--suite", "mmvp"), "", ("Qwen/Qwen2.5-VL-3B-Instruct",)))
+    asked = needs.needs(step_of("bench", "Qwen/Qwen2.5-VL-3B-Instruct", suite="mmvp"))
     cache = 8 * 1446 * 36 * 2 * 256 * 2
     assert f"about {1.2 * (2 * 3_754_622_976 + cache) / 1e9:.0f} GB" in asked[1]
     assert f"{cache / 1e9:.1f} GB of keys" in asked[1]
-    trained = needs.needs(Step(("train", "M", "--traces", "T"), "", ("Qwen2.5-VL-3B-Instruct",)))
+    trained = needs.needs(step_of("train", "Qwen2.5-VL-3B-Instruct", traces="T", preset="paper", set=()))
     states = 4 * 3_754_622_976 + 12 * 3_085_938_688
     inputs = 36 * 16 * 1446 * 2048 * 4
     assert f"about {1.2 * (states + inputs) / 1e9:.0f} GB" in trained[1]
@@ -178,7 +181,8 @@ def test_hours_by_hand_and_in_proportion():
     # 2 × 3.75e9 × 1,446 FLOP at 395.6 TFLOP/s: 27.4 ms; sixteen decoding steps of 30 ms for a batch of eight: 60 ms.
     assert needs.ask_hours(size, 3600, 1446, 8, passes=1) == pytest.approx(0.0274 + 0.060, rel=2e-3)
     assert needs.ask_hours(size, 7200, 1446, 8, passes=1) == 2 * needs.ask_hours(size, 3600, 1446, 8, passes=1)
-    line = needs.needs(Step(("train", "M", "--traces", "T", "--set", "steps=2000"), "", ("Qwen2.5-VL-3B-Instruct",)))[2]
+    options = {"traces": "T", "preset": "paper", "set": ("steps=2000",)}
+    line = needs.needs(step_of("train", "Qwen2.5-VL-3B-Instruct", **options))[2]
     hours = 2000 * 16 * 1446 * 8 * size.parameters / (0.4 * 989e12) / 3600
     assert f"about {hours:.1f} for 2,000 steps of 16" in line
 
@@ -211,7 +215,7 @@ def test_questions_are_those_of_the_published_tables():
 
 
 def test_a_model_of_unknown_size_has_no_estimate():
-    lines = needs.needs(Step(("bench", "a/b", "--suite", "mmvp"), "", ("a/b",)))
+    lines = needs.needs(step_of("bench", "a/b", suite="mmvp"))
     assert lines[1].startswith("memory, hours: unknown for a/b; ")
     assert not any("GB" in line for line in lines[1:])
 
@@ -224,9 +228,9 @@ def test_a_dry_run_prints_the_steps_as_a_script_and_calls_every_figure_estimated
     wanted = Wanted(
         "table1", tmp_path / "o", viscot=Path("viscot_363k.json"), image_root=Path("images"), limit=5,
         instruction="Answer in a few words.",
-        asking=("--min-pixels", "200704", "--max-pixels", "1003520"),
+        asking={"min-pixels": 200704, "max-pixels": 1003520},
     )  # fmt: skip
-    assert lines[:-1] == [step.line for step in plan_of(wanted).steps]
+    assert lines[:-1] == [step.line for step in Plan(wanted).steps]
     figures = re.findall(r"^#    (?:memory|hours): .*$", said, re.MULTILINE)
     assert len(figures) == 2 * 4
     assert all(line.endswith("(estimated)") for line in figures)
