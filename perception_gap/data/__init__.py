@@ -5,18 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from perception_gap.data.images import (
-    Contents,
-    check_boxes,
-    decode_image,
-    open_image,
-    open_pictures,
-    shrink,
-)
+from perception_gap.data.images import Contents, check_boxes, decode_image, open_image, open_pictures, shrink
 from perception_gap.data.reading import Reading
 from perception_gap.errors import UsageError
 from perception_gap.sample import Sample
@@ -85,8 +78,8 @@ def open_data(
             raise UsageError(f"{option}: scenes bring their own images, boxes and fields; leave it out")
         samples = _scenes(rest.split(",") if rest else ["all"], limit or SCENES_DEFAULT, work, seed, split)
     else:
-        options = {"limit": limit, "image_root": image_root, "pictures": work / "data" / "pictures", "reading": reading}
-        samples = _read(spec, options)
+        within = replace(reading, image_root=image_root, pictures=work / "data" / "pictures")
+        samples = _read(spec, limit, within)
     if not samples:
         raise UsageError(f"{spec}: zero samples: expected at least one")
     root = image_root or (work / "data" if kind == "scenes" else _folder_of(spec))
@@ -102,7 +95,7 @@ def _folder_of(spec: str) -> Path | None:
     return path if path.is_dir() else path.parent
 
 
-def _read(spec: str, options: dict[str, Any]) -> Sequence[Sample]:
+def _read(spec: str, limit: int | None, reading: Reading) -> Sequence[Sample]:
     """The samples of a spec that names a file, a folder or a data set of the hub."""
     from perception_gap.data.tables import is_table, read_table
 
@@ -110,17 +103,17 @@ def _read(spec: str, options: dict[str, Any]) -> Sequence[Sample]:
     if kind == "viscot" and colon:
         from perception_gap.data.viscot import VisualCoT
 
-        return VisualCoT(_existing(Path(rest)), **options)
+        return VisualCoT(_existing(Path(rest)), limit=limit, reading=reading)
     if kind == "coco" and colon:
         from perception_gap.data.coco import read_coco
 
-        return read_coco(_existing(Path(rest)), **options)
+        return read_coco(_existing(Path(rest)), limit=limit, reading=reading)
     if spec.endswith(".jsonl"):
         from perception_gap.data.jsonl import read_jsonl
 
-        return read_jsonl(_existing(Path(spec)), **options)
+        return read_jsonl(_existing(Path(spec)), limit=limit, reading=reading)
     if is_table(spec):
-        return read_table(spec, **options)
+        return read_table(spec, limit=limit, reading=reading)
     hint = f"; say what it is: viscot:{spec} or coco:{spec}" if spec.endswith(".json") else ""
     raise UsageError(f"unknown data {spec!r}: expected {KNOWN}{hint}")
 
@@ -129,19 +122,8 @@ def hash_samples(samples: Iterable[Sample]) -> str:
     """sha256 (hex) over everything of the samples but their image paths, in order."""
     digest = hashlib.sha256()
     for s in samples:
-        fields = [
-            s.id,
-            len(s.images),
-            s.question,
-            s.answer,
-            s.boxes,
-            s.box_images,
-            s.options,
-            s.task,
-            s.pair,
-            s.fractions,
-        ]
-        digest.update(json.dumps(fields).encode() + b"\n")
+        about = [s.id, len(s.images), s.question, s.answer, s.boxes, s.box_images]
+        digest.update(json.dumps([*about, s.options, s.task, s.pair, s.fractions]).encode() + b"\n")
     return digest.hexdigest()
 
 

@@ -20,14 +20,7 @@ _OF_IMAGE = ("license", "flickr_url", "coco_url", "date_captured", "width", "hei
 _BESIDE = ("segmentation", "area", "iscrowd", "image_id", "category_id", "category", "file_name")
 
 
-def read_coco(
-    path: Path,
-    *,
-    limit: int | None = None,
-    image_root: Path | None = None,
-    pictures: Path | None = None,
-    reading: Reading | None = None,
-) -> list[Sample]:
+def read_coco(path: Path, *, limit: int | None = None, reading: Reading | None = None) -> list[Sample]:
     """The first `limit` samples of a COCO file, in the order of its annotations.
 
     An annotation has its own fields, those of its image, and `category`, the name of its own; annotations of one
@@ -36,7 +29,7 @@ def read_coco(
     `answer` or else the category. Annotations are streamed; what is held is the list of images. UsageError for what
     is malformed, with the annotation's number.
     """
-    reader = Reader(str(path), image_root or path.parent, pictures, reading, typed=True, usual="xywh", beside=_BESIDE)
+    reader = Reader(str(path), path.parent, reading, typed=True, usual="xywh", beside=_BESIDE)
     return _merged(parse_samples(_annotations(path), reader, entry="annotation"), limit)
 
 

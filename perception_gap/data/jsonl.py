@@ -30,22 +30,15 @@ _LONGEST_NAME = 1000  # characters of an id, which messages repeat
 NO_ANSWER = "the answer is empty: there is nothing to hold the model's against; give the sample one"
 
 
-def read_jsonl(
-    path: Path,
-    *,
-    limit: int | None = None,
-    image_root: Path | None = None,
-    pictures: Path | None = None,
-    reading: Reading | None = None,
-) -> list[Sample]:
-    """The first `limit` samples (None: all) of a JSON Lines file; images are relative to its folder or `image_root`.
+def read_jsonl(path: Path, *, limit: int | None = None, reading: Reading | None = None) -> list[Sample]:
+    """The first `limit` samples (None: all) of a JSON Lines file; images are relative to its folder.
 
     Fields: `id` (default: the line's number), `image` or `images`, `question`, `answer`, `boxes` (lists of x0, y0,
     x1, y1 in pixels of the original image, and the image's index where there are several), `options`, `task`, `pair`;
     others are named on stderr. UsageError with FILE:LINE for what is malformed, an empty line and an id given twice.
-    pictures, reading: see `Reader`.
+    reading: what the user says of it.
     """
-    reader = Reader(str(path), image_root or path.parent, pictures, reading)
+    reader = Reader(str(path), path.parent, reading)
     return list(parse_samples(_records(path), reader, limit))
 
 

@@ -22,11 +22,14 @@ class Reading:
     """What the user says of a data set.
 
     boxes: what the numbers of its boxes are, one of UNITS; None: what the format says. fields: for a field of ours
-    what it is in the data (see `fields.renamed`).
+    what it is in the data (see `fields.renamed`). image_root: the folder that paths of pictures are relative to, None
+    for that of the data. pictures: the folder for those that come inside the data; None refuses them.
     """
 
     boxes: str | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
+    image_root: Path | None = None
+    pictures: Path | None = None
 
     def __post_init__(self) -> None:
         if self.boxes is not None and self.boxes not in UNITS:
@@ -43,23 +46,23 @@ class Reading:
 class Reader:
     """One pass over the records of `name`: finds their pictures, maps their fields, and counts what is odd.
 
-    root: the folder that paths of pictures are relative to. pictures: the folder for those that come inside the data;
-    None refuses them. typed: the records are rows of a table (see `fields.untyped`). usual: what the numbers of a box
-    are where the user says nothing, one of UNITS. beside: fields of the format that are not read and not unknown.
+    root: the folder that paths of pictures are relative to where the user says nothing. typed: the records are rows of
+    a table (see `fields.untyped`). usual: what the numbers of a box are where the user says nothing, one of UNITS.
+    beside: fields of the format that are not read and not unknown.
     """
 
     def __init__(
         self,
         name: str,
         root: Path,
-        pictures: Path | None = None,
         reading: Reading | None = None,
         *,
         typed: bool = False,
         usual: str = "pixels",
         beside: Sequence[str] = (),
     ):
-        self.name, self.root, self.pictures, self.reading = name, root, pictures, reading or Reading()
+        self.name, self.reading = name, reading or Reading()
+        self.root = self.reading.image_root or root
         self.typed, self.usual, self.beside = typed, usual, beside
         self._samples, self._boxes, self._unlike = 0, 0, 0
         self._first_unlike = ""
@@ -85,7 +88,7 @@ class Reader:
         paths, fault = [], None
         for reference in references:
             try:
-                paths.append(locate(reference, self.root, self.pictures))
+                paths.append(locate(reference, self.root, self.reading.pictures))
             except GapcheckError as error:
                 paths.append(placeholder(reference, self.root))
                 fault = fault or str(error)

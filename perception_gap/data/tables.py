@@ -22,25 +22,19 @@ def is_table(spec: str) -> bool:
     return spec.startswith(HUB) or spec.endswith(".parquet") or _folder(spec)[0].is_dir()
 
 
-def read_table(
-    spec: str,
-    *,
-    limit: int | None = None,
-    image_root: Path | None = None,
-    pictures: Path | None = None,
-    reading: Reading | None = None,
-) -> list[Sample]:
+def read_table(spec: str, *, limit: int | None = None, reading: Reading | None = None) -> list[Sample]:
     """The first `limit` samples of FILE.parquet, FOLDER[:SPLIT] or hub:OWNER/NAME[/CONFIG][:SPLIT].
 
     Columns are the fields of JSON Lines (see `read_jsonl`); an image may also be an Image feature ({"bytes", "path"})
-    or encoded bytes, and is then written into `pictures`; numbers count as their text. One batch of rows is in memory
-    at a time. UsageError for what cannot be opened, a split that has to be chosen, and rows as in `read_jsonl`.
+    or encoded bytes, which are then written into the folder of `reading.pictures`; numbers count as their text. One
+    batch of rows is in memory at a time. UsageError for what cannot be opened, a split that has to be chosen, and rows
+    as in `read_jsonl`.
     """
     folder, _ = _folder(spec)
     if spec.endswith(".parquet") and not spec.startswith(HUB) and not folder.exists():
         raise UsageError(f"data {spec}: no such file; expected a Parquet file or a folder")
     root = Path() if spec.startswith(HUB) else folder if folder.is_dir() else folder.parent
-    reader = Reader(spec, image_root or root, pictures, reading, typed=True)
+    reader = Reader(spec, root, reading, typed=True)
     return list(parse_samples(enumerate(_rows(spec), start=1), reader, limit, entry="row"))
 
 

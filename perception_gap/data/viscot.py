@@ -42,22 +42,14 @@ class VisualCoT(Sequence[Sample]):
     """The samples of a Visual-CoT file, which stay on disk: opening checks every entry and keeps where it lies.
 
     Sixteen bytes a sample are held in memory; indexing and iterating read the file again. An id is the dataset's name
-    and the entry's number in the file, from 1. UsageError names the number of a malformed entry. pictures, reading:
-    see `Reader`; the layouts' fields are fixed.
+    and the entry's number in the file, from 1. UsageError names the number of a malformed entry. reading: what the
+    user says of the file; the layouts' fields are fixed.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        limit: int | None = None,
-        image_root: Path | None = None,
-        pictures: Path | None = None,
-        reading: Reading | None = None,
-    ):
+    def __init__(self, path: Path, *, limit: int | None = None, reading: Reading | None = None):
         if reading is not None and reading.fields:
             raise UsageError("--field: Visual-CoT's fields have their names; leave it out")
-        self.path, self.reader = path, Reader(str(path), image_root or path.parent, pictures, reading)
+        self.path, self.reader = path, Reader(str(path), path.parent, reading)
         self._offsets, self._sizes = array("q"), array("q")
         for entry in stream_entries(path):
             sample = parse_entry(entry.value, number=entry.number, reader=self.reader)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from perception_gap.data.jsonl import read_jsonl
+from perception_gap.data.reading import Reading
 from perception_gap.errors import UsageError
 
 GOOD = {"id": "a", "image": "a.png", "question": "Which color?", "answer": "red", "boxes": [[1, 2, 3, 4]]}
@@ -29,7 +30,7 @@ def test_a_line_becomes_a_sample(tmp_path):
 def test_several_images_and_the_image_of_each_box(tmp_path):
     line = GOOD | {"images": ["a.png", "b.png"], "boxes": [[0, 0, 1, 1, 1], [0, 0, 2, 2]]}
     del line["image"]
-    (sample,) = read_jsonl(written(tmp_path, line), image_root=tmp_path / "elsewhere")
+    (sample,) = read_jsonl(written(tmp_path, line), reading=Reading(image_root=tmp_path / "elsewhere"))
     assert sample.images == (tmp_path / "elsewhere" / "a.png", tmp_path / "elsewhere" / "b.png")
     assert sample.box_images == (1, 0)
 

@@ -38,7 +38,7 @@ def written(folder: Path, entries: list) -> Path:
 
 
 def test_the_conversation_layout_takes_the_box_in_pixels_and_drops_the_request_for_it(tmp_path):
-    (sample,) = VisualCoT(written(tmp_path, [conversation()]), image_root=Path("root"))
+    (sample,) = VisualCoT(written(tmp_path, [conversation()]), reading=Reading(image_root=Path("root")))
     assert sample.id == "gqa-000001"
     assert sample.images == (Path("root/cot/gqa/0.jpg"),)
     assert sample.question == "What is the person 0 doing?"
@@ -105,7 +105,7 @@ def test_unknown_fields_are_named_and_the_published_ones_are_not(tmp_path, capsy
 def test_pictures_inside_the_file_and_addresses_are_read_or_said(tmp_path):
     content = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
     entries = [PLAIN | {"image": content}, conversation() | {"image": ["http://x.org/a.png"]}, conversation()]
-    samples = VisualCoT(written(tmp_path, entries), pictures=tmp_path / "pictures")
+    samples = VisualCoT(written(tmp_path, entries), reading=Reading(pictures=tmp_path / "pictures"))
     assert open_image(samples[0].images[0]).size == (1, 1)
     assert "addresses are not fetched" in samples[1].fault
     assert samples[2].fault is None
