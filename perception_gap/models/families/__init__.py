@@ -24,31 +24,9 @@ from perception_gap.models.families.pixtral import Pixtral
 from perception_gap.models.families.qwen import Qwen
 from perception_gap.models.families.refusals import reason_against
 
-FAMILIES: dict[str, type[Family]] = {
-    "aya_vision": AyaVision,
-    "cohere2_vision": CommandAVision,
-    "gemma3": Gemma3,
-    "gemma4": Gemma4,
-    "glm46v": Glm,
-    "glm4v": Glm,
-    "glm4v_moe": Glm,
-    "idefics3": Idefics3,
-    "internvl": InternVL,
-    "lfm2_vl": Lfm2Vl,
-    "llava": Llava,
-    "llava_next": LlavaNext,
-    "llava_onevision": LlavaOnevision,
-    "mistral3": Pixtral,
-    "ovis2": Ovis2,
-    "paligemma": PaliGemma,
-    "qwen2_5_vl": Qwen,
-    "qwen2_vl": Qwen,
-    "qwen3_5": Qwen,
-    "qwen3_5_moe": Qwen,
-    "qwen3_vl": Qwen,
-    "qwen3_vl_moe": Qwen,
-    "smolvlm": Idefics3,
-}
+_TILED = (AyaVision, CommandAVision, Gemma3, Idefics3, InternVL, Lfm2Vl, LlavaNext, LlavaOnevision, Ovis2)
+_WHOLE = (Gemma4, Glm, Llava, PaliGemma, Pixtral, Qwen)
+FAMILIES: dict[str, type[Family]] = {kind: family for family in (*_TILED, *_WHOLE) for kind in family.model_types}
 
 __all__ = ["FAMILIES", "Encoded", "Family", "check_supported", "family_for", "locate_text", "predicting"]
 

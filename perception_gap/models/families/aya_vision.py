@@ -38,10 +38,7 @@ class AyaVision(Family):
         cols, rows = 1, 1
         if most > 1:
             cols, rows = self._canvas(size, (images.size["height"], images.size["width"]), images.min_patches, most)
-        whole = tile.grid(1, 1, image=image)
-        if rows * cols == 1:
-            return whole
-        return TokenGeometry.concatenate([tile.grid(rows, cols, image=image), whole])
+        return tile.grid_and_whole(rows, cols, image=image)
 
     def largest_area(self) -> int:
         size = self.processor.image_processor.size

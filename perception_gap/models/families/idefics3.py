@@ -26,11 +26,7 @@ class Idefics3(Family):
     def image_geometry(self, inputs: dict[str, Tensor], index: int, size: Size, image: int) -> TokenGeometry:
         side = self._side()
         tile = Tile.of_patches(side, self.config.vision_config.patch_size, self.config.scale_factor)
-        whole = tile.grid(1, 1, image=image)
-        rows, cols = self._tiles(size, side)
-        if rows * cols == 1:
-            return whole
-        return TokenGeometry.concatenate([tile.grid(rows, cols, image=image), whole])
+        return tile.grid_and_whole(*self._tiles(size, side), image=image)
 
     def _side(self) -> int:
         return int(self.processor.image_processor.max_image_size["longest_edge"])

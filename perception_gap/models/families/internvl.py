@@ -27,13 +27,11 @@ class InternVL(Family):
         }
 
     def image_geometry(self, inputs: dict[str, Tensor], index: int, size: Size, image: int) -> TokenGeometry:
-        images = self.processor.image_processor
-        tile = self._tile()
-        if self._count_tiles(inputs["input_ids"], index) == 1:
-            return tile.grid(1, 1, image=image)
-        side = images.size["height"], images.size["width"]
-        cols, rows = get_optimal_tiled_canvas(size, side, images.min_patches, images.max_patches)
-        return TokenGeometry.concatenate([tile.grid(rows, cols, image=image), tile.grid(1, 1, image=image)])
+        images, cols, rows = self.processor.image_processor, 1, 1
+        if self._count_tiles(inputs["input_ids"], index) > 1:
+            side = images.size["height"], images.size["width"]
+            cols, rows = get_optimal_tiled_canvas(size, side, images.min_patches, images.max_patches)
+        return self._tile().grid_and_whole(rows, cols, image=image)
 
     def _tile(self) -> Tile:
         patch = self.config.vision_config.patch_size[0]

@@ -9,7 +9,6 @@ _TEXT_MAPPINGS = (
     "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
     "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
 )
-# Fields of a configuration, its text model's included → what they mean for the tokens of a picture.
 _OTHER_SENSES = ("MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES", "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES")
 # Fields of a configuration, its text model's included → what they mean for the tokens of a picture.
 _NO_PLACES = {

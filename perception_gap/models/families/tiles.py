@@ -38,6 +38,11 @@ class Tile:
         pieces = [(x, y) for y in ys.reshape(rows, self.side, 2) for x in xs.reshape(cols, self.side, 2)]
         return TokenGeometry.concatenate([raster(x, y, image=image) for x, y in pieces])
 
+    def grid_and_whole(self, rows: int, cols: int, *, image: int = 0) -> TokenGeometry:
+        """`grid`, then the image once more as one tile (thumbnail); a single tile is the image already."""
+        whole = self.grid(1, 1, image=image)
+        return whole if rows == cols == 1 else TokenGeometry.concatenate([self.grid(rows, cols, image=image), whole])
+
 
 def raster(xs: np.ndarray, ys: np.ndarray, *, image: int = 0) -> TokenGeometry:
     """Tokens row by row from the spans of the columns [C, 2] and of the rows [R, 2], fractions of the image."""
