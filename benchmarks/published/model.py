@@ -14,13 +14,8 @@ from benchmarks.published.figure import UNITS, CellOf, Published
 
 # lmms-eval task ids of the suite `paper`; a file that uses another one lists it in `other_tasks`.
 TASKS = (
-    "mmvp",
-    "vstar_bench_direct_attributes",
-    "blink_relative_depth",
-    "blink_iq_test",
-    "blink_relative_reflectance",
-    "blink_spatial_relation",
-    "mmstar",
+    *("mmvp", "vstar_bench_direct_attributes", "blink_relative_depth", "blink_iq_test"),
+    *("blink_relative_reflectance", "blink_spatial_relation", "mmstar"),
 )
 # What the tidy table says of every figure, in this order; a row's settings follow under their own names.
 RECORD = (
@@ -76,7 +71,7 @@ class Row(Entry):
         return self.given or ", ".join(filter(None, (f"{self.model} {self.params}".strip(), self.variant)))
 
     @model_validator(mode="after")
-    def check_names(self) -> Self:
+    def require_names(self) -> Self:
         if not self.name:
             raise LayoutError("has no name; expected `name`, or `model` with `params` and `variant`")
         for key in self.starred:
@@ -97,7 +92,7 @@ class GainOf(Entry):
 
 
 class Table(Entry):
-    """names: of the columns, as the file lists them."""
+    """names: what the file has as `columns`. columns: what these mean; no key of the file sets them."""
 
     title: str
     names: Texts = Field(alias="columns")
@@ -108,7 +103,7 @@ class Table(Entry):
     id: str = Field("", exclude=True)
     columns: tuple[Column, ...] = Field((), exclude=True, alias="")
 
-    def check_names(self) -> None:
+    def require_names(self) -> None:
         """LayoutError for a row that stands twice, and rows and columns that are named and not there."""
         rows: dict[str, Row] = {}
         for row in self.rows:

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -53,7 +54,7 @@ def _paper(file: File) -> Paper:
         table.id = key
         with _at(f"tables.{key}"):
             table.columns = tuple(pick(name, file.columns, "[columns.NAME]") for name in table.names)
-            table.check_names()
+            table.require_names()
         for row in table.rows:
             row.cells = _cells(file.paper.id, table, row)
     paper = Paper.model_construct(**dict(file.paper), tables=tuple(file.tables.values()), recompute=file.recompute)
@@ -66,24 +67,14 @@ def _paper(file: File) -> Paper:
 def _cells(paper: str, table: Table, row: Row) -> dict[str, Published]:
     """The row's figures by column, in the order of the table's columns."""
     cells = {}
-    about = {name: getattr(row, name) for name in ("model", "params", "variant", "group")}
+    about: dict[str, Any] = {"paper": paper, "table": table.id, "row": row.name}
+    about |= {name: getattr(row, name) for name in ("model", "params", "variant", "group")}
     for column in (column for column in table.columns if column.key in row.values):
-        unit = row.unit or column.unit
-        with _at(f"tables.{table.id}.rows.{row.name!r}.{column.key}"):
-            printed = digits_of(row.values[column.key], unit)
-        cells[column.key] = Published(
-            paper=paper,
-            table=table.id,
-            row=row.name,
-            column=column.key,
-            printed=printed,
-            unit=unit,
-            starred=column.key in row.starred,
-            task=column.task,
-            split=column.split,
-            n=next(iter(column.n.values()), None),
-            **about,
-        )
+        key, unit, n = column.key, row.unit or column.unit, next(iter(column.n.values()), None)
+        with _at(f"tables.{table.id}.rows.{row.name!r}.{key}"):
+            printed = digits_of(row.values[key], unit)
+        of_column = {"column": key, "task": column.task, "split": column.split, "n": n}
+        cells[key] = Published(printed=printed, unit=unit, starred=key in row.starred, **about, **of_column)
     return cells
 
 
