@@ -73,7 +73,7 @@ def _cells(paper: str, table: Table, row: Row) -> dict[str, Published]:
         key, unit, n = column.key, row.unit or column.unit, next(iter(column.n.values()), None)
         with _at(f"tables.{table.id}.rows.{row.name!r}.{key}"):
             printed = digits_of(row.values[key], unit)
-        of_column = {"column": key, "task": column.task, "split": column.split, "n": n}
+        of_column: dict[str, Any] = {"column": key, "task": column.task, "split": column.split, "n": n}
         cells[key] = Published(printed=printed, unit=unit, starred=key in row.starred, **about, **of_column)
     return cells
 

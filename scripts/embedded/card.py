@@ -44,19 +44,21 @@ Chance is blind guessing over the possible answers. Focus (share of the answer's
 """
 
 
-def percent(metric: dict) -> str:
-    low, high = metric["ci"]
-    return f"{100 * metric['mean']:.1f} % | {100 * low:.1f} – {100 * high:.1f} % | {metric['n']}"
+def accuracies(summary: dict) -> str:
+    """Rows of a card's table: every task, then all."""
+
+    def percent(metric: dict) -> str:
+        low, high = metric["ci"]
+        return f"{100 * metric['mean']:.1f} % | {100 * low:.1f} – {100 * high:.1f} % | {metric['n']}"
+
+    tasks = summary["accuracy_by_task"].items()
+    lines = [f"| {task} | {percent(metric)} | {100 * metric['chance']:.1f} % |" for task, metric in tasks]
+    return "\n".join([*lines, f"| all | {percent(summary['accuracy'])} | |"])
 
 
 def write_card(name: str, run: Run, command: str) -> None:
     facts = json.loads((WEIGHTS / name / "training.json").read_text())
     recipe, summary = facts.pop("recipe"), run.summary
-    lines = [
-        f"| {task} | {percent(metric)} | {100 * metric['chance']:.1f} % |"
-        for task, metric in summary["accuracy_by_task"].items()
-    ]
-    lines.append(f"| all | {percent(summary['accuracy'])} | |")
     focus, chance = summary["focus_score"], summary["focus_score"]["chance"]
     low, high = focus["ci"]
     card = CARD.format(
@@ -66,7 +68,7 @@ def write_card(name: str, run: Run, command: str) -> None:
         else "no: it never sees boxes",
         command=command,
         n=summary["n_samples"],
-        table="\n".join(lines),
+        table=accuracies(summary),
         focus=f"{focus['mean']:.3f} [{low:.3f}, {high:.3f}], of a uniform map {chance['mean']:.3f}",
     )
     (WEIGHTS / name / "README.md").write_text(card)

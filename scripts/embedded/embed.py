@@ -20,7 +20,7 @@ from perception_gap.measure.settings import Settings
 from perception_gap.runs.run import Run
 from perception_gap.storage.files import write_json
 from perception_gap.tiny import WEIGHTS
-from scripts.embedded.card import percent
+from scripts.embedded.card import accuracies
 
 CARD = """# tiny:{name}
 
@@ -65,11 +65,6 @@ def interval(metric: dict) -> str:
 
 def write_card(name: str, made: dict, tokens: list[str], run: Run, measured: str) -> None:
     settings, summary = made["settings"], run.summary
-    lines = [
-        f"| {task} | {percent(metric)} | {100 * metric['chance']:.1f} % |"
-        for task, metric in summary["accuracy_by_task"].items()
-    ]
-    lines.append(f"| all | {percent(summary['accuracy'])} | |")
     text = CARD.format(
         name=name, student=made["student"]["name"], teacher=made["traces"]["teacher"]["name"],
         traces=made["traces"]["n"], preset=made["preset"], steps=settings["steps"], batch=settings["batch_size"],
@@ -77,7 +72,7 @@ def write_card(name: str, made: dict, tokens: list[str], run: Run, measured: str
         command=f"gapcheck train {made['student']['name']} --traces {made['traces']['path']} --preset {made['preset']} "
         f"--scale {made['scale']} --set seed={settings['seed']} --out RUN",
         latents=f"Latent tokens: {' '.join(tokens)}." if tokens else "No latent tokens.",
-        n=summary["n_samples"], table="\n".join(lines), focus=interval(summary["focus_score"]),
+        n=summary["n_samples"], table=accuracies(summary), focus=interval(summary["focus_score"]),
         chance=summary["focus_score"]["chance"]["mean"], kl=interval(summary["kl"]["sample"]),
         floor=interval(summary["kl"]["sample_floor"]),
     )  # fmt: skip
