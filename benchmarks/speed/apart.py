@@ -7,12 +7,29 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
+from benchmarks.speed.models import TEXT
 from perception_gap.grid import grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What one process measures. layers: of the decoder, 0 = the preset's own number."""
+
+    variant: str
+    tokens: int
+    preset: str = "text"
+    layers: int = 0
+    device: str = "cpu"
+    dtype: str = "float32"
+    repeats: int = 3
+    threads: int = 0
 
 
 def measure_apart(module: str, settings: dict) -> dict:
@@ -104,3 +121,26 @@ def names_of(known: Iterable[str]):
         return chosen
 
     return names
+
+
+def process_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that start such processes and print what they measured."""
+    for option in (
+        click.option("--markdown", is_flag=True, help="Print the table in Markdown."),
+        click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write results as JSON."),
+        click.option("--threads", default=0, type=click.IntRange(0), help="CPU threads; default: PyTorch's."),
+        click.option(
+            "--rounds",
+            default=3,
+            type=click.IntRange(1),
+            show_default=True,
+            help="Processes a variant, interleaved with the others'.",
+        ),
+        click.option("--device", default="cpu", show_default=True, help="cpu or cuda."),
+        click.option("--layers", default=0, type=click.IntRange(0), help="Decoder layers; default: the preset's."),
+        click.option(
+            "--preset", default="text", type=click.Choice(list(TEXT)), show_default=True, help="Shape of the model."
+        ),
+    ):
+        command = option(command)
+    return command

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.speed.apart import in_rounds, laid_out, names_of, numbers, ratio, times, write_results
-from benchmarks.speed.models import TEXT
+from benchmarks.speed.apart import in_rounds, laid_out, names_of, numbers, process_options, ratio, times, write_results
 
 TITLES = {
     "plain": "plain SDPA",
@@ -39,20 +38,13 @@ def table(pooled: dict[tuple[int, str], dict], markdown: bool) -> str:
 @click.command(epilog="Example: python -m benchmarks.speed.capture --tokens 600 --layers 4 --repeats 3")
 @click.option("--tokens", default="600,1200,2400,4000", callback=numbers, help="Image tokens, comma-separated.")
 @click.option("--rows", default=64, type=click.IntRange(1), show_default=True, help="Text tokens = wanted rows.")
-@click.option("--layers", default=0, type=click.IntRange(0), help="Decoder layers; default: the preset's.")
-@click.option("--preset", default="text", type=click.Choice(list(TEXT)), show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--dtype", default=None, type=click.Choice(["float32", "bfloat16", "float16"]),
               help="Default: float32 on cpu, bfloat16 on cuda.")  # fmt: skip
 @click.option(
     "--variants", default=",".join(TITLES), callback=names_of(TITLES), help="Comma-separated.", show_default=True
 )
 @click.option("--repeats", default=3, type=click.IntRange(1), show_default=True, help="Timed forwards a process.")
-@click.option("--rounds", default=3, type=click.IntRange(1), show_default=True,
-              help="Processes a variant, interleaved with the others'.")  # fmt: skip
-@click.option("--threads", default=0, type=click.IntRange(0), help="CPU threads; default: PyTorch's.")
-@click.option("--out", default=None, type=click.Path(dir_okay=False, path_type=Path), help="Write results as JSON.")
-@click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
+@process_options
 def main(
     tokens: list[int], rows: int, layers: int, preset: str, device: str, dtype: str | None, variants: list[str],
     repeats: int, rounds: int, threads: int, out: Path | None, markdown: bool,

@@ -12,24 +12,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.speed import models
+from benchmarks.speed import apart, models
 
 QUESTION, ANSWER = 40, 8  # tokens
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """What one process measures. layers: of the decoder, 0 = the preset's own number."""
-
-    variant: str
-    tokens: int
+@dataclass(frozen=True, kw_only=True)
+class Measurement(apart.Measurement):
     batch: int = 1
-    preset: str = "text"
-    layers: int = 0
-    device: str = "cpu"
-    dtype: str = "float32"
-    repeats: int = 3
-    threads: int = 0
 
 
 def measure(what: Measurement) -> dict:

@@ -10,24 +10,16 @@ if TYPE_CHECKING:
 
 _ROPE = {"rope_type": "default", "rope_theta": 1e6}
 # Text decoders. "text": 358 M parameters; "tiny" tries a command out; the others have the released models' shapes.
+_SHAPE = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
 TEXT: dict[str, dict[str, Any]] = {
-    "tiny": {
-        "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "rope_parameters": _ROPE | {"mrope_section": [2, 3, 3]},
-    },
-    "text": {
-        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
-        "num_attention_heads": 16, "num_key_value_heads": 2, "rope_parameters": _ROPE | {"mrope_section": [8, 12, 12]},
-    },
-    "qwen2.5-vl-3b": {
-        "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
-        "num_attention_heads": 16, "num_key_value_heads": 2, "rope_parameters": _ROPE | {"mrope_section": [16, 24, 24]},
-    },
-    "qwen2.5-vl-7b": {
-        "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
-        "num_attention_heads": 28, "num_key_value_heads": 4, "rope_parameters": _ROPE | {"mrope_section": [16, 24, 24]},
-    },
-}  # fmt: skip
+    name: dict(zip(_SHAPE, shape, strict=True)) | {"rope_parameters": _ROPE | {"mrope_section": sections}}
+    for name, shape, sections in (
+        ("tiny", (64, 128, 2, 4, 2), [2, 3, 3]),
+        ("text", (1024, 4096, 24, 16, 2), [8, 12, 12]),
+        ("qwen2.5-vl-3b", (2048, 11008, 36, 16, 2), [16, 24, 24]),
+        ("qwen2.5-vl-7b", (3584, 18944, 28, 28, 4), [16, 24, 24]),
+    )
+}
 # (vocabulary, tied to the output); a small one elsewhere, since its optimiser step would hide what is measured.
 _VOCABULARY = {"qwen2.5-vl-3b": (151936, True), "qwen2.5-vl-7b": (152064, False)}
 _VISION = {

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from accelerate.utils import send_to_device
 
-from benchmarks.speed import models
+from benchmarks.speed import apart, models
 from benchmarks.speed.gauges import peak_memory, timed
 from perception_gap.gaze.answer import pad_id
 from perception_gap.models.loading import LoadedModel
@@ -44,21 +44,13 @@ VARIANTS = {
 }
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """What one process measures. layers: 0 = the preset's own number. dtype: as in `training.py`."""
+@dataclass(frozen=True, kw_only=True)
+class Measurement(apart.Measurement):
+    """dtype: as in `training.py`."""
 
-    variant: str
-    tokens: int
     batch: int = 1
     checkpointing: bool = False
     gamma: float = 0.5
-    preset: str = "text"
-    layers: int = 0
-    device: str = "cpu"
-    dtype: str = "float32"
-    repeats: int = 3
-    threads: int = 0
 
 
 def batch_of(loaded: LoadedModel, spec: Any, what: Measurement) -> dict[str, Any]:

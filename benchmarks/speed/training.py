@@ -10,8 +10,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.speed.apart import in_rounds, laid_out, names_of, numbers, ratio, times, write_results
-from benchmarks.speed.models import TEXT
+from benchmarks.speed.apart import in_rounds, laid_out, names_of, numbers, process_options, ratio, times, write_results
 
 TITLES = {
     "sft": "plain SFT",
@@ -99,19 +98,12 @@ def on_or_off(context: click.Context, parameter: click.Parameter, value: str) ->
 @click.option(
     "--gamma", default=0.5, type=click.FloatRange(0, 1, max_open=True), show_default=True, help="Of the gate."
 )
-@click.option("--preset", default="text", type=click.Choice(list(TEXT)), show_default=True, help="Shape of the model.")
-@click.option("--layers", default=0, type=click.IntRange(0), help="Decoder layers; default: the preset's.")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--dtype", default=None, type=click.Choice(["float32", "mixed", "bfloat16"]),
               help="mixed: float32 weights under bf16 autocast, what `gapcheck train --set bf16=true` does; bfloat16: "
                    "the weights too. Default: float32 on cpu, mixed on cuda (--traces: bfloat16).")  # fmt: skip
 @click.option("--traces", is_flag=True, help="Measure a teacher's extraction of traces, and bytes a trace, instead.")
 @click.option("--repeats", default=2, type=click.IntRange(1), show_default=True, help="Timed steps a process.")
-@click.option("--rounds", default=3, type=click.IntRange(1), show_default=True,
-              help="Processes a variant, interleaved with the others'.")  # fmt: skip
-@click.option("--threads", default=0, type=click.IntRange(0), help="CPU threads; default: PyTorch's.")
-@click.option("--out", default=None, type=click.Path(dir_okay=False, path_type=Path), help="Write results as JSON.")
-@click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
+@process_options
 def main(
     tokens: list[int], batch: list[int], checkpointing: list[bool], variants: list[str], gamma: float, preset: str,
     layers: int, device: str, dtype: str | None, traces: bool, repeats: int, rounds: int, threads: int,

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
 
+from benchmarks.speed import apart
 from benchmarks.speed.gauges import bytes_available, peak_memory, timed
 from benchmarks.speed.models import TEXT
 from perception_gap.attention.capture import AttentionCapture
@@ -23,19 +24,10 @@ from perception_gap.attention.capture import AttentionCapture
 VARIANTS = ("plain", "rows", "eager", "hooks")
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """What one process measures. layers: 0 = the preset's own number."""
-
-    variant: str
-    tokens: int
+@dataclass(frozen=True, kw_only=True)
+class Measurement(apart.Measurement):
     rows: int = 64
-    preset: str = "text"
-    layers: int = 0
-    device: str = "cpu"
-    dtype: str = "float32"
     repeats: int = 5
-    threads: int = 0
 
 
 def build(preset: str, layers: int, attention: str, device: str, dtype: str) -> Any:
