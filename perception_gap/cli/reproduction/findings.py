@@ -47,7 +47,7 @@ def finding(plan: Plan, sources: Sequence[Any]) -> str:
     return nearness(plan, sources)
 
 
-def estimate(value: dict | None, unit: str = "") -> str:
+def estimate(value: dict[str, Any] | None, unit: str = "") -> str:
     """`4.10 nats [4.09, 4.12], n 480`; without an interval where there is none; `undefined, n 0`."""
     from reports.summary import interval_of, written
 
@@ -63,7 +63,7 @@ def entropies(bench: Any) -> str:
 
 def differences(plan: Plan, bench: Any) -> str:
     """Accuracy over all tasks of every model minus the baseline's, on the same questions."""
-    from perception_gap.stats.statistics import Estimate
+    from perception_gap.stats.estimates import Estimate
 
     if bench.comparisons.empty:
         return "Nothing to compare: one model."
@@ -77,7 +77,7 @@ def differences(plan: Plan, bench: Any) -> str:
     return f"Accuracy over all questions minus that of {labels.get(baseline, baseline)}: {'; '.join(each)}."
 
 
-def focus(score: dict) -> str:
+def focus(score: dict[str, Any]) -> str:
     right, wrong, chance = (estimate(score[name], "%") for name in ("correct_mean", "incorrect_mean", "chance"))
     return (
         f"Focus of right answers {right}, of wrong ones {wrong}; right minus wrong within task "
@@ -85,7 +85,7 @@ def focus(score: dict) -> str:
     )
 
 
-def categories(summary: dict) -> str:
+def categories(summary: dict[str, Any]) -> str:
     kl, distance = summary["kl"], summary["cosine_distance"]
     each = "; ".join(
         f"{name} {estimate(kl[name], 'nats')} (floor {estimate(kl[f'{name}_floor'], 'nats')}; hidden states "
