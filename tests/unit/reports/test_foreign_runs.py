@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from perception_gap.runs.schema.versions import BENCH, COMPARISON
 from perception_gap.storage import machine_key
 from perception_gap.storage.files import write_json
 from tests.command import gapcheck
@@ -104,7 +105,7 @@ def test_an_image_root_that_is_no_folder_is_one_line(folder):
 @pytest.mark.parametrize(("made", "shape"), [("bench.json", "models.m"), ("compare.json", "models.m")])
 def test_a_member_outside_of_its_folder_is_refused(tmp_path, made, shape):
     info = {
-        "schema_version": 2,
+        "schema_version": BENCH.version if made == "bench.json" else COMPARISON.version,
         "models": {"m": "../../elsewhere"},
         "tasks": {},
         "teacher": None,

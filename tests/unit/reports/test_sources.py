@@ -35,9 +35,7 @@ def write(path, value) -> None:
 
 
 def bench_folder(folder) -> None:
-    write(
-        folder / "bench.json", {"schema_version": BENCH.version, "models": {"a/b": "a-b", "c": "c"}, "tasks": {"t": 1}}
-    )
+    write(folder / "bench.json", {"schema_version": BENCH.version, "models": {"a/b": "a-b", "c": "c"}, "tasks": {}})
     write(folder / "a-b" / "run.json", {"asked": {"latents": "mask"}, "model": {}})
     checksum = write_frame(folder / "a-b" / "samples.parquet", rows("t", [True, False]), bench_samples())
     write(folder / "a-b" / "summary.json", {"tasks": {}, "costs": COSTS, "files": {"samples.parquet": checksum}})
