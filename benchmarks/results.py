@@ -22,9 +22,8 @@ from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites.tasks import Suite
 from perception_gap.data.scenes import CHANCE
 from perception_gap.measure.of_sample import normalised, region_of
-from perception_gap.measure.summary import spread
 from perception_gap.metrics.columns import columns, of_map
-from perception_gap.metrics.means import mean_of
+from perception_gap.metrics.means import mean_of, spread
 from perception_gap.runs.schema.tables import bench_samples
 from perception_gap.stats.proportions import proportion_ci
 from perception_gap.storage import checksums

@@ -12,7 +12,7 @@ import pandas as pd
 from lavit.traces import resample, target
 from perception_gap.metrics import kl_divergence
 from perception_gap.metrics.columns import range_of
-from perception_gap.metrics.means import verdicts
+from perception_gap.runs.rows import verdicts
 from perception_gap.runs.run import Run
 from perception_gap.stats.proportions import paired_ci, proportion_ci
 from perception_gap.stats.statistics import mean_ci

@@ -14,8 +14,9 @@ import pandas as pd
 
 from perception_gap.compare.pairs import SAMPLE_KEYS, Member
 from perception_gap.metrics.columns import WITHOUT_SINKS, measures
-from perception_gap.metrics.means import against_floor, mean_of, verdicts
+from perception_gap.metrics.means import against_floor, mean_of
 from perception_gap.metrics.measure import CATEGORIES, Measure, OfPair
+from perception_gap.runs.rows import verdicts
 from perception_gap.stats.paired import by_sample
 from perception_gap.stats.permutation import ARRANGEMENTS, holm
 from perception_gap.stats.statistics import difference_ci

@@ -8,11 +8,12 @@ import pandas as pd
 
 from perception_gap.data.scenes import CHANCE
 from perception_gap.metrics.columns import LAST_LATENT, LATENT, WITHOUT_SINKS, columns, measures
-from perception_gap.metrics.means import against_floor, mean_of, verdicts
+from perception_gap.metrics.means import against_floor, focus_by_verdict, mean_of, spread, with_focus_and_verdict
 from perception_gap.metrics.measure import CATEGORIES, Measure
+from perception_gap.runs.rows import verdicts
 from perception_gap.stats.decides import decides
 from perception_gap.stats.proportions import proportion_ci
-from perception_gap.stats.statistics import auroc_ci, difference_ci, spread_ci
+from perception_gap.stats.statistics import difference_ci
 
 
 def summarise(samples: pd.DataFrame, words: pd.DataFrame, info: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -102,35 +103,17 @@ def chance_by_task(samples: pd.DataFrame, drawn: bool) -> dict[str, float | None
     return chances
 
 
-def spread(rows: pd.DataFrame, column: str) -> dict[str, Any]:
-    """{mean, ci, n} of one value a sample, with its std (ddof 0) and cv as table 2 of the paper has them.
-
-    by_task: task → {mean, std, cv, min, max}, each {mean, ci, n}.
-    """
-    estimates = spread_ci(rows[column], rows["cluster"])
-    by_task = {
-        str(task): {"mean": mean_of(group, column)}
-        | {name: estimate.as_dict() for name, estimate in spread_ci(group[column], group["cluster"]).items()}
-        for task, group in rows.groupby("task")
-    }
-    flat = {name: estimates[name].as_dict()["mean"] for name in ("std", "cv")}
-    return mean_of(rows, column) | flat | {"by_task": by_task}
-
-
 def focus_and_truth(valid: pd.DataFrame, chances: dict[str, float | None], seed: int) -> dict[str, Any]:
     """Does focus tell right from wrong?
 
-    Means of both and their `raw_difference`, all tasks mixed; `difference` and `auroc` within task; `decides`: task by
-    task, and over those that can tell.
+    As `focus_by_verdict`, with `raw_difference` of the two means, all tasks mixed; `difference` within task; `decides`:
+    task by task, and over those that can tell.
     """
-    known = valid[valid["focus_score"].notna() & valid["correct"].notna()]
+    known = with_focus_and_verdict(valid)
     focus, right = known["focus_score"].to_numpy(float), known["correct"].to_numpy(bool)
     clusters, tasks = known["cluster"].to_numpy(), known["task"].to_numpy()
-    return {
-        "correct_mean": mean_of(known[right], "focus_score"),
-        "incorrect_mean": mean_of(known[~right], "focus_score"),
+    return focus_by_verdict(valid, seed) | {
         "raw_difference": difference_ci(focus, right, clusters, seed=seed).as_dict(),
         "difference": difference_ci(focus, right, clusters, strata=tasks, seed=seed).as_dict(),
-        "auroc": auroc_ci(focus, right, clusters, strata=tasks, seed=seed).as_dict(),
         "decides": decides(valid, "focus_score", chances, seed),
     }

@@ -1,4 +1,4 @@
-"""Means of measured columns, over rows of samples or words that have a `cluster`; shares of right answers."""
+"""Means and spreads of measured columns, over rows of samples or words that have a `cluster`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from perception_gap.metrics.columns import range_of
-from perception_gap.stats.statistics import mean_ci
+from perception_gap.stats.estimates import undefined
+from perception_gap.stats.statistics import accuracy_by_threshold, auroc_ci, mean_ci, spread_ci
 
 
 def mean_of(rows: pd.DataFrame, column: str) -> dict[str, Any]:
@@ -27,7 +28,48 @@ def against_floor(rows: pd.DataFrame, column: str, floor: str, seed: int) -> dic
     }
 
 
-def verdicts(samples: pd.DataFrame) -> pd.Series:
-    """1 right, 0 wrong or failed (a failed sample stays in the denominator), NaN without a reference [rows]."""
-    known = samples["correct"].notna() | (samples["status"] != "ok")
-    return samples["correct"].eq(True).astype(float).where(known)
+def spread(rows: pd.DataFrame, column: str) -> dict[str, Any]:
+    """{mean, ci, n} of one value a sample, with its std (ddof 0) and cv as table 2 of the paper has them.
+
+    by_task: task → {mean, std, cv, min, max}, each {mean, ci, n}.
+    """
+    estimates = spread_ci(rows[column], rows["cluster"])
+    by_task = {
+        str(task): {"mean": mean_of(group, column)}
+        | {name: estimate.as_dict() for name, estimate in spread_ci(group[column], group["cluster"]).items()}
+        for task, group in rows.groupby("task")
+    }
+    flat = {name: estimates[name].as_dict()["mean"] for name in ("std", "cv")}
+    return mean_of(rows, column) | flat | {"by_task": by_task}
+
+
+def with_focus_and_verdict(valid: pd.DataFrame) -> pd.DataFrame:
+    """The rows that have both a focus score and a scored answer."""
+    return valid[valid["focus_score"].notna() & valid["correct"].notna()]
+
+
+def focus_by_verdict(valid: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
+    """Focus of right and wrong answers, over the valid rows that have both.
+
+    correct_mean, incorrect_mean: all tasks mixed; auroc: within task; known_chance: mean chance of these rows, which
+    those of a benchmark do not say; threshold_curve: the rows of `accuracy_by_threshold`.
+    """
+    known = with_focus_and_verdict(valid)
+    focus, right = known["focus_score"].to_numpy(float), known["correct"].to_numpy(bool)
+    clusters, tasks = known["cluster"].to_numpy(), known["task"].to_numpy()
+    curve = accuracy_by_threshold(focus, right, clusters=clusters)
+    curve = curve[curve["n"] > 0].astype(object)
+    return {
+        "correct_mean": mean_of(known[right], "focus_score"),
+        "incorrect_mean": mean_of(known[~right], "focus_score"),
+        "auroc": auroc_ci(focus, right, clusters, strata=tasks, seed=seed).as_dict(),
+        "known_chance": mean_of(known, "focus_chance") if "focus_chance" in known else undefined().as_dict(),
+        "threshold_curve": curve.where(curve.notna(), None).to_dict("records"),
+    }
+
+
+def of_gaze(samples: pd.DataFrame) -> dict[str, Any]:
+    """Focus, entropy and salient regions, each as in summary.json, of a choice of samples that has no such file."""
+    valid = samples[samples["status"] == "ok"]
+    blocks = {name: spread(valid, name) for name in ("entropy", "salient_regions") if name in valid}
+    return blocks | ({"focus_score": focus_by_verdict(valid)} if "focus_score" in valid else {})

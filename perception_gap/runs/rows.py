@@ -1,4 +1,4 @@
-"""What a row of a run says: whether it answers a question, and where its image tokens lie."""
+"""What rows of a run say: whether they answer a question, whether they are right, where their image tokens lie."""
 
 from __future__ import annotations
 
@@ -30,3 +30,9 @@ def geometry_fields(geometry: TokenGeometry) -> dict:
         return {"grid_rows": rows, "grid_cols": cols, "token_boxes": [], "token_images": []}
     boxes, images = geometry.boxes.ravel().tolist(), geometry.image.tolist()
     return {"grid_rows": None, "grid_cols": None, "token_boxes": boxes, "token_images": images}
+
+
+def verdicts(samples: pd.DataFrame) -> pd.Series:
+    """1 right, 0 wrong or failed (a failed sample stays in the denominator), NaN without a reference [rows]."""
+    known = samples["correct"].notna() | (samples["status"] != "ok")
+    return samples["correct"].eq(True).astype(float).where(known)

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from perception_gap.metrics.means import mean_of
 from perception_gap.metrics.measure import Measure
 from perception_gap.metrics.table import TABLE
 from reports.figures.marks import dot, interval, span
@@ -47,13 +46,10 @@ class _Spread(NamedTuple):
 def _spread(model: Model, column: str) -> _Spread:
     rows = model.valid.dropna(subset=[column])
     values = rows[column].to_numpy(dtype=float)
-    stored = model.stored(column)
-    stored = stored if stored and stored["mean"] is not None else None
-    mean = stored or mean_of(rows, column)
-    cv = stored["cv"] if stored else values.std() / mean["mean"] if mean["mean"] else None
     counts = rows["n_image_tokens"].astype(float)
     tokens = span(counts).replace(",", "") if len(counts) else ""
-    return _Spread(model, values, mean, cv, tokens)
+    stored = model.summary[column]
+    return _Spread(model, values, stored, stored["cv"], tokens)
 
 
 def entropy(group: Group) -> list[NamedFigure]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from perception_gap.metrics.means import mean_of
-from perception_gap.stats.statistics import accuracy_by_threshold, auroc_ci
 from reports.figures.distributions import histogram
 from reports.figures.marks import dot, interval
 from reports.figures.models import Group, Model, NamedFigure, without
@@ -46,49 +45,44 @@ class _Focused:
     rows: pd.DataFrame
     reason: str | None
 
+    @property
+    def focus(self) -> Mapping[str, Any]:
+        """The block of the summary."""
+        return self.model.summary["focus_score"]
+
     @cached_property
     def curve(self) -> pd.DataFrame:
-        """As `accuracy_by_threshold`, without thresholds that nothing passes."""
-        points = accuracy_by_threshold(
-            self.rows["focus_score"].to_numpy(float),
-            self.rows["correct"].to_numpy(float),
-            clusters=self.rows["cluster"].to_numpy(),
-        )
-        return points[points["n"] > 0]
+        """As `accuracy_by_threshold`."""
+        return pd.DataFrame(self.focus["threshold_curve"], dtype=float)
 
-    def focus_of(self, right: bool) -> pd.DataFrame:
-        return self.rows[self.rows["correct"].eq(float(right))]
+    def focus_of(self, right: bool) -> np.ndarray:
+        return self.rows.loc[self.rows["correct"].eq(float(right)), "focus_score"].to_numpy(dtype=float)
 
     def mean(self, right: bool) -> Metric:
-        stored = self.model.stored(f"focus_score.{'correct' if right else 'incorrect'}_mean")
-        return stored or mean_of(self.focus_of(right), "focus_score")
+        return self.focus["correct_mean" if right else "incorrect_mean"]
 
-    @cached_property
+    @property
     def auroc(self) -> Metric:
         """Within task."""
-        if stored := self.model.stored("focus_score.auroc"):
-            return stored
-        focus, correct = (self.rows[name].to_numpy(float) for name in ("focus_score", "correct"))
-        clusters, tasks = (self.rows[name].to_numpy() for name in ("cluster", "task"))
-        return auroc_ci(focus, correct, clusters=clusters, strata=tasks).as_dict()
+        return self.focus["auroc"]
 
     @property
     def caption(self) -> str:
-        n_right, n_wrong = (len(self.focus_of(right)) for right in (True, False))
+        n_right, n_wrong = self.mean(True)["n"], self.mean(False)["n"]
         area = f", AUROC {written(self.auroc)}" if defined(self.auroc) else ""
         return caption(self.model.label, f"{n_right:,} right, {n_wrong:,} wrong{area}", 190)
 
     @property
-    def chance(self) -> float:
-        """Mean share of the picture inside the boxes; NaN where no row says it (a benchmark's do not)."""
-        return self.rows["focus_chance"].mean() if "focus_chance" in self.rows else np.nan
+    def chance(self) -> float | None:
+        """Mean share of the picture inside the boxes; None where no row says it (a benchmark's do not)."""
+        return self.focus["known_chance"]["mean"]
 
 
 def _focused(model: Model) -> _Focused:
     rows = model.valid
     rows = rows.assign(correct=rows["correct"].astype(float))
     known = rows.dropna(subset=["focus_score", "correct"])
-    if len(known):
+    if len(known) and model.summary["focus_score"]["threshold_curve"]:
         return _Focused(model, known, None)
     if rows.empty:
         reason = "no valid row"
@@ -179,14 +173,13 @@ def _histograms(ax: Axes, focused: _Focused) -> None:
     focus = focused.rows["focus_score"].to_numpy(dtype=float)
     edges = np.linspace(0, max(focus.max(), 1e-9), 1 + bins(len(focus), 15))
     for name, right, color, line in (("right", True, RIGHT, "-"), ("wrong", False, WRONG, "--")):
-        values = focused.focus_of(right)["focus_score"].to_numpy(dtype=float)
-        if not len(values):
+        mean = focused.mean(right)
+        if not defined(mean):
             ax.plot([], [], color=color, ls=line, label=f"{name}, n = 0")
             continue
-        mean = values.mean()
         histogram(ax, values, edges, color, line, f"{name}: mean {100 * mean:.1f} %, n = {len(values):,}")
         ax.axvline(mean, color=color, ls=line, lw=1)
-    if np.isfinite(focused.chance):
+    if focused.chance is not None:
         ax.axvline(focused.chance, color=FLOOR, ls=":", lw=1.2, label="chance (uniform map)")
     if defined(focused.auroc):
         ax.plot([], [], " ", label=f"AUROC {written(focused.auroc)}, within task")
@@ -213,7 +206,7 @@ def _dots(ax: Axes, known: Sequence[_Focused], captions: Sequence[str]) -> None:
             gid = f"{'right' if right else 'wrong'} {focused.model.label}"
             interval(ax, mean["ci"], y + shift, color, lw=1.2)
             dot(ax, mean["mean"], y + shift, color, marker, gid, ms=size, mfc=face, mew=1)
-        if np.isfinite(focused.chance):
+        if focused.chance is not None:
             ends = [y - 7 * point, y + 9 * point]
             ax.plot([focused.chance] * 2, ends, color=FLOOR, ls=":", lw=1.2, gid=f"chance {focused.model.label}")
     ax.set_xlim(0, None)
@@ -222,7 +215,7 @@ def _dots(ax: Axes, known: Sequence[_Focused], captions: Sequence[str]) -> None:
     ax.set_title("Mean focus of right and wrong answers")
     ax.plot([], [], marker="o", ms=5, mfc=MUTED, mec=MUTED, ls="", label="right")
     ax.plot([], [], marker="o", ms=5, mfc="none", mec=MUTED, ls="", label="wrong (bars: 95 %)")
-    if any(np.isfinite(focused.chance) for focused in known):
+    if any(focused.chance is not None for focused in known):
         ax.plot([], [], color=FLOOR, ls=":", lw=1.2, label="chance (uniform map)")
 
 

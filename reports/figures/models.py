@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
+from perception_gap.metrics.means import of_gaze
 from perception_gap.runs.run import Run
 from reports.names import frames
 from reports.sources import BenchRun, labels, teacher_or_reason
 from reports.style import TEACHER_LOOK, Look, look
-from reports.summary import Metric, lookup
 
 
 class NamedFigure(NamedTuple):
@@ -31,7 +31,10 @@ class NamedFigure(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """One model in a figure. samples: a row a question (samples.parquet); summary, path: its run's, else {}, None."""
+    """One model in a figure. samples: a row a question (samples.parquet); path: of its run, None of a benchmark.
+
+    summary: its run's; focus, entropy and salient regions are always of these very samples (`of_gaze`).
+    """
 
     label: str
     samples: pd.DataFrame
@@ -43,13 +46,6 @@ class Model:
     @property
     def valid(self) -> pd.DataFrame:
         return self.samples[self.samples["status"] == "ok"]
-
-    def stored(self, path: str) -> Metric | None:
-        """The summary's metric at a dotted path, so that figure, table and page say the same.
-
-        None where there is none, and of a teacher that is shown on some of its samples only.
-        """
-        return lookup(self.summary, path) if self.summary.get("n_samples") == len(self.samples) else None
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,8 @@ def of_runs(runs: Sequence[Run]) -> Group:
     if teacher is not None:
         asked = set().union(*(run.samples["sample_id"] for run in runs))
         same = teacher.samples[teacher.samples["sample_id"].isin(asked)]
-        models.append(Model(names.pop(0), same, teacher.summary, TEACHER_LOOK, is_teacher=True, path=where))
+        chosen = {} if len(same) == len(teacher.samples) else of_gaze(same)
+        models.append(Model(names.pop(0), same, teacher.summary | chosen, TEACHER_LOOK, is_teacher=True, path=where))
     for i, (run, name) in enumerate(zip(runs, names, strict=True)):
         models.append(Model(name, run.samples, run.summary, look(i), path=run.path.resolve()))
     differ = len({run.info["data"]["hash"] for run in runs}) > 1
@@ -153,7 +150,10 @@ def of_bench(bench: BenchRun, known: Mapping[str, Look]) -> Group:
     looks = dict(known)
     for name in twice:
         looks.setdefault(name, look(sum(other != TEACHER_LOOK for other in looks.values())))
-    models = [Model(name, model.samples, {}, looks[name]) for name, model in zip(twice, bench.models, strict=True)]
+    models = [
+        Model(name, model.samples, of_gaze(model.samples), looks[name])
+        for name, model in zip(twice, bench.models, strict=True)
+    ]
     notes = [f"Not summarised yet: {', '.join(bench.missing)}."] if bench.missing else []
     return Group(tuple(models), tuple(notes))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perception_gap.metrics.means import verdicts
+from perception_gap.runs.rows import verdicts
 from perception_gap.runs.run import Run
 from perception_gap.stats.estimates import Estimate, side
 from perception_gap.stats.paired import by_sample

@@ -105,6 +105,16 @@ class Decides(Document):
     overall: ComparedOverall
 
 
+class ThresholdPoint(Document):
+    """Accuracy of the answers whose focus reaches a threshold, with its 95 % interval; fractions."""
+
+    threshold: Number
+    accuracy: Number
+    low: Number | None
+    high: Number | None
+    n: Whole
+
+
 class AgainstFloor(Document):
     value: Estimate
     floor: Estimate
@@ -215,7 +225,9 @@ class SummaryHead(Sealed):
 _MORE: dict[str, dict[str, Any]] = {
     "focus_score": {
         "decides": (Decides, ...),
+        "threshold_curve": (list[ThresholdPoint], ...),
         **dict.fromkeys(("correct_mean", "incorrect_mean", "raw_difference", "difference", "auroc"), (Estimate, ...)),
+        "known_chance": (Estimate, ...),
     },
     "kl": {"decides": (Decides, ...)},
     "entropy": {},
