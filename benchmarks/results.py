@@ -23,7 +23,7 @@ from benchmarks.suites.tasks import Suite
 from perception_gap.data.scenes import CHANCE
 from perception_gap.measure.of_sample import normalised, region_of
 from perception_gap.metrics.columns import columns, of_map
-from perception_gap.metrics.means import mean_of, spread
+from perception_gap.metrics.means import focus_by_verdict, mean_of, spread
 from perception_gap.runs.schema.tables import bench_samples
 from perception_gap.stats.proportions import proportion_ci
 from perception_gap.storage import checksums
@@ -33,6 +33,7 @@ from perception_gap.storage.spreadsheet import csv_text
 if TYPE_CHECKING:
     from benchmarks.harness import Record
 
+SEED = 0  # of the arrangements that p-values count
 COSTS = {"image_tokens": "n_image_tokens", "answer_tokens": "n_tokens", "seconds": "seconds"}
 
 
@@ -98,6 +99,8 @@ def finish_model(
         files["maps.safetensors"] = maps.close()
     counts = {"n_samples": len(samples), "n_failed": int((samples["status"] != "ok").sum())}
     summary = {"model": name} | counts | {"costs": costs(samples), "tasks": summaries}
+    if gaze:
+        summary["gaze"] = of_maps(samples)
     write_json(folder / "summary.json", summary | {"files": files})
     return ModelResult(name, samples, summary)
 
@@ -106,6 +109,14 @@ def costs(samples: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """{image_tokens, answer_tokens, seconds}: means of an answered question over all tasks, each {mean, ci, n}."""
     ok = samples[samples["status"] == "ok"]
     return {name: mean_of(ok, column) for name, column in COSTS.items()}
+
+
+def of_maps(samples: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """The measures of the maps over all tasks: a `spread` each; of the focus score also `focus_by_verdict`."""
+    ok = samples[samples["status"] == "ok"]
+    measured = {name: spread(ok, name) for name in columns("bench")}
+    measured["focus_score"] |= focus_by_verdict(ok, SEED)
+    return measured
 
 
 def _row(suite: Suite, record: Record, store: AnswerStore) -> dict[str, Any]:

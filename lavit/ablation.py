@@ -26,8 +26,8 @@ from perception_gap.storage.files import write_json
 from perception_gap.storage.folders import claim
 from perception_gap.storage.intact import FILES
 
-RESULTS, COMPARISONS = "results.csv", "comparisons.csv"
-TABLES = "tables.md"  # which the command makes of the two
+RESULTS, MEANS, COMPARISONS = "results.csv", "means.csv", "comparisons.csv"
+TABLES = "tables.md"  # which the command makes of them
 UNTRAINED = "student"  # the row of the model that all trainings start from
 BASELINES = ("naive-sft", "latents-only", "shuffled-gaze", "ours")  # what the others are compared with
 
@@ -73,7 +73,7 @@ def finished(out: Path) -> list[tuple[str, int]]:
 
 
 def ablate(request: AblationRequest, *, say: Callable[[str], None] = print) -> pd.DataFrame:
-    """Train and measure what OUT does not hold yet; writes results.csv and comparisons.csv.
+    """Train and measure what OUT does not hold yet; writes results.csv, means.csv and comparisons.csv.
 
     They cover every finished run of OUT, those of earlier calls included. Returns the first.
     """
@@ -96,11 +96,13 @@ def ablate(request: AblationRequest, *, say: Callable[[str], None] = print) -> p
                 rows += results.tidy(preset, seed, hidden, results.HIDDEN_METRICS, f"_{mode}")
         results.write(request.out / RESULTS, pd.DataFrame(rows, columns=list(results.COLUMNS)))
     tasks = sorted(teacher.samples["task"].unique())
+    values = pd.DataFrame(rows, columns=list(results.COLUMNS))
+    results.write(request.out / MEANS, results.means(values))
     compared = results.comparisons(frames, list(dict.fromkeys(p for p, _ in frames)), (*BASELINES, UNTRAINED), tasks)
     results.write(request.out / COMPARISONS, compared)
-    sums = {name: checksums.of_file(request.out / name) for name in (RESULTS, COMPARISONS)}
+    sums = {name: checksums.of_file(request.out / name) for name in (RESULTS, MEANS, COMPARISONS)}
     write_json(request.out / FILES, {"files": sums})
-    return pd.DataFrame(rows, columns=list(results.COLUMNS))
+    return values
 
 
 def check(request: AblationRequest) -> None:
@@ -117,7 +119,7 @@ def check(request: AblationRequest) -> None:
 def check_folder(out: Path) -> None:
     """UsageError where OUT holds what no matrix wrote; makes it."""
     runs = re.compile(rf"({'|'.join(map(re.escape, (UNTRAINED, *PRESETS)))})-s\d+|teacher|.*\.tmp")
-    claim(out, RESULTS, lambda name: name in (RESULTS, COMPARISONS, TABLES) or runs.fullmatch(name) is not None)
+    claim(out, RESULTS, lambda name: name in (RESULTS, MEANS, COMPARISONS, TABLES) or bool(runs.fullmatch(name)))
     if (out / RESULTS).is_file():
         with (out / RESULTS).open("rb") as file:
             head = file.readline(500).decode(errors="replace").strip()

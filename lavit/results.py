@@ -14,7 +14,9 @@ from perception_gap.metrics import kl_divergence
 from perception_gap.metrics.columns import range_of
 from perception_gap.runs.rows import verdicts
 from perception_gap.runs.run import Run
+from perception_gap.runs.schema import tables
 from perception_gap.stats.proportions import paired_ci, proportion_ci
+from perception_gap.stats.seeds import over_seeds
 from perception_gap.stats.statistics import mean_ci
 from perception_gap.storage.files import write_text
 from perception_gap.storage.spreadsheet import csv_text
@@ -91,6 +93,23 @@ def tidy(preset: str, seed: int, frame: pd.DataFrame, metrics: dict, suffix: str
             numbers = (estimate.mean, estimate.low, estimate.high, estimate.n)
             lines.append(dict(zip(COLUMNS, (preset, seed, rows, task, metric + suffix, *numbers), strict=True)))
     return lines
+
+
+def means(values: pd.DataFrame) -> pd.DataFrame:
+    """Means over a preset's seeds (`over_seeds`) of rows of COLUMNS, a row a preset, rows, task and metric.
+
+    A mean needs a value of every seed; of what was asked with the latents hidden, of every seed that was asked so.
+    """
+    lines = []
+    for (preset, rows, metric), group in values.groupby(["preset", "rows", "metric"], sort=False):
+        shown = (rows, metric) in METRICS
+        seeds = values.loc[values["preset"] == preset, "seed"] if shown else group["seed"]
+        for task, of_task in group.groupby("task", sort=False):
+            mean = over_seeds(of_task, seeds)
+            low, high = mean["ci"] or (math.nan, math.nan)
+            of = {"preset": preset, "rows": rows, "task": task, "metric": metric}
+            lines.append(of | {"mean": mean["mean"], "low": low, "high": high, "n": mean["n"]})
+    return pd.DataFrame(lines, columns=tables.MEANS.names)
 
 
 def paired(mine: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame], column: str, task: str = "all") -> dict:

@@ -38,7 +38,7 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
     """Train every preset and seed on the same traces, measure each on the same held-out samples, write one tidy CSV.
 
     The same command resumes; more presets may be added. OUT/results.csv: preset, seed, rows, task, metric, value,
-    low, high, n. OUT/comparisons.csv: paired differences, sample by sample.
+    low, high, n. OUT/means.csv: means over the seeds. OUT/comparisons.csv: paired differences, sample by sample.
     """
     from lavit.ablation import TABLES, AblationRequest, ablate, parse_runs
     from lavit.evaluation import Evaluation

@@ -8,12 +8,11 @@ import pandas as pd
 
 from perception_gap.data.scenes import CHANCE
 from perception_gap.metrics.columns import LAST_LATENT, LATENT, WITHOUT_SINKS, columns, measures
-from perception_gap.metrics.means import against_floor, focus_by_verdict, mean_of, spread, with_focus_and_verdict
+from perception_gap.metrics.means import against_floor, focus_by_verdict, mean_of, spread
 from perception_gap.metrics.measure import CATEGORIES, Measure
 from perception_gap.runs.rows import verdicts
 from perception_gap.stats.decides import decides
 from perception_gap.stats.proportions import proportion_ci
-from perception_gap.stats.statistics import difference_ci
 
 
 def summarise(samples: pd.DataFrame, words: pd.DataFrame, info: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -106,14 +105,6 @@ def chance_by_task(samples: pd.DataFrame, drawn: bool) -> dict[str, float | None
 def focus_and_truth(valid: pd.DataFrame, chances: dict[str, float | None], seed: int) -> dict[str, Any]:
     """Does focus tell right from wrong?
 
-    As `focus_by_verdict`, with `raw_difference` of the two means, all tasks mixed; `difference` within task; `decides`:
-    task by task, and over those that can tell.
+    `focus_by_verdict`, and `decides`: task by task, and over those that can tell.
     """
-    known = with_focus_and_verdict(valid)
-    focus, right = known["focus_score"].to_numpy(float), known["correct"].to_numpy(bool)
-    clusters, tasks = known["cluster"].to_numpy(), known["task"].to_numpy()
-    return focus_by_verdict(valid, seed) | {
-        "raw_difference": difference_ci(focus, right, clusters, seed=seed).as_dict(),
-        "difference": difference_ci(focus, right, clusters, strata=tasks, seed=seed).as_dict(),
-        "decides": decides(valid, "focus_score", chances, seed),
-    }
+    return focus_by_verdict(valid, seed) | {"decides": decides(valid, "focus_score", chances, seed)}

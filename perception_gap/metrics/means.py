@@ -8,7 +8,7 @@ import pandas as pd
 
 from perception_gap.metrics.columns import range_of
 from perception_gap.stats.estimates import undefined
-from perception_gap.stats.statistics import accuracy_by_threshold, auroc_ci, mean_ci, spread_ci
+from perception_gap.stats.statistics import accuracy_by_threshold, auroc_ci, difference_ci, mean_ci, spread_ci
 
 
 def mean_of(rows: pd.DataFrame, column: str) -> dict[str, Any]:
@@ -43,18 +43,14 @@ def spread(rows: pd.DataFrame, column: str) -> dict[str, Any]:
     return mean_of(rows, column) | flat | {"by_task": by_task}
 
 
-def with_focus_and_verdict(valid: pd.DataFrame) -> pd.DataFrame:
-    """The rows that have both a focus score and a scored answer."""
-    return valid[valid["focus_score"].notna() & valid["correct"].notna()]
-
-
 def focus_by_verdict(valid: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
-    """Focus of right and wrong answers, over the valid rows that have both.
+    """Focus of right and of wrong answers, over all tasks, each {mean, ci, n}, of the valid rows that have both.
 
-    correct_mean, incorrect_mean: all tasks mixed; auroc: within task; known_chance: mean chance of these rows, which
-    those of a benchmark do not say; threshold_curve: the rows of `accuracy_by_threshold`.
+    `correct_mean`, `incorrect_mean` and their `raw_difference`, all tasks mixed; `difference` and `auroc` within task;
+    `known_chance`: mean chance of these rows, which those of a benchmark do not say; `threshold_curve`: the rows of
+    `accuracy_by_threshold`.
     """
-    known = with_focus_and_verdict(valid)
+    known = valid[valid["focus_score"].notna() & valid["correct"].notna()]
     focus, right = known["focus_score"].to_numpy(float), known["correct"].to_numpy(bool)
     clusters, tasks = known["cluster"].to_numpy(), known["task"].to_numpy()
     curve = accuracy_by_threshold(focus, right, clusters=clusters)
@@ -62,6 +58,8 @@ def focus_by_verdict(valid: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
     return {
         "correct_mean": mean_of(known[right], "focus_score"),
         "incorrect_mean": mean_of(known[~right], "focus_score"),
+        "raw_difference": difference_ci(focus, right, clusters, seed=seed).as_dict(),
+        "difference": difference_ci(focus, right, clusters, strata=tasks, seed=seed).as_dict(),
         "auroc": auroc_ci(focus, right, clusters, strata=tasks, seed=seed).as_dict(),
         "known_chance": mean_of(known, "focus_chance") if "focus_chance" in known else undefined().as_dict(),
         "threshold_curve": curve.where(curve.notna(), None).to_dict("records"),

@@ -28,7 +28,7 @@ from reports.style import (
     row_height,
     undefined,
 )
-from reports.summary import Metric, written
+from reports.summary import Metric, defined, written
 
 OVERLAID = 3  # more models than this hide each other and get a row each
 
@@ -44,12 +44,11 @@ class _Spread(NamedTuple):
 
 
 def _spread(model: Model, column: str) -> _Spread:
-    rows = model.valid.dropna(subset=[column])
-    values = rows[column].to_numpy(dtype=float)
+    stored = model.summary[column]
+    rows = model.valid.dropna(subset=[column]) if defined(stored) else model.valid[:0]
     counts = rows["n_image_tokens"].astype(float)
     tokens = span(counts).replace(",", "") if len(counts) else ""
-    stored = model.summary[column]
-    return _Spread(model, values, stored, stored["cv"], tokens)
+    return _Spread(model, rows[column].to_numpy(dtype=float), stored, stored["cv"], tokens)
 
 
 def entropy(group: Group) -> list[NamedFigure]:

@@ -22,7 +22,7 @@ FLOOR_WORDS = "floor: the teacher on another picture (bars, bands: 95 %)"
 @matplotlib.rc_context(RC)
 def of_models(group: Group) -> list[NamedFigure]:
     """Both divergences of every student with a summary; [] for a benchmark, which compares no maps."""
-    students = [model for model in group.students if model.summary]
+    students = [model for model in group.students if "kl" in model.summary]
     if not students:
         return []
     several = len(students) > 1

@@ -177,8 +177,9 @@ def _histograms(ax: Axes, focused: _Focused) -> None:
         if not defined(mean):
             ax.plot([], [], color=color, ls=line, label=f"{name}, n = 0")
             continue
-        histogram(ax, values, edges, color, line, f"{name}: mean {100 * mean:.1f} %, n = {len(values):,}")
-        ax.axvline(mean, color=color, ls=line, lw=1)
+        label = f"{name}: mean {100 * mean['mean']:.1f} %, n = {mean['n']:,}"
+        histogram(ax, focused.focus_of(right), edges, color, line, label)
+        ax.axvline(mean["mean"], color=color, ls=line, lw=1)
     if focused.chance is not None:
         ax.axvline(focused.chance, color=FLOOR, ls=":", lw=1.2, label="chance (uniform map)")
     if defined(focused.auroc):

@@ -33,7 +33,7 @@ class NamedFigure(NamedTuple):
 class Model:
     """One model in a figure. samples: a row a question (samples.parquet); path: of its run, None of a benchmark.
 
-    summary: its run's; focus, entropy and salient regions are always of these very samples (`of_gaze`).
+    summary: its run's, `gaze` of a benchmark's; focus, entropy and salient regions are always of these very samples.
     """
 
     label: str
@@ -151,7 +151,7 @@ def of_bench(bench: BenchRun, known: Mapping[str, Look]) -> Group:
     for name in twice:
         looks.setdefault(name, look(sum(other != TEACHER_LOOK for other in looks.values())))
     models = [
-        Model(name, model.samples, of_gaze(model.samples), looks[name])
+        Model(name, model.samples, model.summary.get("gaze", {}), looks[name])
         for name, model in zip(twice, bench.models, strict=True)
     ]
     notes = [f"Not summarised yet: {', '.join(bench.missing)}."] if bench.missing else []
@@ -159,7 +159,7 @@ def of_bench(bench: BenchRun, known: Mapping[str, Look]) -> Group:
 
 
 def without(group: Group, column: str) -> Group:
-    """The group's models whose samples have this column at all; the others are named in a note."""
-    have = tuple(model for model in group.models if column in model.samples)
-    gone = [model.label for model in group.models if column not in model.samples]
+    """The group's models that were measured by this column at all; the others are named in a note."""
+    have = tuple(model for model in group.models if column in model.samples and column in model.summary)
+    gone = [model.label for model in group.models if all(model is not other for other in have)]
     return replace(group, models=have, notes=(*group.notes, *([f"Not measured: {', '.join(gone)}."] if gone else [])))

@@ -338,6 +338,10 @@ def test_a_matrix_is_trained_measured_and_resumed(traces, tmp_path):
     assert {"accuracy_mask", "changed_template"} <= set(rows[rows["preset"] == "latents-only"]["metric"])
     one = rows[(rows["preset"] == "latents-only") & (rows["metric"] == "accuracy") & (rows["task"] == "all")]
     assert one["n"].item() == 8
+    means = pd.read_csv(tmp_path / "matrix" / "means.csv").set_index(["preset", "rows", "task", "metric"])
+    of_seeds = rows[(rows["preset"] == "naive-sft") & (rows["metric"] == "kl") & (rows["task"] == "iq")]
+    assert means.loc[("naive-sft", "answer", "iq", "kl"), "mean"] == pytest.approx(of_seeds["value"].mean())
+    assert len(means) == len(rows.groupby(["preset", "rows", "task", "metric"]))
     made = {p: p.stat().st_mtime_ns for p in (tmp_path / "matrix").glob("*/train/model/model.safetensors")}
     status, said = gapcheck(*command, "--presets", "naive-sft*1", "--seeds", "0")
     assert status == 0, said

@@ -25,7 +25,9 @@ ALLOWED = {
             "reports",
             "benchmarks.published",
             *(f"perception_gap.{name}" for name in ("errors", "grid", "storage", "sample", "geometry", "stats")),
-            *(f"perception_gap.{name}" for name in ("data.images", "metrics", "runs")),
+            *(f"perception_gap.{name}" for name in ("data.images", "runs")),
+            *(f"perception_gap.metrics.{name}" for name in ("table", "measure", "columns")),  # what is declared
+            "perception_gap.metrics.means.of_gaze",  # of the part of a teacher's samples that others were asked
         ),
         (),
     ),

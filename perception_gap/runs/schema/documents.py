@@ -308,6 +308,18 @@ class BenchGaze(Document):
     salient_regions: Spread
 
 
+class FocusByVerdict(Estimate):
+    correct_mean: Estimate
+    incorrect_mean: Estimate
+    auroc: Estimate
+    known_chance: Estimate
+    threshold_curve: list[ThresholdPoint]
+
+
+class BenchModelGaze(BenchGaze):
+    focus_score: FocusByVerdict
+
+
 class BenchTask(Document):
     n: Whole
     n_failed: Whole = ABSENT
@@ -337,6 +349,7 @@ class BenchSummary(Sealed):
     files: BenchModelFiles
     costs: BenchCosts
     tasks: dict[str, BenchTask]
+    gaze: BenchModelGaze = ABSENT
 
 
 # --- gapcheck compare

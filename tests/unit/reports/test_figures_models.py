@@ -9,9 +9,12 @@ import pytest
 from matplotlib.text import Text
 from scipy.stats import spearmanr
 
+from perception_gap.metrics.means import of_gaze
 from perception_gap.metrics.measure import CATEGORIES
 from perception_gap.runs.paths import signed
+from perception_gap.runs.schema.tables import bench_samples
 from perception_gap.stats.statistics import auroc_ci
+from perception_gap.storage.files import write_frame
 from reports.figures import figures_of, kind_of
 from reports.figures.labelling import Target, place_labels
 from reports.sources import BenchModel, BenchRun
@@ -48,10 +51,13 @@ def bench_of(folder, runs):
     for run in runs:
         below = folder / run.path.name
         below.mkdir(parents=True)
-        asked = {"prompt": "?", "references": [["A"]] * len(run.samples), "n_tokens": 2}
-        run.samples.drop(columns=["focus_chance"]).assign(**asked).to_parquet(below / "samples.parquet")
+        n = len(run.samples)
+        asked = {"prompt": "?", "references": [["A"]] * n, "doc_id": range(n), "n_tokens": 2, "n_prompt_tokens": 2}
+        scored = dict.fromkeys(("category", "lmms_score", "lmms_error")) | {"strict_correct": run.samples["correct"]}
+        samples = run.samples.drop(columns=["focus_chance"]).assign(**asked, **scored)
+        write_frame(below / "samples.parquet", samples[bench_samples().names], bench_samples())
         info = {"asked": {"latents": "force"}}
-        models.append(BenchModel(run.info["model"]["name"], below, info, {}))
+        models.append(BenchModel(run.info["model"]["name"], below, info, {"gaze": of_gaze(samples)}))
     return BenchRun(folder, {}, tuple(models), None, ())
 
 
