@@ -1,4 +1,4 @@
-"""What a page or a command says it found."""
+"""What a page or a command answers."""
 
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ class CompareRun:
     @property
     def teacher(self) -> Run | None:
         """Whose answers all were read on; None without one, and where its run is gone."""
-        told = self.info["teacher"]
-        return self.members.get(told["name"]) if told else None
+        teacher = self.info["teacher"]
+        return self.members.get(teacher["name"]) if teacher else None
 
     @property
     def students(self) -> list[Run]:
@@ -125,10 +125,10 @@ def _summary(folder: Path, names: set[str]) -> Mapping[str, Any] | None:
         return None
     summary = intact.read_json(path)
     intact.require(summary, documents.ComparisonSummary, path)
-    told = [row["name"] for row in summary["models"]]
-    if summary["baseline"] not in told or any(pair[end] not in told for pair in summary["pairs"] for end in ENDS):
+    known = [row["name"] for row in summary["models"]]
+    if summary["baseline"] not in known or any(pair[end] not in known for pair in summary["pairs"] for end in ENDS):
         raise intact.damaged(path, "a pair or the baseline names a model that is not among its models")
-    return summary if {*told, *summary["failed"]} == names else None
+    return summary if {*known, *summary["failed"]} == names else None
 
 
 def _unmeasured(place: Path, data_hash: str | None, summary: Mapping[str, Any] | None) -> bool:

@@ -18,7 +18,7 @@ from reports.tables.model import estimate
 MOST_LISTED = 6  # pairs or models that a sentence names one by one
 
 
-def told(comparison: CompareRun) -> str:
+def terminal_text(comparison: CompareRun) -> str:
     """Leaderboard, matrix of the pairs, and the answers, for a terminal."""
     tables = [compared.leaderboard(comparison, brief=True)]
     tables += [compared.matrix(comparison)] if comparison.summary["pairs"] else []
@@ -106,14 +106,15 @@ def agree(comparison: CompareRun) -> Answer:
 def decides(comparison: CompareRun) -> Answer:
     """Focus of right answers over wrong ones, of every model, over its tasks that can tell."""
     question = "Does more focus go with being right?"
-    told = {comparison.labels[row["name"]]: row["decides"] for row in comparison.summary["models"]}
+    overall_of = {comparison.labels[row["name"]]: row["decides"] for row in comparison.summary["models"]}
     words = {
         name: f"{name} {written(overall['auroc'])}, {overall['n_right']:,} right, {overall['n_wrong']:,} wrong"
         + (f" in {', '.join(overall['tasks'])}" if overall["tasks"] else ": no task can tell")
-        for name, overall in told.items()
+        for name, overall in overall_of.items()
     }
     verdicts = {
-        name: _side(overall["auroc"], 0.5, below="the other way round", above="yes") for name, overall in told.items()
+        name: _side(overall["auroc"], 0.5, below="the other way round", above="yes")
+        for name, overall in overall_of.items()
     }
     reason = "AUROC of focus, right over wrong answers, within the tasks that can tell: "
     reason += _listed(verdicts, words, "model") + _caution(verdicts)

@@ -28,7 +28,7 @@ def verdict(decides: Mapping[str, Any], looking: Looking) -> str:
     """`In pairs`, `Over 2 tasks together`, `Not established`, `Too few to say`, .."""
     sides = _sides(decides, looking)
     if not sides:
-        guessed = any(told["cannot_tell"] == "at chance" for told in decides["by_task"].values())
+        guessed = any(of_task["cannot_tell"] == "at chance" for of_task in decides["by_task"].values())
         return "Too few to say" if _few(decides) and not guessed else "Cannot be told"
     parts = []
     for sign, ending in ((1, ""), (-1, ": the other way round")):
@@ -46,12 +46,12 @@ def reason(decides: Mapping[str, Any], looking: Looking) -> str:
     by_task, overall = decides["by_task"], decides["overall"]
     if not by_task:
         return "no sample has both a value and a verdict (n = 0)"
-    told = [f"{task} {_numbers(by_task[task])}" for task in overall["tasks"]]
+    numbers = [f"{task} {_numbers(by_task[task])}" for task in overall["tasks"]]
     parts = []
-    if told:
-        parts.append(f"AUROC of {looking.name}, right over wrong answers: {'; '.join(told)}")
-    if len(told) > 1:
-        parts.append(f"all {len(told)} together {_numbers(overall)}")
+    if numbers:
+        parts.append(f"AUROC of {looking.name}, right over wrong answers: {'; '.join(numbers)}")
+    if len(numbers) > 1:
+        parts.append(f"all {len(numbers)} together {_numbers(overall)}")
     if few := _few(decides):
         tasks = ", ".join(
             f"{task} {_counts(of_task)}" for task, of_task in by_task.items() if of_task["cannot_tell"] == TOO_FEW
@@ -63,9 +63,9 @@ def reason(decides: Mapping[str, Any], looking: Looking) -> str:
 def _silent(by_task: Mapping[str, Any]) -> list[str]:
     """The tasks that are no evidence, by the reason; [] where all are."""
     reasons: dict[str, list[str]] = {}
-    for task, told in by_task.items():
-        if told["cannot_tell"] not in (None, TOO_FEW):
-            reasons.setdefault(told["cannot_tell"], []).append(f"{task} ({_silence(told)})")
+    for task, of_task in by_task.items():
+        if of_task["cannot_tell"] not in (None, TOO_FEW):
+            reasons.setdefault(of_task["cannot_tell"], []).append(f"{task} ({_silence(of_task)})")
     parts = [f"{SILENT.get(why, why)}: {', '.join(tasks)}" for why, tasks in reasons.items()]
     return [f"cannot tell, {'; '.join(parts)}"] if parts else []
 
@@ -87,28 +87,31 @@ def _sides(decides: Mapping[str, Any], looking: Looking) -> dict[str, int]:
     every = {task: decides["by_task"][task] for task in overall["tasks"]}
     if len(every) > 1:
         every[""] = overall
-    return {task: looking.sign * side(told["auroc"] | {"p_holm": told["p_holm"]}, NULL) for task, told in every.items()}
+    return {
+        task: looking.sign * side(of_task["auroc"] | {"p_holm": of_task["p_holm"]}, NULL)
+        for task, of_task in every.items()
+    }
 
 
 def _few(decides: Mapping[str, Any]) -> int:
     """Samples of the tasks that have right and wrong answers, and too few of them."""
-    tasks = [told for told in decides["by_task"].values() if told["cannot_tell"] == TOO_FEW]
-    return sum(told["n_right"] + told["n_wrong"] for told in tasks)
+    tasks = [of_task for of_task in decides["by_task"].values() if of_task["cannot_tell"] == TOO_FEW]
+    return sum(of_task["n_right"] + of_task["n_wrong"] for of_task in tasks)
 
 
-def _numbers(told: Mapping[str, Any]) -> str:
-    return f"{written(told['auroc'])} ({_counts(told)}, {p_value(told['p_holm'])})"
+def _numbers(of_task: Mapping[str, Any]) -> str:
+    return f"{written(of_task['auroc'])} ({_counts(of_task)}, {p_value(of_task['p_holm'])})"
 
 
-def _counts(told: Mapping[str, Any]) -> str:
-    return f"{told['n_right']:,} right, {told['n_wrong']:,} wrong"
+def _counts(of_task: Mapping[str, Any]) -> str:
+    return f"{of_task['n_right']:,} right, {of_task['n_wrong']:,} wrong"
 
 
-def _silence(told: Mapping[str, Any]) -> str:
+def _silence(of_task: Mapping[str, Any]) -> str:
     """The numbers that say why a task cannot tell."""
-    n = f"n = {told['n_right'] + told['n_wrong']:,}"
-    if told["cannot_tell"] == "at chance":
-        return f"{written(told['accuracy'], '%')}, guessing {100 * told['chance']:.1f} %, {n}"
+    n = f"n = {of_task['n_right'] + of_task['n_wrong']:,}"
+    if of_task["cannot_tell"] == "at chance":
+        return f"{written(of_task['accuracy'], '%')}, guessing {100 * of_task['chance']:.1f} %, {n}"
     return n
 
 

@@ -19,7 +19,7 @@ ELSEWHERE = {
 
 
 def set_labels(cuts: Mapping[str, Any]) -> dict[str, str]:
-    """Set of tokens → what it is called; found: `knockout` of summary.json."""
+    """Set of tokens → what it is called; cuts: `knockout` of summary.json."""
     return {
         "inside": "in the boxes",
         "outside_number": "elsewhere, as many",

@@ -16,13 +16,13 @@ def labels(runs: Sequence[Run]) -> list[str]:
     the usual, and so much of the run's folder as tells apart names that would stand twice.
     """
     names = [short_name(run.info["model"]["name"], run.info["settings"].get("latents", "force")) for run in runs]
-    found = list(names)
+    unique = list(names)
     for depth in range(1, max((len(run.path.resolve().parts) for run in runs), default=0)):
-        twice = {name for name in found if found.count(name) > 1}
+        twice = {name for name in unique if unique.count(name) > 1}
         for i, run in enumerate(runs):
-            if found[i] in twice:
-                found[i] = f"{names[i]} ({'/'.join(run.path.resolve().parts[-depth:])})"
-    return found
+            if unique[i] in twice:
+                unique[i] = f"{names[i]} ({'/'.join(run.path.resolve().parts[-depth:])})"
+    return unique
 
 
 def short_name(model: str, latents: str = "force") -> str:

@@ -32,8 +32,8 @@ def summary_table(run: Run) -> str:
     for label, metric, beside, unit in _lines(summary, other):
         cells = [label, written(metric, unit), f"{metric['n']:,}"]
         rows.append(cells if other is None else [*cells, written(beside, unit) if beside else ""])
-    told = [finding(summary, other), *_per_layer(summary), *_knockout(summary)]
-    return "\n\n".join([counts, grid(head, rows, right=[2]), *told])
+    sentences = [finding(summary, other), *_per_layer(summary), *_knockout(summary)]
+    return "\n\n".join([counts, grid(head, rows, right=[2]), *sentences])
 
 
 def _per_layer(summary: Mapping[str, Any]) -> list[str]:

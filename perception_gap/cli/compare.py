@@ -79,12 +79,12 @@ def command(models: tuple[str, ...], strict: bool, page: bool, **options) -> Non
 def show(done, *, strict: bool, page: bool) -> int:
     """Leaderboard, pairs, what was found, what failed, files; the exit status."""
     from reports.compared import CompareRun, open_comparison
-    from reports.comparison import told
+    from reports.comparison import terminal_text
     from reports.comparison_files import write_files
 
     found = open_comparison(done.path)
     assert isinstance(found, CompareRun)  # it has come to its end
-    click.echo(told(found))
+    click.echo(terminal_text(found))
     failed = {name: say_failed(run, name) for name, run in found.members.items()}
     void = [name for name, run in found.members.items() if failed[name] == len(run.samples)]
     for name, reason in done.failed.items():

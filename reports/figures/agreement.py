@@ -57,11 +57,11 @@ KINDS = (
 @matplotlib.rc_context(RC)
 def of_comparison(comparison: CompareRun) -> list[NamedFigure]:
     """[] where no two models have a sample in common."""
-    told = comparison.summary["pairs"]
-    if not told:
+    pairs = comparison.summary["pairs"]
+    if not pairs:
         return []
-    columns = 1 if len(told) <= ONE_COLUMN else 2
-    parts = [list(part) for part in np.array_split(np.array(told, dtype=object), columns)]
+    columns = 1 if len(pairs) <= ONE_COLUMN else 2
+    parts = [list(part) for part in np.array_split(np.array(pairs, dtype=object), columns)]
     width = COLUMN if columns == 1 else PAGE
     room = 72 * (width / columns) - 16
     captions = [[caption(pair_label(comparison, row), _difference(row), room) for row in part] for part in parts]

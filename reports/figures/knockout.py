@@ -110,5 +110,5 @@ def _alt(model: Model) -> str:
         for rows, tokens, condition in conditions(cuts)
         if rows in ("text", "picture")
     ]
-    told = f"{'; '.join(sentences)}. {finding(cuts)}"
-    return f"{model.label}, attention of all text cut from image tokens (cut − uncut): {told}"
+    sentence = f"{'; '.join(sentences)}. {finding(cuts)}"
+    return f"{model.label}, attention of all text cut from image tokens (cut − uncut): {sentence}"

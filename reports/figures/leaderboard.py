@@ -11,17 +11,7 @@ from reports.compared import CompareRun
 from reports.figures.labelling import place_labels
 from reports.figures.marks import Point, cross, span, with_ends, words_below
 from reports.figures.models import NamedFigure
-from reports.style import (
-    COLUMN,
-    FLOOR,
-    RC,
-    TEACHER_LOOK,
-    Look,
-    look,
-    new_figure,
-    percent_ticks,
-    undefined,
-)
+from reports.style import COLUMN, FLOOR, RC, TEACHER_LOOK, Look, look, new_figure, percent_ticks, undefined
 from reports.summary import defined, written
 
 TITLE = "Accuracy and focus of each model"
@@ -30,9 +20,9 @@ TITLE = "Accuracy and focus of each model"
 @matplotlib.rc_context(RC)
 def of_comparison(comparison: CompareRun, looks: Mapping[str, Look]) -> list[NamedFigure]:
     """looks: of the models of other figures, by label; here they look as they do there."""
-    told = comparison.summary["models"]
-    known = [row for row in told if defined(row["accuracy"]) and defined(row.get("focus_score"))]
-    lacking = [comparison.labels[row["name"]] for row in told if row not in known]
+    rows = comparison.summary["models"]
+    known = [row for row in rows if defined(row["accuracy"]) and defined(row.get("focus_score"))]
+    lacking = [comparison.labels[row["name"]] for row in rows if row not in known]
     notes = [f"Without focus or accuracy: {', '.join(lacking)}."] if lacking else []
     figure = new_figure(COLUMN, 3.2)
     ax = figure.subplots()

@@ -28,11 +28,11 @@ LIGHT, DARK = "#fffffe", "#161616"  # of letters on a colour, which no page may 
 @matplotlib.rc_context(RC)
 def of_comparison(comparison: CompareRun) -> list[NamedFigure]:
     """[] where no two models have a sample in common."""
-    told = comparison.summary["pairs"]
-    if not told:
+    rows = comparison.summary["pairs"]
+    if not rows:
         return []
-    names = [name for name in comparison.labels if any(name in (row["first"], row["second"]) for row in told)]
-    cells = _cells(told, names)
+    names = [name for name in comparison.labels if any(name in (row["first"], row["second"]) for row in rows)]
+    cells = _cells(rows, names)
     values = np.array([[np.nan if not defined(m) else m["mean"] for m in line] for line in cells])
     room = CELL * len(names)
     figure = new_figure(min(max(COLUMN, room + 1.6), PAGE + 1.2), room + 1.35)
@@ -41,10 +41,10 @@ def of_comparison(comparison: CompareRun) -> list[NamedFigure]:
     if np.isfinite(values).any():
         norm = Normalize(0, max(float(np.nanmax(values)), 1e-3))
         _heat(ax, values, [fitted(comparison.labels[name], 80) for name in names], norm)
-        _annotate(ax, cells, told, names, norm)
+        _annotate(ax, cells, rows, names, norm)
     else:
         undefined(ax, "no maps of one text")
-    n = span((js_of(row)["n"] for row in told), " to ")
+    n = span((js_of(row)["n"] for row in rows), " to ")
     words = f"below the diagonal: JS of the maps ({frame(comparison.info)}), 95 % interval"
     words += f"\nabove: its floor, to another picture's map; n = {n} samples"
     words += "\n▼ nearer than the floor, ▲ farther (tested, Holm over pairs)"
@@ -73,21 +73,21 @@ def _heat(ax: Axes, values: np.ndarray, labels: list[str], norm: Normalize) -> N
     ax.set_yticklabels(labels, rotation=0)
 
 
-def _cells(told: list[Mapping[str, Any]], names: list[str]) -> list[list[Metric | None]]:
+def _cells(rows: list[Mapping[str, Any]], names: list[str]) -> list[list[Metric | None]]:
     """[row][column]: JS of the two below the diagonal, the floor of the same pair above it."""
     cells: list[list[Metric | None]] = [[None] * len(names) for _ in names]
-    for row in told:
+    for row in rows:
         low, high = sorted((names.index(row["first"]), names.index(row["second"])))
         cells[high][low], cells[low][high] = js_of(row), row["against_floor"]["floor"]
     return cells
 
 
 def _annotate(
-    ax: Axes, cells: list[list[Metric | None]], told: list[Mapping[str, Any]], names: list[str], norm: Normalize
+    ax: Axes, cells: list[list[Metric | None]], rows: list[Mapping[str, Any]], names: list[str], norm: Normalize
 ) -> None:
     """Value and interval in each cell, with a sign for the verdict against the floor."""
     signs = {
-        frozenset((row["first"], row["second"])): against_floor(row["against_floor"]["difference"]) for row in told
+        frozenset((row["first"], row["second"])): against_floor(row["against_floor"]["difference"]) for row in rows
     }
     for y, line in enumerate(cells):
         for x, metric in enumerate(line):

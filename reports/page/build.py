@@ -41,7 +41,7 @@ EMBEDDED = 500
 
 @dataclass(frozen=True)
 class Page:
-    """What was written: the file, scripts beside it, how many samples of how many, what it found and warns of."""
+    """What was written: the file, scripts beside it, how many samples of how many, what it answers and warns of."""
 
     path: Path
     chunks: list[Path]
@@ -159,7 +159,7 @@ def _blocks(album: Album, ids: Sequence[str], side: int) -> Iterator[dict[str, A
     for start in range(0, len(ids), BLOCK):
         shapes = Shapes()
         payloads = [sample_payload(album, i, shapes, side) for i in ids[start : start + BLOCK]]
-        yield {"shapes": shapes.found, "samples": payloads}
+        yield {"shapes": shapes.listed, "samples": payloads}
 
 
 def _figures(sources: Sequence[Source]) -> list[dict[str, Any]]:

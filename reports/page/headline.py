@@ -81,12 +81,12 @@ def _decides(run: Run, name: str) -> list[Answer]:
         question = f"Is {name} right where it looks as its teacher does?"
         asked.append((question, run.summary["kl"]["decides"], KL))
     answers = []
-    for question, told, looking in asked:
+    for question, decides, looking in asked:
         if looking is FOCUS and not defined(lookup(run.summary, "focus_score")):
             answers.append(Answer(question, "Undefined", f"the samples have {why_no_focus(run.summary)}."))
             continue
-        caution = " This is a correlation, not a cause." if claims(told, looking) else ""
-        answers.append(Answer(question, verdict(told, looking), f"{reason(told, looking)}.{caution}"))
+        caution = " This is a correlation, not a cause." if claims(decides, looking) else ""
+        answers.append(Answer(question, verdict(decides, looking), f"{reason(decides, looking)}.{caution}"))
     return answers
 
 

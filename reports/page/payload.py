@@ -76,14 +76,14 @@ class Shapes:
     """The different geometries of a block, each once."""
 
     def __init__(self) -> None:
-        self.found: list[dict[str, Any]] = []
+        self.listed: list[dict[str, Any]] = []
         self._seen: dict[Any, int] = {}
 
     def index(self, geometry: TokenGeometry) -> int:
         key = geometry.grid_shape or (geometry.boxes.tobytes(), geometry.image.tobytes())
         if key not in self._seen:
-            self._seen[key] = len(self.found)
-            self.found.append(shape(geometry))
+            self._seen[key] = len(self.listed)
+            self.listed.append(shape(geometry))
         return self._seen[key]
 
 

@@ -10,7 +10,7 @@ from benchmarks import published
 from perception_gap.errors import UsageError
 from reports.sources import Matrix, Source
 from reports.tables import gains, latent_tokens
-from reports.tables.match import PAPER, chosen_rows, group, row_of, title
+from reports.tables.match import PAPER, chosen_rows, given_row, group, row_of, title
 from reports.tables.model import Cell, Row, Table, estimate, n_in_heads
 from reports.tables.own import Own, gathered
 from reports.tables.places import Place, column_of, places_of
@@ -47,16 +47,13 @@ def build(kind: str, sources: Sequence[Source], rows: Mapping[str, str], baselin
 
 def _matched(owns: Sequence[Own], rows: Mapping[str, str], printed: published.Table) -> dict[str, str]:
     """Label of a model -> name of its row in this table; models without one are absent."""
-    told = chosen_rows(rows, [own.names for own in owns], (*ACCURACIES, "table2")) if rows else {}
+    chosen = chosen_rows(rows, [own.names for own in owns], (*ACCURACIES, "table2")) if rows else {}
     names = {row.name for row in printed.rows}
     matched: dict[str, str | None] = {}
     for own in owns:
-        given = next((told[name] for name in sorted(own.names) if name in told), None)
-        if given is None:
-            given = latent_tokens.row_of(own, printed) if printed.id == "tableA2" else None
-            latents = "mask" if own.hidden else own.latents
-            given = given or row_of(own.name, latents, printed)
-        matched[own.label] = given
+        of_latents = latent_tokens.row_of(own, printed) if printed.id == "tableA2" else None
+        by_name = row_of(own.name, "mask" if own.hidden else own.latents, printed)
+        matched[own.label] = given_row(own.names, chosen) or of_latents or by_name
     return {label: name for label, name in matched.items() if name in names}
 
 
@@ -97,18 +94,14 @@ def _same_tasks(own: Own, places: Sequence[Place]) -> bool:
 
 
 def _difference(own: Own, row: published.Row, places: Sequence[Place]) -> Row:
-    """Ours minus the published figure, whose own uncertainty is unknown: the interval is ours, moved."""
+    """Ours minus the published figure, undefined of other questions."""
     cells = {}
     for place in places:
         theirs = row.cells.get(place.column.key)
         if place.task not in own.figures or theirs is None:
             continue
         mine = estimate(own.figures[place.task].estimate, "points")
-        if not place.same or mine.value is None:
-            cells[place.key] = Cell(None)
-            continue
-        low, high = (None if end is None else end - theirs.value for end in (mine.low, mine.high))
-        cells[place.key] = Cell(mine.value - theirs.value, low, high, mine.n, signed=True)
+        cells[place.key] = mine.minus(theirs.value) if place.same else Cell(None)
     return Row(f"{own.label} − {title(row)}", "difference", cells, group(row))
 
 

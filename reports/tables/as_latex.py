@@ -8,14 +8,8 @@ from reports.tables.model import Cell, Column, Row, Table, plain
 
 RANKS = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
 SPECIAL = {
+    **{letter: f"\\{letter}" for letter in "{}_&%#$"},
     "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "_": r"\_",
-    "&": r"\&",
-    "%": r"\%",
-    "#": r"\#",
-    "$": r"\$",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "−": "$-$",

@@ -11,8 +11,8 @@ from benchmarks import published
 from perception_gap.errors import UsageError
 from perception_gap.runs.run import Run
 from reports.sources import BenchModel, BenchRun, Matrix, Source, Training, short_name
-from reports.tables.match import PAPER, chosen_rows, row_of, title
-from reports.tables.model import Cell, Column, Row, Table, estimate, n_in_heads
+from reports.tables.match import PAPER, chosen_rows, given_row, row_of, title
+from reports.tables.model import Column, Row, Table, estimate, n_in_heads
 from reports.tables.own import absent, names_of
 from reports.tables.published_cells import disagreements, figure, source_lines
 
@@ -49,12 +49,12 @@ def build(sources: Sequence[Source], rows: Mapping[str, str]) -> Table:
             f"table2: no attention maps of relative depth questions ({'; '.join(missing) or 'no finished run'}); "
             "give a folder of gapcheck analyze, or of gapcheck bench --gaze, with that task"
         )
-    told = (
+    chosen = (
         chosen_rows(rows, [model.names for model in looked], ("table1", "table2", "table3", "tableA2")) if rows else {}
     )
     checked = disagreements(paper, "table2")
     lines: list[Row] = []
-    matched = {id(model): _row_of(model, told, printed) for model in looked}
+    matched = {id(model): _row_of(model, chosen, printed) for model in looked}
     for row in printed.rows:
         mine = [model for model in looked if matched[id(model)] == row.name]
         lines += [_own_row(model, printed, "") for model in mine]
@@ -101,33 +101,35 @@ def _of_run(run: Run) -> Iterator[Looked]:
     """A row for each of TASKS that the run has maps of."""
     name, latents = run.info["model"]["name"], run.info["settings"].get("latents", "force")
     scenes = run.info["data"]["spec"].split(":")[0] == "scenes"
-    tasks = [task for task in TASKS if _known(run.summary["entropy"]["by_task"].get(task))]
+    tasks = [task for task in TASKS if _known(run.summary, task)]
     for task in tasks:
         asked = run.samples[run.samples["task"] == task]
         failed = int((asked["status"] != "ok").sum())
-        spreads = {column: run.summary[column]["by_task"][task] for column in MEASURES.values()}
         label = short_name(name, latents)
         shown, drawn = _shown(label, task, tasks), scenes or task == "scenes_relative_depth"
-        yield Looked(shown, name, latents, spreads, len(asked), failed, drawn, names_of(label, name, latents))
+        spreads, names = _spreads(run.summary, task), names_of(label, name, latents)
+        yield Looked(shown, name, latents, spreads, len(asked), failed, drawn, names)
 
 
 def _of_bench(model: BenchModel) -> Iterator[Looked]:
     """The same of a benchmark with --gaze."""
-    latents, told = model.info["asked"]["latents"], model.summary["tasks"]
-    tasks = [task for task in TASKS if _known(_gaze(told.get(task, {}), "entropy", task))]
+    latents, by_task = model.info["asked"]["latents"], model.summary["tasks"]
+    tasks = [task for task in TASKS if _known(by_task.get(task, {}).get("gaze", {}), task)]
     for task in tasks:
-        spreads = {column: _gaze(told[task], column, task) for column in MEASURES.values()}
-        n, failed = told[task]["n"], told[task].get("n_failed", 0)
-        shown, names = _shown(model.label, task, tasks), names_of(model.label, model.name, latents)
-        yield Looked(shown, model.name, latents, spreads, n, failed, task == "scenes_relative_depth", names)
+        n, failed = by_task[task]["n"], by_task[task].get("n_failed", 0)
+        shown, drawn = _shown(model.label, task, tasks), task == "scenes_relative_depth"
+        spreads, names = _spreads(by_task[task]["gaze"], task), names_of(model.label, model.name, latents)
+        yield Looked(shown, model.name, latents, spreads, n, failed, drawn, names)
 
 
-def _gaze(told: Mapping[str, Any], column: str, task: str) -> Mapping[str, Any]:
-    return told.get("gaze", {}).get(column, {"by_task": {}})["by_task"].get(task, {})
+def _spreads(summary: Mapping[str, Any], task: str) -> dict[str, Mapping[str, Any]]:
+    return {column: summary[column]["by_task"].get(task, {}) for column in MEASURES.values()}
 
 
-def _known(spread: Mapping[str, Any] | None) -> bool:
-    return spread is not None and bool(spread) and spread["mean"]["n"] > 0
+def _known(summary: Mapping[str, Any], task: str) -> bool:
+    """Whether a summary, or the `gaze` of one, has maps of the task."""
+    spread = summary.get("entropy", {}).get("by_task", {}).get(task)
+    return bool(spread) and spread["mean"]["n"] > 0
 
 
 def _shown(label: str, task: str, tasks: Sequence[str]) -> str:
@@ -146,10 +148,9 @@ def _told_apart(looked: Sequence[Looked]) -> list[Looked]:
     return apart
 
 
-def _row_of(model: Looked, told: Mapping[str, str], printed: published.Table) -> str | None:
-    given = next((told[name] for name in sorted(model.names) if name in told), None)
-    found = given or row_of(model.name, model.latents, printed)
-    return found if found in {row.name for row in printed.rows} else None
+def _row_of(model: Looked, chosen: Mapping[str, str], printed: published.Table) -> str | None:
+    row = given_row(model.names, chosen) or row_of(model.name, model.latents, printed)
+    return row if row in {of_table.name for of_table in printed.rows} else None
 
 
 def _own_row(model: Looked, printed: published.Table, group: str) -> Row:
@@ -158,9 +159,9 @@ def _own_row(model: Looked, printed: published.Table, group: str) -> Row:
         for column in printed.columns
     }
     cells = {
-        f"{prefix}_{name}": estimate(told, "", decimals=decimals[f"{prefix}_{name}"])
+        f"{prefix}_{name}": estimate(metric, "", decimals=decimals[f"{prefix}_{name}"])
         for prefix, column in MEASURES.items()
-        for name, told in model.spreads[column].items()
+        for name, metric in model.spreads[column].items()
         if f"{prefix}_{name}" in decimals
     }
     notes = (f"{model.label}: {model.n_failed} of {model.n} failed and have no map",) if model.n_failed else ()
@@ -168,12 +169,8 @@ def _own_row(model: Looked, printed: published.Table, group: str) -> Row:
 
 
 def _difference(model: Looked, row: published.Row, printed: published.Table) -> Row:
-    """Ours minus the published figure; the interval is ours, moved."""
-    cells = {}
-    for key, mine in _own_row(model, printed, "").cells.items():
-        if key not in row.cells or mine.value is None:
-            continue
-        theirs = row.cells[key].value
-        low, high = (None if end is None else end - theirs for end in (mine.low, mine.high))
-        cells[key] = Cell(mine.value - theirs, low, high, mine.n, mine.decimals, signed=True)
+    """Ours minus the published figure, where both are defined."""
+    mine = _own_row(model, printed, "").cells
+    both = [key for key, cell in mine.items() if key in row.cells and cell.value is not None]
+    cells = {key: mine[key].minus(row.cells[key].value) for key in both}
     return Row(f"{model.label} − {title(row)}", "difference", cells)

@@ -65,16 +65,11 @@ def build(comparison: CompareRun) -> list[Table]:
 
 def leaderboard(comparison: CompareRun, *, brief: bool = False) -> Table:
     """A row a model, the most accurate first. brief: only the columns of BRIEF."""
-    told = comparison.summary["models"]
     base = comparison.labels[comparison.summary["baseline"]]
     titles = {key: told_otherwise or of_column(key) for key, told_otherwise in LEADERBOARD.items()}
     rows = []
-    for row in told:
-        cells = {
-            key: estimate(row[key], unit, signed=key in SIGNED, decimals=digits)
-            for key, (_, unit, digits) in titles.items()
-            if key in row
-        }
+    for row in comparison.summary["models"]:
+        cells = _cells(row, titles)
         cells["image_tokens"] = Cell(row["image_tokens"], decimals=0)
         if row["most_pixels"] is not None:
             cells["most_pixels"] = Cell(row["most_pixels"], decimals=0)
@@ -94,6 +89,15 @@ def leaderboard(comparison: CompareRun, *, brief: bool = False) -> Table:
     spec = comparison.info["data"]["spec"]
     about = () if brief else _about(comparison, base)
     return Table("leaderboard", f"Models on {spec}: answers and gaze, in percent", heads, lines, "model", about)
+
+
+def _cells(row: Mapping[str, Any], titles: Mapping[str, tuple[str, str, int]]) -> dict[str, Cell]:
+    """Of what a row of the summary has."""
+    return {
+        key: estimate(row[key], unit, signed=key in SIGNED, decimals=digits)
+        for key, (_, unit, digits) in titles.items()
+        if key in row
+    }
 
 
 def of_column(column: str) -> tuple[str, str, int]:
@@ -144,9 +148,9 @@ def knockout(comparison: CompareRun) -> list[Table]:
     """A row a model whose attention was cut, in the order of the comparison; [] where none was."""
     rows = []
     for name, run in comparison.members.items():
-        if told := run.summary.get("knockout"):
+        if cuts := run.summary.get("knockout"):
             cells = {
-                key: estimate(_at(told, where), unit, signed=True, decimals=digits)
+                key: estimate(_at(cuts, where), unit, signed=True, decimals=digits)
                 for key, _, where, unit, digits in KNOCKOUT
             }
             rows.append(Row(comparison.labels[name], "ours", cells))
@@ -162,9 +166,9 @@ def knockout(comparison: CompareRun) -> list[Table]:
     return [Table("knockout", "The boxed tokens cut off, or the boxed things not drawn", heads, lines, "model", about)]
 
 
-def _at(told: Mapping[str, Any], where: Sequence[str]) -> Any:
+def _at(cuts: Mapping[str, Any], where: Sequence[str]) -> Any:
     """The estimate at this place, None where a run lacks it."""
-    node: Any = told
+    node: Any = cuts
     for key in where:
         node = node.get(key) if node else None
     return node
@@ -211,18 +215,10 @@ def against_floor(difference: Metric) -> str:
 
 def pairs(comparison: CompareRun) -> Table:
     """A row a pair, a column a measure with its floor beside it."""
-    told = [{**row, "js": js_of(row), "js_floor": row["against_floor"]["floor"],
-             "floor − JS": row["against_floor"]["difference"]} for row in comparison.summary["pairs"]]  # fmt: skip
-    titles = {key: title for key, title in pair_titles().items() if any(key in row for row in told)}
+    measured = [row | _beside_floor(row) for row in comparison.summary["pairs"]]
+    titles = {key: title for key, title in pair_titles().items() if any(key in row for row in measured)}
     columns = [Column(key, title, unit) for key, (title, unit, _) in titles.items()]
-    rows = []
-    for row in told:
-        cells = {
-            key: estimate(row[key], unit, signed=key in SIGNED, decimals=digits)
-            for key, (_, unit, digits) in titles.items()
-            if key in row
-        }
-        rows.append(Row(pair_label(comparison, row), "ours", cells))
+    rows = [Row(pair_label(comparison, row), "ours", _cells(row, titles)) for row in measured]
     about = (
         f"Maps of {TEXTS.get(comparison.info['text'], 'one text')}, on the {frame(comparison.info)}; JS, its floor and "
         "their difference over the same samples. First: the model before the dash; "
@@ -231,13 +227,19 @@ def pairs(comparison: CompareRun) -> Table:
     return Table("pairs", "How far apart two models look", tuple(columns), n_in_rows(rows), "pair", about)
 
 
+def _beside_floor(row: Mapping[str, Any]) -> dict[str, Metric]:
+    """JS of a pair, its floor, and their difference, over the same samples."""
+    pair = row["against_floor"]
+    return {"js": js_of(row), "js_floor": pair["floor"], "floor − JS": pair["difference"]}
+
+
 def agreement(comparison: CompareRun) -> Table:
     """JS of every pair by which of the two is right, and its differences."""
     columns = [Column(key, title, "") for key, title in AGREEMENT.items()]
     rows = []
     for row in comparison.summary["pairs"]:
-        told: Mapping[str, Any] = row["agreement"]["js"]
-        cells = {key: estimate(told[key], "nats", signed=key in SIGNED) for key in AGREEMENT}
+        by_verdict = row["agreement"]["js"]
+        cells = {key: estimate(by_verdict[key], "nats", signed=key in SIGNED) for key in AGREEMENT}
         rows.append(Row(pair_label(comparison, row), "ours", cells))
     about = ("within task: n counts the samples of the tasks that have both kinds; the first difference mixes tasks",)
     caption = f"JS of two models' maps (nats, {frame(comparison.info)}) by who is right"

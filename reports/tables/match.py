@@ -51,6 +51,11 @@ def chosen_rows(rows: Mapping[str, str], known: Iterable[Iterable[str]], tables:
     return full
 
 
+def given_row(names: Iterable[str], chosen: Mapping[str, str]) -> str | None:
+    """The row that `chosen_rows` has for a model of these names, None for none."""
+    return next((chosen[name] for name in sorted(names) if name in chosen), None)
+
+
 def row_of(name: str, latents: str, table: published.Table) -> str | None:
     """The row of the table that a model repeats, None for none. latents: how they were treated (`force`: as trained).
 

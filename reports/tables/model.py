@@ -76,6 +76,13 @@ class Cell:
         """`n 198` where the cell has to say it."""
         return f"n {self.n:,}" if self.show_n and self.n is not None else ""
 
+    def minus(self, published: float) -> Cell:
+        """The difference from a published figure, whose own uncertainty is unknown: the interval is ours, moved."""
+        if self.value is None:
+            return Cell(None)
+        low, high = (None if end is None else end - published for end in (self.low, self.high))
+        return Cell(self.value - published, low, high, self.n, self.decimals, signed=True)
+
     def _written(self, value: float | None, signed: bool = False) -> str:
         rounded = round(value or 0.0, self.decimals) + 0.0  # no "-0.00"
         text = f"{rounded:{'+' if signed else ''}.{self.decimals}f}"

@@ -187,7 +187,7 @@ def test_of_many_pairs_those_that_are_decided_are_listed_and_the_others_counted(
 
 
 def test_the_terminal_shows_leaderboard_matrix_and_answers(found):
-    said = comparison.told(found)
+    said = comparison.terminal_text(found)
     best = max(found.summary["models"], key=lambda row: row["accuracy"]["mean"])
     lines = said.splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("-----")) + 1
