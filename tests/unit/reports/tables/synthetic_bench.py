@@ -67,6 +67,7 @@ def write_bench(
         files = {"samples.parquet": write_frame(folder / "samples.parquet", samples, bench_samples())}
         summary: dict[str, Any] = {"model": name, "n_samples": len(samples), "tasks": summaries, "files": files}
         summary["costs"] = results.costs(samples)
+        summary |= {"gaze": results.of_maps(samples)} if gaze else {}
         asked = {"latents": latents.get(name, "force"), "gaze": gaze}
         write_json(folder / "run.json", {"schema_version": schema, "model": {"name": name}, "asked": asked})
         write_json(folder / "summary.json", summary)
