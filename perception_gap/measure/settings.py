@@ -91,7 +91,7 @@ def row_key(job: Analysis, facts: dict[str, Any], sample: Sample, images: str, s
     decided += [asdict(job.settings), shared]
     if job.settings.per_layer:  # its divergences are measured with the row, unlike those of whole maps
         against = per_layer.reference(job.teacher, job.settings.text, sample, images)
-        decided += [job.raster, against and hashlib.sha256(against.map.tobytes()).hexdigest()]
+        decided += [job.raster, per_layer.stored(), against and hashlib.sha256(against.map.tobytes()).hexdigest()]
     return key_of(*decided)
 
 
