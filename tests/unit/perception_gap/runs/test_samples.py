@@ -61,9 +61,8 @@ def test_a_picture_that_changed_is_measured_as_it_is_under_the_key_of_that(tmp_p
 
 
 def test_boxes_in_fractions_are_pixels_from_here_on(tmp_path):
-    sample = Sample(
-        "f", (picture(tmp_path / "a.png"),), "q?", "red", ((0.0, 0.0, 0.5, 0.5),), (0,), box_unit="fractions"
-    )
+    images = (picture(tmp_path / "a.png"),)
+    sample = Sample("f", images, "q?", "red", ((0.0, 0.0, 0.5, 0.5),), (0,), fractions=True)
     item = Work(sample, Contents.of(sample.images).hash, "k")
     rows, opened = open_samples(tmp_path, [item], rekeyed, lambda sample: None)
     assert rows["k"]["boxes"] == [0.0, 0.0, 15.0, 10.0]
