@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from pydantic import Field, create_model
@@ -227,9 +228,14 @@ _NEEDED = ("focus_score", "kl", "entropy", "salient_regions")
 
 def summary() -> type[SummaryHead]:
     """summary.json of an analysis, with every declared measure in its place."""
+    return _summary_of(tuple(dict.fromkeys([*measures("sample", Measure), *measures("word", Measure)])))
+
+
+@cache  # making a model takes milliseconds, and every run that is opened asks for it
+def _summary_of(declared: tuple[Measure, ...]) -> type[SummaryHead]:
     bases: dict[str, type[Document]] = {}
     fields: dict[str, dict[str, Any]] = {block: dict(more) for block, more in _MORE.items()}
-    for measure in dict.fromkeys([*measures("sample", Measure), *measures("word", Measure)]):
+    for measure in declared:
         block, _, name = measure.place.partition(".")
         of_block = fields.setdefault(block, {})
         if name:

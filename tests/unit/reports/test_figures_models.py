@@ -48,7 +48,14 @@ def bench_of(folder, runs):
     for run in runs:
         below = folder / run.path.name
         below.mkdir(parents=True)
-        asked = {"prompt": "?", "references": [["A"]] * len(run.samples), "n_tokens": 2}
+        asked = {"prompt": "?", "references": [["A"]] * len(run.samples), "n_tokens": 2, "n_prompt_tokens": 9}
+        asked |= {
+            "doc_id": range(len(run.samples)),
+            "category": "",
+            "lmms_score": None,
+            "lmms_error": None,
+            "strict_correct": None,
+        }
         run.samples.drop(columns=["focus_chance"]).assign(**asked).to_parquet(below / "samples.parquet")
         info = {"asked": {"latents": "force"}}
         models.append(BenchModel(run.info["model"]["name"], below, info, {}))

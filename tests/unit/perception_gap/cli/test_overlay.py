@@ -9,6 +9,7 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -90,7 +91,7 @@ def test_the_runs_are_those_of_analyze_and_the_first_is_everybodys_teacher(tiny_
     assert same.row(SAMPLE)["kl"] < 1e-5 < other.row(SAMPLE)["kl"]
     assert 0 < teacher.row(SAMPLE)["focus_score"] < 1
     own = measure(models[1:], sample, settings, "own", tmp_path / "own")
-    assert all(run.info["teacher"] is None and run.row(SAMPLE)["shared_text"] is None for run in own)
+    assert all(run.info["teacher"] is None and pd.isna(run.row(SAMPLE)["shared_text"]) for run in own)
 
 
 def test_the_reference_may_be_the_text_and_the_question_may_be_the_rows(tiny_checkpoint, pictures, tmp_path):
