@@ -15,7 +15,7 @@ from accelerate import cpu_offload, disk_offload
 
 import perception_gap
 from perception_gap.attention.capture import AttentionCapture
-from perception_gap.errors import UnsupportedModelError, UsageError
+from perception_gap.errors import DamagedError, GapcheckError, UnsupportedModelError, UsageError
 from perception_gap.models.loading import LoadedModel, load
 from perception_gap.tiny import WEIGHTS
 from tests.models import KINDS
