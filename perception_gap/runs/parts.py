@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -58,7 +59,7 @@ def stored(parts: Path) -> tuple[dict[str, str], list[str]]:
             continue  # a kill came between the two
         try:
             rows, arrays = open_part(path)
-            arrays.check()
+            arrays.require_intact()
         except (DamagedError, OSError):
             damaged.append(path.stem)
             continue
@@ -130,7 +131,7 @@ class Parts:
             "gapcheck: their samples are measured again"
         )
 
-    def write(self, rows: list[dict], arrays: dict[str, np.ndarray], name: str | None = None) -> None:
+    def write(self, rows: list[dict[str, Any]], arrays: dict[str, np.ndarray], name: str | None = None) -> None:
         """One batch; arrays are named "KEY/kind" after the row that they belong to, the part after the first row."""
         name = name or rows[0]["key"]
         checksum = write_rows(self.folder / f"{name}.parquet", rows, self.schema)
@@ -142,14 +143,16 @@ class Parts:
         """Writes which rows the run will have, in their order (`stored_keys` reads that)."""
         write_json(self.folder / KEYS, {"keys": list(keys)})
 
-    def read(self, keys: list[str], kinds: Container[str] | None = None) -> Iterator[tuple[dict, dict]]:
+    def read(
+        self, keys: list[str], kinds: Container[str] | None = None
+    ) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
         """(row, arrays by kind) of the stored keys, in the order asked for; one part in memory at a time.
 
         kinds: the arrays wanted, all by default.
         """
         where = self.done()
         loaded: str | None = None
-        rows: dict[str, dict] = {}
+        rows: dict[str, dict[str, Any]] = {}
         arrays: dict[str, dict[str, np.ndarray]] = {}
         for key in keys:
             if key not in where:

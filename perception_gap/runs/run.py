@@ -30,7 +30,7 @@ class Run:
     named: folders that the user named, below which paths in the run are followed (see `run_paths`).
     """
 
-    def __init__(self, path: Path, info: dict, summary: dict) -> None:
+    def __init__(self, path: Path, info: dict[str, Any], summary: dict[str, Any]) -> None:
         self.path, self.info, self.summary = path, info, summary
         self.named: tuple[Path, ...] = ()
         sums = summary["files"]

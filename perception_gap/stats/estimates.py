@@ -112,7 +112,8 @@ class Labelled:
 
     def cells(self) -> np.ndarray:
         """[n]: 2 × stratum + label."""
-        return self.stratum * 2 + self.label
+        codes: np.ndarray = self.stratum * 2 + self.label
+        return codes
 
 
 def labelled(

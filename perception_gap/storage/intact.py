@@ -101,9 +101,9 @@ class Arrays:
         if checksum is not None and checksums.of_metadata(self.facts) != checksum:
             raise damaged(path, CHANGED)
         if path.stat().st_size <= WHOLE:
-            self.check()
+            self.require_intact()
 
-    def check(self) -> None:
+    def require_intact(self) -> None:
         """DamagedError unless all arrays are as they were written."""
         for name in self._sums:
             self[name]
@@ -116,7 +116,7 @@ class Arrays:
 
     def __getitem__(self, name: str) -> np.ndarray:
         try:
-            array = self._file.get_tensor(name)
+            array: np.ndarray = self._file.get_tensor(name)
         except (SafetensorError, OSError, ValueError, TypeError) as error:
             raise damaged(self.path, f"{name} cannot be read: {one_line(error, 80)}") from None
         if checksums.of_array(name, array) != self._sums[name]:
