@@ -16,7 +16,7 @@ from perception_gap.cli.model_options import model_options, pop_load
 from perception_gap.cli.output import command_line
 
 if TYPE_CHECKING:
-    from perception_gap.compare.run import Compared
+    from perception_gap.compare.run import FinishedComparison
 
 
 @click.command(
@@ -83,7 +83,7 @@ def command(models: tuple[str, ...], strict: bool, page: bool, **options: Any) -
     sys.exit(print_comparison(done, strict=strict, page=page))
 
 
-def print_comparison(done: Compared, *, strict: bool, page: bool) -> int:
+def print_comparison(done: FinishedComparison, *, strict: bool, page: bool) -> int:
     """Leaderboard, pairs, what was found, what failed, files; the exit status."""
     from reports.compared import CompareRun, open_comparison
     from reports.comparison import told

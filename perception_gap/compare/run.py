@@ -59,7 +59,7 @@ class CompareOptions:
 
 
 @dataclass(frozen=True)
-class Compared:
+class FinishedComparison:
     """A comparison in `path`: its members, a teacher first; the models that failed, with the reason."""
 
     path: Path
@@ -74,7 +74,7 @@ def compare_models(
     progress: bool = True,
     say: Say = print,
     opener: Opener = open_plain,
-) -> Compared:
+) -> FinishedComparison:
     """Every model over the same samples, then every pair of them.
 
     UsageError before any model is read for what is wrong with one of them. A model that fails later is named in the
@@ -97,7 +97,7 @@ def compare_models(
 
 def _with_budgets(
     options: CompareOptions, budgets: dict[str, int | None], line: str, read_model: ReadModel, say: Say
-) -> Compared:
+) -> FinishedComparison:
     dataset = open_data(
         options.data,
         limit=options.limit,
@@ -262,7 +262,7 @@ def describe(
 
 def finish(
     options: CompareOptions, members: tuple[Member, ...], budgets: dict[str, int | None], failed: dict[str, str]
-) -> Compared:
+) -> FinishedComparison:
     """pairs.parquet, words.parquet and, last, summary.json."""
     samples, words = pairs.frames(members, options.raster, options.seed)
     files = {
@@ -287,4 +287,4 @@ def finish(
         "files": files,
     }
     write_json(options.out / "summary.json", numbers)
-    return Compared(options.out, members, numbers, failed)
+    return FinishedComparison(options.out, members, numbers, failed)

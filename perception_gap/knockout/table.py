@@ -56,8 +56,8 @@ def condition_rows(row: dict[str, Any], values: np.ndarray) -> list[dict[str, An
         condition = {"sample_id": row["sample_id"], "rows": rows, "tokens": tokens}
         condition |= {name: here[name] for name in ("n_cut", "mass_cut", "log_probability")}
         condition |= {"base": base["log_probability"], "change": change, "change_per_token": per_token}
-        condition |= {name: _verdict(here[name]) for name in ("correct", "changed")}
-        conditions.append(condition | {"answer": own_or_new})
+        condition |= {"answer": own_or_new}
+        conditions.append(condition | {name: _verdict(here[name]) for name in ("correct", "changed")})
     return conditions
 
 

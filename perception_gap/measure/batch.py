@@ -43,7 +43,7 @@ def measure_batch(loaded: LoadedModel, job: Analysis, items: Sequence[Work]) -> 
             fields, read = outcome[i]
             row |= fields
             against = per_layer.reference(job.teacher, job.settings.text, item.sample, item.work.images)
-            kept = per_layer.measured(row, read, against, job.raster or DEFAULT_RASTER)
+            kept = per_layer.with_head_measures(row, read, against, job.raster or DEFAULT_RASTER)
             arrays |= {f"{item.key}/{kind}": array for kind, array in kept.items()}
     return list(rows.values()), arrays
 

@@ -52,7 +52,7 @@ def open_part(path: Path) -> tuple[pa.Table, intact.Arrays]:
 
 def stored(parts: Path) -> tuple[dict[str, str], list[str]]:
     """(key of every row that lies whole in this folder of parts → name of its part, names of the damaged parts)."""
-    found: dict[str, str] = {}
+    part_of: dict[str, str] = {}
     damaged: list[str] = []
     for path in sorted(parts.glob("*.parquet")):
         if not path.with_suffix(".safetensors").exists():
@@ -63,8 +63,8 @@ def stored(parts: Path) -> tuple[dict[str, str], list[str]]:
         except (DamagedError, OSError):
             damaged.append(path.stem)
             continue
-        found |= dict.fromkeys(rows.column("key").to_pylist(), path.stem)
-    return found, damaged
+        part_of |= dict.fromkeys(rows.column("key").to_pylist(), path.stem)
+    return part_of, damaged
 
 
 # What a run may hold before its run.json is written.
@@ -72,21 +72,21 @@ _OURS = ("parts", "data", "teacher")
 _PART = re.compile(r"[0-9a-f]{32}(-\d+)?")  # the name of a part, where no second half says that it is one
 
 
-def claim_run(folder: Path, made: str = "run.json") -> None:
+def claim_run(folder: Path, described_in: str = "run.json") -> None:
     """Creates the folder of a run. UsageError where it cannot be written, or holds what is no run's."""
-    claim(folder, made, lambda name: name in _OURS or name.endswith(".tmp"))
+    claim(folder, described_in, lambda name: name in _OURS or name.endswith(".tmp"))
 
 
 class Parts:
-    """The growing half of a run directory; `schema` is that of its rows, `made` the file that says whose it is."""
+    """The growing half of a run directory; `schema` is that of its rows, `described_in` says whose it is."""
 
     def __init__(
-        self, folder: Path, *, fresh: bool = False, schema: pa.Schema = tables.ROW, made: str = "run.json"
+        self, folder: Path, *, fresh: bool = False, schema: pa.Schema = tables.ROW, described_in: str = "run.json"
     ) -> None:
         self.folder, self.schema = folder / "parts", schema
         self._known: dict[str, str] | None = None
         self._damaged: list[str] = []
-        claim_run(folder, made)
+        claim_run(folder, described_in)
         try:
             if fresh:
                 self._forget()
@@ -123,11 +123,11 @@ class Parts:
         for name in self._damaged:
             for kind in ("parquet", "safetensors"):
                 (self.folder / f"{name}.{kind}").unlink(missing_ok=True)
-        found, self._damaged = len(self._damaged), []
-        if not found:
+        n_damaged, self._damaged = len(self._damaged), []
+        if not n_damaged:
             return None
         return (
-            f"{self.folder}: {found} part{'s are' if found > 1 else ' is'} damaged (checksum), or of an older "
+            f"{self.folder}: {n_damaged} part{'s are' if n_damaged > 1 else ' is'} damaged (checksum), or of an older "
             "gapcheck: their samples are measured again"
         )
 

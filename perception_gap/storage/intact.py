@@ -47,16 +47,16 @@ def undefined(_: str) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a file. DamagedError where it cannot be read or is no JSON object."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=undefined)
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=undefined)
     except UnicodeDecodeError:
         raise damaged(path, "its text is not UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"not valid JSON: {one_line(error, 80)}") from None
     except OSError as error:
         raise damaged(path, f"cannot be read: {error.strerror}") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise damaged(path, "not valid JSON of keys and values")
-    return found
+    return content
 
 
 def read_table(path: Path) -> pd.DataFrame:

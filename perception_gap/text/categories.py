@@ -131,14 +131,14 @@ def words(text: str, tagger: str = "auto") -> list[Word]:
     """
     tag = _tagger(tagger)[1]
     plain = "".join(_MARK if unicodedata.category(c)[0] == "M" else c for c in text)
-    found = []
+    split = []
     for sentence in _SENTENCE.finditer(plain):  # the taggers read one sentence at a time
         spans = [span for m in _WORD.finditer(plain, *sentence.span()) for span in _parted(text, *m.span())]
-        found += [
+        split += [
             Word(text[start:end], start, end, category)
             for (start, end), category in zip(spans, _categories(text, spans, tag), strict=True)
         ]
-    return found
+    return split
 
 
 def _parted(text: str, start: int, end: int) -> list[tuple[int, int]]:
