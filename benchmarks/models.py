@@ -14,7 +14,7 @@ from benchmarks.answers import Answer
 from benchmarks.plugin import Lavit
 from perception_gap.errors import GapcheckError, UsageError, one_line
 from perception_gap.models import loading
-from perception_gap.models.families import Family
+from perception_gap.models.families.base import Family
 from perception_gap.runs.key import model_facts
 from perception_gap.storage.machine_key import signature
 from perception_gap.storage.redaction import BACKEND, hidden_arguments, public_model, without_secrets
@@ -91,7 +91,7 @@ def common_resolution(names: Sequence[str], asked: ModelOptions) -> tuple[ModelO
 
 
 def _family(name: str, asked: ModelOptions) -> Family:
-    return loading.check(name, asked.load.get("revision"), asked.load.get("trust_remote_code", False))
+    return loading.require_supported(name, asked.load.get("revision"), asked.load.get("trust_remote_code", False))
 
 
 def open_model(name: str, asked: ModelOptions) -> lmms:

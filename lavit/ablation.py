@@ -132,7 +132,7 @@ def load_options(request: AblationRequest) -> dict[str, Any]:
     where they differ (`released`).
     """
     options: dict[str, Any] = {} if request.device == "auto" else {"device": request.device}
-    if None in [loading.check(name).pixel_limits for name in (request.student, request.teacher)]:
+    if None in [loading.require_supported(name).pixel_limits for name in (request.student, request.teacher)]:
         return options
     chosen = [settings_of(preset, request.scale, request.changes) for preset, _ in request.runs]
     for name in ("min_pixels", "max_pixels"):

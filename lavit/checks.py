@@ -12,7 +12,7 @@ from lavit.request import TrainRequest
 from lavit.resume import FILES, FOLDERS, LOG, MODEL, MODEL_WRITING, RECORD, WRITING, checkpoints
 from lavit.settings import TrainSettings
 from lavit.traces import Traces
-from perception_gap.data import Contents
+from perception_gap.data.images import Contents
 from perception_gap.errors import UsageError
 from perception_gap.storage import intact
 from perception_gap.storage.folders import LOCK, claim

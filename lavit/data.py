@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from lavit.latents import LatentTokens
 from lavit.traces import Target, Trace, Traces, resample
-from perception_gap.data import open_image
+from perception_gap.data.images import open_image
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.models.families.base import Family
 from perception_gap.models.families.encoded import Encoded

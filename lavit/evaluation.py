@@ -11,7 +11,7 @@ import pandas as pd
 
 from lavit import results
 from lavit.checkpoint import opener
-from perception_gap.data import Reading
+from perception_gap.data.reading import Reading
 from perception_gap.measure.analyze import AnalyzeOptions, analyze
 from perception_gap.measure.settings import Settings
 from perception_gap.runs.run import Run

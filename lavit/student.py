@@ -130,7 +130,7 @@ class LavitStudent(nn.Module):
         with self._continuous(batch, inputs):
             output = self.base(**inputs, **beside, use_cache=False, logits_to_keep=keep)
         if gate is not None:
-            gate.check()
+            gate.require_met()
         chosen = predicts[:, keep]
         targets = batch["inputs"]["input_ids"][predicted]
         sample = chosen.nonzero(as_tuple=True)[0]

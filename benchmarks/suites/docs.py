@@ -8,7 +8,7 @@ from typing import Any
 from datasets import Dataset, Image, List
 
 from benchmarks.suites.sources import table_of
-from perception_gap.data import decode_image, open_image
+from perception_gap.data.images import decode_image, open_image
 from perception_gap.errors import GapcheckError, UsageError, one_line
 
 _KEPT = 16  # decoded documents

@@ -43,7 +43,7 @@ def open_text_model(name: str, system: str | None, max_new_tokens: int, load: di
     """
     options = {k: v for k, v in load.items() if k not in ("revision", "min_pixels", "max_pixels")}
     try:
-        loading.check(name, trust_remote_code=options.get("trust_remote_code", False))
+        loading.require_supported(name, trust_remote_code=options.get("trust_remote_code", False))
     except UnsupportedModelError:  # no vision-language model: then a language model
         return _language_model(name, system, max_new_tokens, **options)
     loaded = loading.load(name, **options)
@@ -54,7 +54,7 @@ def check_text_model(name: str, load: dict[str, Any]) -> None:
     """UsageError for what `open_text_model` would refuse before it reads weights; hours before it is needed."""
     trust = load.get("trust_remote_code", False)
     try:
-        loading.check(name, trust_remote_code=trust)
+        loading.require_supported(name, trust_remote_code=trust)
     except UnsupportedModelError:
         _tokenizer(name, locate(name, None), trust)
 

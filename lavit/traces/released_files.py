@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-from perception_gap.data.images import FORMATS
 from perception_gap.data.jsonl import text
+from perception_gap.data.references import FORMATS
 from perception_gap.errors import GapcheckError, UsageError, one_line
 
 SIDE = 28  # pixels of a merged image token of Qwen2.5-VL: patches of 14, two by two

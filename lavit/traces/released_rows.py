@@ -15,7 +15,7 @@ from lavit.traces.look import TeacherLook, pool
 from lavit.traces.measure import UNTRACED, look_fields, signal
 from lavit.traces.released_files import Tree, grid_of, read_attention, read_features, said, turned
 from lavit.traces.settings import TraceSettings
-from perception_gap.data import check_boxes, open_image
+from perception_gap.data.images import check_boxes, open_image
 from perception_gap.data.jsonl import parse_boxes, shown, text
 from perception_gap.data.stream import Entry
 from perception_gap.errors import GapcheckError

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from perception_gap.cli import common_options
 from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.output import command_line
 from perception_gap.grid import grid
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 @data_options(help="Samples to measure on, held out.")
 @click.option("--hidden-limit", type=click.IntRange(min=1), help="How many of them also with the latents hidden.")
 @click.option("--instruction", help="A line after every question [default: that of the traces].")
-@click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
+@common_options.max_new_tokens
 @click.option("--batch-size", default=48, show_default=True, type=click.IntRange(min=1), help="Of the evaluation.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--cache-vision", type=click.Path(path_type=Path), metavar="DIR", help="As in gapcheck train.")
-def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Path | None, **options) -> None:
+def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Path | None, **options: Any) -> None:
     """Train every preset and seed on the same traces, measure each on the same held-out samples, write one tidy CSV.
 
     The same command resumes; more presets may be added. OUT/results.csv: preset, seed, rows, task, metric, value,
@@ -57,12 +58,12 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
 
         options["instruction"] = Traces.open(options["traces"]).info["settings"].get("instruction") or ""
     names = ("data", "image_root", "limit", "hidden_limit", "instruction", "max_new_tokens", "batch_size")
-    asked = {"reading": pop_reading(options)} | {name: options.pop(name) for name in names}
+    of_evaluation = {"reading": pop_reading(options)} | {name: options.pop(name) for name in names}
     request = AblationRequest(
         runs=parse_runs(presets.split(","), listed),
         changes=parse_changes(changes),
         cache=cache_vision,
-        evaluation=Evaluation(command=command_line(), **asked),
+        evaluation=Evaluation(command=command_line(), **of_evaluation),
         **options,
     )
     with locked(request.out):

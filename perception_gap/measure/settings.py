@@ -13,7 +13,7 @@ from perception_gap.attention.capture import choose_layers, find_decoder
 from perception_gap.data import Dataset
 from perception_gap.errors import UsageError
 from perception_gap.gaze.prompting import Prompting
-from perception_gap.knockout import Knockout
+from perception_gap.knockout.conditions import Knockout
 from perception_gap.measure import per_layer
 from perception_gap.models.loading import LoadedModel
 from perception_gap.runs.key import image_hashes, key_of, model_facts, provenance, sample_content, versions

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from perception_gap.errors import DamagedError, UsageError
-from perception_gap.knockout import CONDITIONS
+from perception_gap.knockout.conditions import CONDITIONS
 from perception_gap.measure.finish import so_far
 from perception_gap.runs.parts import Parts
 from perception_gap.runs.run import Run

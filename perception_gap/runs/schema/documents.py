@@ -83,7 +83,7 @@ class RunInfo(Sealed):
     layers: Sequence = ABSENT
 
 
-class Compared(Document):
+class RightAgainstWrong(Document):
     n_right: Whole
     n_wrong: Whole
     p_holm: Number | None
@@ -91,19 +91,19 @@ class Compared(Document):
     difference: Estimate
 
 
-class ComparedInTask(Compared):
+class RightAgainstWrongInTask(RightAgainstWrong):
     accuracy: Estimate
     chance: Number | None
     cannot_tell: Text | None
 
 
-class ComparedOverall(Compared):
+class RightAgainstWrongOverall(RightAgainstWrong):
     tasks: Sequence
 
 
 class Decides(Document):
-    by_task: dict[str, ComparedInTask]
-    overall: ComparedOverall
+    by_task: dict[str, RightAgainstWrongInTask]
+    overall: RightAgainstWrongOverall
 
 
 class AgainstFloor(Document):
@@ -279,13 +279,13 @@ class Revision(Document):
     revision: Text | None = None
 
 
-class Asked(Document):
+class ModelSettings(Document):
     latents: Text
 
 
 class BenchModelInfo(Sealed):
     model: Revision
-    asked: Asked
+    asked: ModelSettings
 
 
 class BenchFiles(Document):
