@@ -97,11 +97,17 @@ def paired(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None = None) -> Pai
     table = [[both_right, only_first], [only_second, both_wrong]]
     difference = paired_ci(second - first, labels)
     return Paired(
-        n, int((~keep).sum()), n_clusters, int(both_right), int(only_first), int(only_second), int(both_wrong),
+        n,
+        int((~keep).sum()),
+        n_clusters,
+        int(both_right),
+        int(only_first),
+        int(only_second),
+        int(both_wrong),
         difference,
         float(mcnemar(table, exact=True).pvalue) if n else math.nan,
         difference.p if n_clusters < n else math.nan,
-    )  # fmt: skip
+    )
 
 
 def compare(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:

@@ -102,9 +102,14 @@ def open_model(name: str, asked: ModelOptions) -> lmms:
     limits = _family(name, asked).pixel_limits is not None
     load = {k: v for k, v in asked.load.items() if limits or k not in ("min_pixels", "max_pixels")}
     model = Lavit(
-        name, batch_size=asked.batch_size, system=asked.system, gaze=asked.gaze, layers=asked.layers, latents=latents,
+        name,
+        batch_size=asked.batch_size,
+        system=asked.system,
+        gaze=asked.gaze,
+        layers=asked.layers,
+        latents=latents,
         **load,
-    )  # fmt: skip
+    )
     model.progress = False
     return model
 

@@ -47,14 +47,24 @@ class Evaluation:
     ) -> Run:
         """One run in OUT; what is there is not done again. The teacher's answer is the text both are compared on."""
         settings = Settings(
-            text="own" if teacher is None else "teacher", max_new_tokens=self.max_new_tokens,
-            instruction=self.instruction, latents=latents, load=self.load,
-        )  # fmt: skip
+            text="own" if teacher is None else "teacher",
+            max_new_tokens=self.max_new_tokens,
+            instruction=self.instruction,
+            latents=latents,
+            load=self.load,
+        )
         request = AnalyzeOptions(
-            model=model, teacher=None if teacher is None else str(teacher.path), data=self.data, out=out,
-            image_root=self.image_root, reading=self.reading, limit=limit or self.limit, settings=settings,
-            batch_size=self.batch_size, command=self.command,
-        )  # fmt: skip
+            model=model,
+            teacher=None if teacher is None else str(teacher.path),
+            data=self.data,
+            out=out,
+            image_root=self.image_root,
+            reading=self.reading,
+            limit=limit or self.limit,
+            settings=settings,
+            batch_size=self.batch_size,
+            command=self.command,
+        )
         return analyze(request, opener=opener)
 
     def hidden(self, model: str, folder: Path, shown: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -87,9 +97,13 @@ def hiding_table(shown: pd.DataFrame, hidden: dict[str, pd.DataFrame]) -> list[l
     lines = [["as it is", written(proportion_ci(shown["correct"], shown["cluster"])), "", "", f"{len(shown):,}"]]
     for mode, frame in hidden.items():
         both = -frame["cost"]
-        lines.append([
-            mode, written(proportion_ci(frame["correct"], frame["cluster"])),
-            written(proportion_ci(frame["changed"], frame["cluster"])),
-            written(paired_ci(both, frame["cluster"]), "+"), f"{int(np.isfinite(both).sum()):,}",
-        ])  # fmt: skip
+        lines.append(
+            [
+                mode,
+                written(proportion_ci(frame["correct"], frame["cluster"])),
+                written(proportion_ci(frame["changed"], frame["cluster"])),
+                written(paired_ci(both, frame["cluster"]), "+"),
+                f"{int(np.isfinite(both).sum()):,}",
+            ]
+        )
     return lines

@@ -50,17 +50,33 @@ def arguments(request: TrainRequest) -> TrainingArguments:
             "a multiple of both"
         )
     options: dict[str, Any] = {
-        "output_dir": str(request.out), "max_steps": s.steps, "per_device_train_batch_size": per_device,
-        "gradient_accumulation_steps": s.accumulation, "learning_rate": s.learning_rate,
-        "lr_scheduler_type": s.scheduler, "warmup_steps": round(s.warmup_ratio * s.steps),
-        "weight_decay": s.weight_decay, "adam_beta1": s.adam_beta1, "adam_beta2": s.adam_beta2,
-        "max_grad_norm": s.max_grad_norm, "seed": s.seed, "data_seed": s.seed, "bf16": s.bf16,
-        "logging_steps": 1, "logging_nan_inf_filter": False, "logging_first_step": True,
-        "save_strategy": "steps" if request.save_steps else "no", "save_steps": request.save_steps or s.steps,
-        "save_total_limit": 2, "remove_unused_columns": False, "report_to": "none", "dataloader_drop_last": True,
-        "ddp_find_unused_parameters": False, "dataloader_pin_memory": torch.cuda.is_available(),
+        "output_dir": str(request.out),
+        "max_steps": s.steps,
+        "per_device_train_batch_size": per_device,
+        "gradient_accumulation_steps": s.accumulation,
+        "learning_rate": s.learning_rate,
+        "lr_scheduler_type": s.scheduler,
+        "warmup_steps": round(s.warmup_ratio * s.steps),
+        "weight_decay": s.weight_decay,
+        "adam_beta1": s.adam_beta1,
+        "adam_beta2": s.adam_beta2,
+        "max_grad_norm": s.max_grad_norm,
+        "seed": s.seed,
+        "data_seed": s.seed,
+        "bf16": s.bf16,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "logging_first_step": True,
+        "save_strategy": "steps" if request.save_steps else "no",
+        "save_steps": request.save_steps or s.steps,
+        "save_total_limit": 2,
+        "remove_unused_columns": False,
+        "report_to": "none",
+        "dataloader_drop_last": True,
+        "ddp_find_unused_parameters": False,
+        "dataloader_pin_memory": torch.cuda.is_available(),
         "use_cpu": not torch.cuda.is_available() or request.device == "cpu",
-    }  # fmt: skip
+    }
     if s.checkpointing:
         options |= {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
     options |= request.arguments or {}

@@ -62,8 +62,12 @@ class TrainSettings:
                 raise UsageError(
                     f"{name} {getattr(self, name)!r}: expected one of {', '.join(SIGNALS[:2])} (gaze: boxes)"
                 )
-        choices = {"gate": ("cosine", "hard", "constant"), "supervise": ("last", "all"),
-                   "latent_kind": ("token", "continuous"), "answers": ("teacher", "reference")}  # fmt: skip
+        choices = {
+            "gate": ("cosine", "hard", "constant"),
+            "supervise": ("last", "all"),
+            "latent_kind": ("token", "continuous"),
+            "answers": ("teacher", "reference"),
+        }
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(known)}")
@@ -77,8 +81,19 @@ class TrainSettings:
         if self.lora_rank and not self.freeze_vision:
             raise UsageError("lora_rank with freeze_vision=false: adapters stand in the language model alone; drop one")
         positive = ("steps", "batch_size", "accumulation", "learning_rate")
-        at_least_0 = ("n_latents", "gate_warmup", "weight_decay", "warmup_ratio", "max_grad_norm", "seed", "lora_rank",
-                      "min_pixels", "max_pixels", "semantic_weight", "trajectory_weight")  # fmt: skip
+        at_least_0 = (
+            "n_latents",
+            "gate_warmup",
+            "weight_decay",
+            "warmup_ratio",
+            "max_grad_norm",
+            "seed",
+            "lora_rank",
+            "min_pixels",
+            "max_pixels",
+            "semantic_weight",
+            "trajectory_weight",
+        )
         if not (0 <= self.adam_beta1 < 1 and 0 <= self.adam_beta2 < 1):
             raise UsageError(f"adam_beta1 {self.adam_beta1}, adam_beta2 {self.adam_beta2}: expected 0 to below 1")
         for name in (*positive, *at_least_0):
@@ -102,18 +117,40 @@ class Preset:
 
 
 SOURCES: dict[str, str] = {
-    "n_latents": A1, "latent_names": "LaViT, section 4.2", "latent_kind": "LaViT, section 4.2",
-    "closing_token": "LaViT has none", "system": "LaViT, appendix C (the prompt in our words)",
-    "semantic_weight": f"{A1} (lambda)", "trajectory_weight": f"{A1} (lambda)",
-    "supervise": "LaViT, appendix C.2 (eq. 7 sums over all)", "gaze_layers": "LaViT, section 3.1 (release: last8)",
-    "ntp_on_latents": "LaViT, eq. 9 (release: True)", "gaze_from": "LaViT, eq. 7", "semantics_from": "LaViT, eq. 6",
-    "answers": "LaViT, section 4.1: the teacher's, which match the reference", "gate": "LaViT, eq. 5",
-    "gate_warmup": A1, "gate_epsilon": A1, "steps": A1, "batch_size": A1, "accumulation": A1, "learning_rate": A1,
-    "scheduler": A1, "warmup_ratio": A1, "weight_decay": A1, "adam_beta1": A1, "adam_beta2": A1,
-    "max_grad_norm": "transformers' default, which the release keeps", "seed": "ours", "freeze_vision": A1,
-    "min_pixels": A1, "max_pixels": A1, "bf16": "ours: off, so that a CPU runs it; the release trains in bf16",
-    "checkpointing": "ours: off; the release has it on", "lora_rank": f"{A1} (the language model is trained whole)",
-}  # fmt: skip
+    "n_latents": A1,
+    "latent_names": "LaViT, section 4.2",
+    "latent_kind": "LaViT, section 4.2",
+    "closing_token": "LaViT has none",
+    "system": "LaViT, appendix C (the prompt in our words)",
+    "semantic_weight": f"{A1} (lambda)",
+    "trajectory_weight": f"{A1} (lambda)",
+    "supervise": "LaViT, appendix C.2 (eq. 7 sums over all)",
+    "gaze_layers": "LaViT, section 3.1 (release: last8)",
+    "ntp_on_latents": "LaViT, eq. 9 (release: True)",
+    "gaze_from": "LaViT, eq. 7",
+    "semantics_from": "LaViT, eq. 6",
+    "answers": "LaViT, section 4.1: the teacher's, which match the reference",
+    "gate": "LaViT, eq. 5",
+    "gate_warmup": A1,
+    "gate_epsilon": A1,
+    "steps": A1,
+    "batch_size": A1,
+    "accumulation": A1,
+    "learning_rate": A1,
+    "scheduler": A1,
+    "warmup_ratio": A1,
+    "weight_decay": A1,
+    "adam_beta1": A1,
+    "adam_beta2": A1,
+    "max_grad_norm": "transformers' default, which the release keeps",
+    "seed": "ours",
+    "freeze_vision": A1,
+    "min_pixels": A1,
+    "max_pixels": A1,
+    "bf16": "ours: off, so that a CPU runs it; the release trains in bf16",
+    "checkpointing": "ours: off; the release has it on",
+    "lora_rank": f"{A1} (the language model is trained whole)",
+}
 
 _CLOSED = ("closing_token", "ours: without it the last latent itself predicts the first answer token, ungated")
 _TABLE3 = "LaViT, table 3"
@@ -131,23 +168,40 @@ PRESETS: dict[str, Preset] = {
     "paper": _preset("the method as published (table A1)", closing=False),
     "released": _preset(
         "what the released scripts effectively run: no gate, no gaze loss, latents predicted",
-        {"gate": "release: the mask blocks nothing", "trajectory_weight": "release: the term always raises and is 0",
-         "weight_decay": "release, scripts", "accumulation": "release, scripts: 1 × 16",
-         "max_pixels": "release, scripts", "latent_names": "release", "ntp_on_latents": "release, labels",
-         "system": "release: none"},
-        closing=False, gate="constant", trajectory_weight=0.0, weight_decay=0.1, accumulation=16, max_pixels=4194304,
-        latent_names="<lvr{}>", ntp_on_latents=True, system="",
+        {
+            "gate": "release: the mask blocks nothing",
+            "trajectory_weight": "release: the term always raises and is 0",
+            "weight_decay": "release, scripts",
+            "accumulation": "release, scripts: 1 × 16",
+            "max_pixels": "release, scripts",
+            "latent_names": "release",
+            "ntp_on_latents": "release, labels",
+            "system": "release: none",
+        },
+        closing=False,
+        gate="constant",
+        trajectory_weight=0.0,
+        weight_decay=0.1,
+        accumulation=16,
+        max_pixels=4194304,
+        latent_names="<lvr{}>",
+        ntp_on_latents=True,
+        system="",
     ),
     "naive-sft": _preset(
         "the control: same data, text loss only",
         dict.fromkeys(("n_latents", "semantic_weight", "trajectory_weight", "gate"), "LaViT, table 1 (naive SFT)"),
         closing=False,
-        n_latents=0, semantic_weight=0.0, trajectory_weight=0.0, gate="constant",
+        n_latents=0,
+        semantic_weight=0.0,
+        trajectory_weight=0.0,
+        gate="constant",
     ),
     "latents-only": _preset(
         "the control for extra tokens: λ = 0, the gate as in the paper",
         dict.fromkeys(("semantic_weight", "trajectory_weight"), "ours: control"),
-        semantic_weight=0.0, trajectory_weight=0.0,
+        semantic_weight=0.0,
+        trajectory_weight=0.0,
     ),
     "no-trajectory": _preset("w/o trajectory alignment", {"trajectory_weight": _TABLE3}, trajectory_weight=0.0),
     "no-semantic": _preset("w/o semantic reconstruction", {"semantic_weight": _TABLE3}, semantic_weight=0.0),
@@ -167,13 +221,20 @@ PRESETS: dict[str, Preset] = {
     "ours": _preset(
         "the paper's with a closing token: what the ablations differ from by one thing; no better on the tiny pair"
     ),
-}  # fmt: skip
+}
 
 # What a model of a million parameters needs: optimiser and steps, and the image size that it was built for.
 TINY: dict[str, Any] = {
-    "learning_rate": 1e-3, "steps": 400, "batch_size": 64, "accumulation": 1, "gate_warmup": 160, "max_grad_norm": 1.0,
-    "system": "", "min_pixels": 0, "max_pixels": 0,
-}  # fmt: skip
+    "learning_rate": 1e-3,
+    "steps": 400,
+    "batch_size": 64,
+    "accumulation": 1,
+    "gate_warmup": 160,
+    "max_grad_norm": 1.0,
+    "system": "",
+    "min_pixels": 0,
+    "max_pixels": 0,
+}
 TINY_WHY = (
     "--scale tiny: learning rate 5e-6 moves a tiny model nowhere; the gate's warm-up stays 40 % of the steps; "
     "128 px images; no system prompt, which a tokenizer of 401 tokens spells out in a hundred and more"

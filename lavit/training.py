@@ -35,16 +35,22 @@ def spec_for(settings: TrainSettings) -> LatentSpec:
     """The latent tokens that the settings ask for."""
     system = SYSTEM_PROMPT if settings.system == "paper" else settings.system or None
     return LatentSpec.numbered(
-        settings.n_latents, settings.latent_names, kind=settings.latent_kind, closing=settings.closing_token,
+        settings.n_latents,
+        settings.latent_names,
+        kind=settings.latent_kind,
+        closing=settings.closing_token,
         system=system,
-    )  # fmt: skip
+    )
 
 
 def objective_of(settings: TrainSettings) -> Objective:
     return Objective(
-        settings.semantic_weight, settings.trajectory_weight, settings.supervise, settings.gaze_layers,
+        settings.semantic_weight,
+        settings.trajectory_weight,
+        settings.supervise,
+        settings.gaze_layers,
         settings.ntp_on_latents,
-    )  # fmt: skip
+    )
 
 
 def build(request: TrainRequest, width: int | None) -> tuple[LoadedModel, LavitStudent]:
@@ -64,9 +70,13 @@ def build(request: TrainRequest, width: int | None) -> tuple[LoadedModel, LavitS
             f"settings ask for {spec.kind} {list(spec.all_tokens)}: use the same, or start from a model without latents"
         )
     student = LavitStudent(
-        loaded.model, loaded.processor.tokenizer, spec, objective_of(settings), width,
+        loaded.model,
+        loaded.processor.tokenizer,
+        spec,
+        objective_of(settings),
+        width,
         freeze_vision=settings.freeze_vision,
-    )  # fmt: skip
+    )
     head = checkpoint.load_head(request.student) if student.head is not None and facts is not None else None
     if head is not None:
         if head.layers[2].out_features != width:
@@ -94,13 +104,20 @@ def dataset(request: TrainRequest, traces: Traces, loaded: LoadedModel, student:
         prompt = lambda i: data.prompt_of(loaded.family, traces[i], instruction, spec.system)  # noqa: E731
     tokenizer = loaded.processor.tokenizer
     signals = {
-        "teacher": lambda: None, "boxes": lambda: data.boxed(traces),
+        "teacher": lambda: None,
+        "boxes": lambda: data.boxed(traces),
         "shuffled": lambda: data.shuffled(traces, settings.seed),
-    }  # fmt: skip
+    }
     return data.TraceDataset(
-        traces, prompt, LatentTokens(spec, tokenizer), tokenizer, end_of_turn(loaded), answers=settings.answers,
-        gaze=signals[settings.gaze_from](), semantics=signals[settings.semantics_from](),
-    )  # fmt: skip
+        traces,
+        prompt,
+        LatentTokens(spec, tokenizer),
+        tokenizer,
+        end_of_turn(loaded),
+        answers=settings.answers,
+        gaze=signals[settings.gaze_from](),
+        semantics=signals[settings.semantics_from](),
+    )
 
 
 def end_of_turn(loaded: LoadedModel) -> int:
@@ -122,11 +139,18 @@ def train(request: TrainRequest, *, progress: bool = True) -> Path:
     first = chosen.process_index == 0
     loaded, student = build(request, traces.width if settings.semantic_weight else None)
     made = {
-        "preset": request.preset, "scale": request.scale, "settings": asdict(settings),
+        "preset": request.preset,
+        "scale": request.scale,
+        "settings": asdict(settings),
         "student": {"name": request.student, "revision": loaded.revision},
-        "traces": {"path": str(request.traces), "teacher": traces.info["teacher"], "settings": traces.info["settings"],
-                   "hash": file_hash(request.traces / "traces.parquet"), "n": len(traces)},
-    }  # fmt: skip
+        "traces": {
+            "path": str(request.traces),
+            "teacher": traces.info["teacher"],
+            "settings": traces.info["settings"],
+            "hash": file_hash(request.traces / "traces.parquet"),
+            "n": len(traces),
+        },
+    }
     key = key_of(made)
     with chosen.main_process_first(local=False):  # the others find the folder as the first one leaves it
         if first:
@@ -144,9 +168,15 @@ def train(request: TrainRequest, *, progress: bool = True) -> Path:
     if examples is None:
         return out / MODEL
     trainer = LavitTrainer(
-        student, settings, loaded.processor, {"training": made}, key, args=chosen,
-        train_dataset=examples, data_collator=partial(data.collate, pad_id=pad_id(loaded)),
-    )  # fmt: skip
+        student,
+        settings,
+        loaded.processor,
+        {"training": made},
+        key,
+        args=chosen,
+        train_dataset=examples,
+        data_collator=partial(data.collate, pad_id=pad_id(loaded)),
+    )
     show_progress(trainer, progress)
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if settings.lora_rank:

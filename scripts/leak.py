@@ -62,10 +62,16 @@ def table(run: Run) -> pd.DataFrame:
         for name, values in found.items():
             right, other = np.array(values).T
             more = proportion_ci(right > other)
-            lines.append({
-                "task": task, "rows": name, "on the right object": right.mean(), "on the other": other.mean(),
-                "right has more": f"{more.mean:.2f} [{more.low:.2f}, {more.high:.2f}]", "n": len(values),
-            })  # fmt: skip
+            lines.append(
+                {
+                    "task": task,
+                    "rows": name,
+                    "on the right object": right.mean(),
+                    "on the other": other.mean(),
+                    "right has more": f"{more.mean:.2f} [{more.low:.2f}, {more.high:.2f}]",
+                    "n": len(values),
+                }
+            )
     return pd.DataFrame(lines)
 
 

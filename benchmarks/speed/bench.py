@@ -34,9 +34,16 @@ def commands(model: str, limit: int, folder: Path) -> dict[str, list[str]]:
         f"{limit} scenes, --gaze": [*bench, str(limit), "--gaze", "--out", str(folder / "gaze")],
         f"{limit} scenes, all answered before": [*bench, str(limit), "--out", str(folder / "plain")],
         f"{min(limit, 200)} scenes, lmms-eval's command": [
-            sys.executable, "-m", "lmms_eval", "--model", "gapcheck_hf", "--include_path", str(SCENES), *own,
+            sys.executable,
+            "-m",
+            "lmms_eval",
+            "--model",
+            "gapcheck_hf",
+            "--include_path",
+            str(SCENES),
+            *own,
         ],
-    }  # fmt: skip
+    }
 
 
 def measure(command: list[str], folder: Path) -> tuple[float, float, float]:

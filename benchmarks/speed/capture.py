@@ -38,22 +38,41 @@ def table(pooled: dict[tuple[int, str], dict], markdown: bool) -> str:
 @click.command(epilog="Example: python -m benchmarks.speed.capture --tokens 600 --layers 4 --repeats 3")
 @click.option("--tokens", default="600,1200,2400,4000", callback=numbers, help="Image tokens, comma-separated.")
 @click.option("--rows", default=64, type=click.IntRange(1), show_default=True, help="Text tokens = wanted rows.")
-@click.option("--dtype", default=None, type=click.Choice(["float32", "bfloat16", "float16"]),
-              help="Default: float32 on cpu, bfloat16 on cuda.")  # fmt: skip
+@click.option(
+    "--dtype",
+    default=None,
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="Default: float32 on cpu, bfloat16 on cuda.",
+)
 @click.option(
     "--variants", default=",".join(TITLES), callback=names_of(TITLES), help="Comma-separated.", show_default=True
 )
 @click.option("--repeats", default=3, type=click.IntRange(1), show_default=True, help="Timed forwards a process.")
 @process_options
 def main(
-    tokens: list[int], rows: int, layers: int, preset: str, device: str, dtype: str | None, variants: list[str],
-    repeats: int, rounds: int, threads: int, out: Path | None, markdown: bool,
-) -> None:  # fmt: skip
+    tokens: list[int],
+    rows: int,
+    layers: int,
+    preset: str,
+    device: str,
+    dtype: str | None,
+    variants: list[str],
+    repeats: int,
+    rounds: int,
+    threads: int,
+    out: Path | None,
+    markdown: bool,
+) -> None:
     """Time and peak memory of one forward with attention rows, against plain SDPA and eager attention."""
     settings = {
-        "rows": rows, "layers": layers, "preset": preset, "device": device, "repeats": repeats, "threads": threads,
+        "rows": rows,
+        "layers": layers,
+        "preset": preset,
+        "device": device,
+        "repeats": repeats,
+        "threads": threads,
         "dtype": dtype or ("bfloat16" if device.startswith("cuda") else "float32"),
-    }  # fmt: skip
+    }
     pooled: dict[tuple[int, str], dict] = {}
     for size in tokens:
         each = {variant: {**settings, "variant": variant, "tokens": size} for variant in variants}

@@ -15,8 +15,12 @@ from perception_gap.grid import grid
 @click.option("--rows", default=64, type=click.IntRange(1), show_default=True, help="Text tokens = wanted rows.")
 @click.option("--layers", default=0, type=click.IntRange(0), help="Decoder layers; default: the preset's.")
 @click.option("--preset", default="text", type=click.Choice(list(TEXT)), show_default=True)
-@click.option("--sharpness", default=4.0, show_default=True,
-              help="Factor on the query weights: with random ones alone every map is all but uniform.")  # fmt: skip
+@click.option(
+    "--sharpness",
+    default=4.0,
+    show_default=True,
+    help="Factor on the query weights: with random ones alone every map is all but uniform.",
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 def main(tokens: int, rows: int, layers: int, preset: str, sharpness: float, device: str) -> None:
     """Print, in Markdown, how far rows and the map of half-precision models are from float32's."""
@@ -35,8 +39,10 @@ def main(tokens: int, rows: int, layers: int, preset: str, sharpness: float, dev
     exact = found.pop("float32")
     share = exact.mean(0) / exact.mean(0).sum()
     entropy = -(share * share.log()).sum().item()
-    click.echo(f"map in float32: entropy {entropy / math.log(tokens):.2f} of ln {tokens}, "
-               f"largest {share.max().item() * tokens:.0f} × the mean\n")  # fmt: skip
+    click.echo(
+        f"map in float32: entropy {entropy / math.log(tokens):.2f} of ln {tokens}, "
+        f"largest {share.max().item() * tokens:.0f} × the mean\n"
+    )
     head = ["precision", "largest difference of a weight", "the same, over the largest weight"]
     lines = []
     for dtype, low in found.items():

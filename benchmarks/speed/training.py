@@ -32,8 +32,19 @@ Cell = tuple[int, int, bool]  # image tokens, batch, checkpointing
 
 def table(pooled: dict[Cell, dict[str, dict]], markdown: bool) -> str:
     """One line a cell and variant: median and fastest time, tokens a second, peak; and their ratios to the base."""
-    head = ["image tokens", "batch", "checkpointing", "variant", "time (s)", "× base", "fastest (s)", "× base",
-            "tokens/s", "peak above model (GB)", "× base"]  # fmt: skip
+    head = [
+        "image tokens",
+        "batch",
+        "checkpointing",
+        "variant",
+        "time (s)",
+        "× base",
+        "fastest (s)",
+        "× base",
+        "tokens/s",
+        "peak above model (GB)",
+        "× base",
+    ]
     body = []
     for (tokens, batch, checkpointing), found in pooled.items():
         base = next((found[name] for name in BASES if name in found), {})
@@ -91,32 +102,63 @@ def on_or_off(context: click.Context, parameter: click.Parameter, value: str) ->
 @click.command(epilog="Example: python -m benchmarks.speed.training --layers 2 --tokens 300 --rounds 1")
 @click.option("--tokens", default="1200", callback=numbers, help="Image tokens, comma-separated.", show_default=True)
 @click.option("--batch", default="1,2", callback=numbers, help="Samples a step, comma-separated.", show_default=True)
-@click.option("--checkpointing", default="both", type=click.Choice(["off", "on", "both"]), callback=on_or_off,
-              help="Gradient checkpointing.", show_default=True)  # fmt: skip
-@click.option("--variants", default="sft,full", callback=names_of(STEPS), show_default=True,
-              help=f"Comma-separated, of {','.join(STEPS)}.")  # fmt: skip
+@click.option(
+    "--checkpointing",
+    default="both",
+    type=click.Choice(["off", "on", "both"]),
+    callback=on_or_off,
+    help="Gradient checkpointing.",
+    show_default=True,
+)
+@click.option(
+    "--variants",
+    default="sft,full",
+    callback=names_of(STEPS),
+    show_default=True,
+    help=f"Comma-separated, of {','.join(STEPS)}.",
+)
 @click.option(
     "--gamma", default=0.5, type=click.FloatRange(0, 1, max_open=True), show_default=True, help="Of the gate."
 )
-@click.option("--dtype", default=None, type=click.Choice(["float32", "mixed", "bfloat16"]),
-              help="mixed: float32 weights under bf16 autocast, what `gapcheck train --set bf16=true` does; bfloat16: "
-                   "the weights too. Default: float32 on cpu, mixed on cuda (--traces: bfloat16).")  # fmt: skip
+@click.option(
+    "--dtype",
+    default=None,
+    type=click.Choice(["float32", "mixed", "bfloat16"]),
+    help="mixed: float32 weights under bf16 autocast, what `gapcheck train --set bf16=true` does; bfloat16: "
+    "the weights too. Default: float32 on cpu, mixed on cuda (--traces: bfloat16).",
+)
 @click.option("--traces", is_flag=True, help="Measure a teacher's extraction of traces, and bytes a trace, instead.")
 @click.option("--repeats", default=2, type=click.IntRange(1), show_default=True, help="Timed steps a process.")
 @process_options
 def main(
-    tokens: list[int], batch: list[int], checkpointing: list[bool], variants: list[str], gamma: float, preset: str,
-    layers: int, device: str, dtype: str | None, traces: bool, repeats: int, rounds: int, threads: int,
-    out: Path | None, markdown: bool,
-) -> None:  # fmt: skip
+    tokens: list[int],
+    batch: list[int],
+    checkpointing: list[bool],
+    variants: list[str],
+    gamma: float,
+    preset: str,
+    layers: int,
+    device: str,
+    dtype: str | None,
+    traces: bool,
+    repeats: int,
+    rounds: int,
+    threads: int,
+    out: Path | None,
+    markdown: bool,
+) -> None:
     """Time and peak memory of an optimiser step with the full LaViT loss, against plain SFT on the same batch."""
     if traces and dtype == "mixed":
         raise click.BadParameter("mixed is for training; --traces takes float32 or bfloat16", param_hint="--dtype")
     on_gpu = "bfloat16" if traces else "mixed"
     settings = {
-        "preset": preset, "layers": layers, "device": device, "repeats": repeats, "threads": threads,
+        "preset": preset,
+        "layers": layers,
+        "device": device,
+        "repeats": repeats,
+        "threads": threads,
         "dtype": dtype or (on_gpu if device.startswith("cuda") else "float32"),
-    }  # fmt: skip
+    }
     pooled: dict[Cell, dict[str, dict]] = {}
     for size, samples, kept in product(tokens, batch, [False] if traces else checkpointing):
         cell = {**settings, "tokens": size, "batch": samples}

@@ -48,9 +48,11 @@ class Docs:
         doc = dict(self.table[index])
         for name in self._pictures:
             value = doc[name]
-            doc[name] = [_picture(v, f"{name} {i}") for i, v in enumerate(value)] if isinstance(value, list) else (
-                None if value is None else _picture(value, name)
-            )  # fmt: skip
+            doc[name] = (
+                [_picture(v, f"{name} {i}") for i, v in enumerate(value)]
+                if isinstance(value, list)
+                else (None if value is None else _picture(value, name))
+            )
         if (
             self._pictures
             and not self.text_alone

@@ -131,9 +131,14 @@ def _any(doc: Doc, index: int, target: Any) -> Question:
 
 
 _READERS: dict[str, Callable[[Doc, int, Any], Question]] = {
-    "mmvp": _mmvp, "vstar_bench": _vstar, "blink": _blink, "mmstar": _mmstar, "hrbench4k": _hrbench,
-    "hrbench8k": _hrbench, "scenes": _scenes,
-}  # fmt: skip
+    "mmvp": _mmvp,
+    "vstar_bench": _vstar,
+    "blink": _blink,
+    "mmstar": _mmstar,
+    "hrbench4k": _hrbench,
+    "hrbench8k": _hrbench,
+    "scenes": _scenes,
+}
 
 
 def _marked(text: str, mark: str) -> tuple[str, ...]:

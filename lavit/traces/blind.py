@@ -117,14 +117,24 @@ def _language_model(
         ]
         # The template wrote the special tokens already.
         inputs = tokenizer(
-            texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False,
+            texts,
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,
             return_token_type_ids=False,
-        ).to(model.device)  # fmt: skip
+        ).to(model.device)
         check_fits(model.config, inputs["attention_mask"], "the prompt is too long")
         produced = model.generate(
-            **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, temperature=None, top_p=None,
-            top_k=None, pad_token_id=tokenizer.pad_token_id,
-        )  # fmt: skip
+            **inputs,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            pad_token_id=tokenizer.pad_token_id,
+        )
         new = produced[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 

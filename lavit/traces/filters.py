@@ -86,10 +86,13 @@ def judged(command: str, questions: Sequence[Asked]) -> list[bool]:
     without a trustworthy judge no verdict of the run would mean anything.
     """
     lines = [
-        json.dumps({"question": q.question, "reference": q.reference, "answer": q.answer, "options": list(q.options)},
-                   ensure_ascii=False) + "\n"
+        json.dumps(
+            {"question": q.question, "reference": q.reference, "answer": q.answer, "options": list(q.options)},
+            ensure_ascii=False,
+        )
+        + "\n"
         for q in questions
-    ]  # fmt: skip
+    ]
     try:
         done = subprocess.run(split(command), input="".join(lines).encode(), capture_output=True, check=False)
     except OSError as error:

@@ -54,10 +54,16 @@ def funnel_table(found: dict[str, Any]) -> str:
     named = {**found["tasks"], "all": found["all"]} if len(found["tasks"]) > 1 else {"all": found["all"]}
     head = ["task", "samples", "failed", "right", "not right blind", "aligned", "kept", "of samples"]
     body = [
-        [name, c["samples"], c["failed"], *("off" if c[stage] is None else c[stage] for stage in _PASSED), c["kept"],
-         f"{c['kept'] / c['samples']:.1%}"]
+        [
+            name,
+            c["samples"],
+            c["failed"],
+            *("off" if c[stage] is None else c[stage] for stage in _PASSED),
+            c["kept"],
+            f"{c['kept'] / c['samples']:.1%}",
+        ]
         for name, c in named.items()
-    ]  # fmt: skip
+    ]
     lines = [tabulate(body, head, colalign=["left", *["right"] * 7])]
     for key, text in (("kept_without_boxes", "have no boxes"), ("kept_without_gaze", "have no gaze")):
         if found["all"][key]:

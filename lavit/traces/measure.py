@@ -97,9 +97,12 @@ UNTRACED: dict[str, Any] = {
 def look_fields(seen: TeacherLook) -> dict[str, Any]:
     rows, cols = seen.geometry.grid_shape or (None, None)
     return {
-        "answer": seen.answer, "n_image_tokens": len(seen.geometry), "grid_rows": rows, "grid_cols": cols,
+        "answer": seen.answer,
+        "n_image_tokens": len(seen.geometry),
+        "grid_rows": rows,
+        "grid_cols": cols,
         "text_image_mass": None if np.isnan(seen.mass) else seen.mass,
-    }  # fmt: skip
+    }
 
 
 def blindly(
@@ -119,8 +122,10 @@ def blindly(
         for (_, key), turned in zip(group, outcome, strict=True):
             each = [next(right) for _ in turned]
             fields[key] = {
-                "status": "ok", "blind_answers": [q.answer for q in turned], "blind_correct": all(each),
-            }  # fmt: skip
+                "status": "ok",
+                "blind_answers": [q.answer for q in turned],
+                "blind_correct": all(each),
+            }
     return fields
 
 
@@ -157,9 +162,11 @@ def gaze_fields(seen: TeacherLook, top_k: int) -> dict[str, Any]:
     weights = found.weights.astype(np.float16)
     some = weights > 0  # below 3e-8 there is nothing in half precision
     return {
-        "gaze_index": found.index[some].tolist(), "gaze_weight": weights[some].tolist(),
-        "gaze_boxes": found.boxes[some].ravel().tolist(), "gaze_images": found.images[some].tolist(),
-    }  # fmt: skip
+        "gaze_index": found.index[some].tolist(),
+        "gaze_weight": weights[some].tolist(),
+        "gaze_boxes": found.boxes[some].ravel().tolist(),
+        "gaze_images": found.images[some].tolist(),
+    }
 
 
 def _half(values: np.ndarray) -> np.ndarray:

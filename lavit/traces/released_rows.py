@@ -82,8 +82,11 @@ def _fields(job: Conversion, entry: Entry, sample: Sample, key: str) -> tuple[di
         return {"status": "ok", "correct": False, "answer": answer}, {}
     if record.get("error") or record.get("skipped"):
         raise GapcheckError(f"not extracted: {shown(record.get('error') or record.get('skip_reason'))}")
-    for name, found in (("image_relative_path", sample.images), ("question", sample.question),
-                        ("ground_truth_enriched", sample.answer)):  # fmt: skip
+    for name, found in (
+        ("image_relative_path", sample.images),
+        ("question", sample.question),
+        ("ground_truth_enriched", sample.answer),
+    ):
         if not found:
             text(record, name, where)  # says what is wrong with it
     picture = open_image(sample.images[0])
@@ -96,17 +99,24 @@ def _fields(job: Conversion, entry: Entry, sample: Sample, key: str) -> tuple[di
     v_sem = None if states is None else pool(states, weights, job.settings.v_sem)
     notes += [note for note in (unsure, NO_WEIGHTS if states is not None and v_sem is None else None) if note]
     seen = TeacherLook(
-        answer, TokenGeometry(np.zeros((0, 4)), np.zeros(0)) if geometry is None else geometry,
-        attention if geometry is not None else None, float("nan"), None if v_sem is None else v_sem.numpy(),
-    )  # fmt: skip
+        answer,
+        TokenGeometry(np.zeros((0, 4)), np.zeros(0)) if geometry is None else geometry,
+        attention if geometry is not None else None,
+        float("nan"),
+        None if v_sem is None else v_sem.numpy(),
+    )
     taught, arrays = signal(key, seen, job.settings)
     if taught.get("status") == "failed":
         return fields | taught, {}
     if seen.attention is not None and "error" in taught:
         notes.append(taught["error"])
     fields |= look_fields(seen) | taught
-    return fields | {"status": "ok", "correct": verdict, "n_image_tokens": n or None,
-                     "error": "; ".join(notes) or None}, arrays  # fmt: skip
+    return fields | {
+        "status": "ok",
+        "correct": verdict,
+        "n_image_tokens": n or None,
+        "error": "; ".join(notes) or None,
+    }, arrays
 
 
 def _boxes(record: dict[str, Any], sample: Sample, size: tuple[int, int], where: str) -> dict[str, Any]:

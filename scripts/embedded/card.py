@@ -85,9 +85,13 @@ def main(names: tuple[str, ...], work: Path, limit: int) -> None:
             shutil.copytree(made, WEIGHTS / name, dirs_exist_ok=True)
         command = f"gapcheck analyze tiny:{name} --data scenes --limit {limit}"
         request = AnalyzeOptions(
-            model=f"tiny:{name}", limit=limit, batch_size=24, out=work / "cards" / name,
-            settings=Settings(max_new_tokens=16), command=command,
-        )  # fmt: skip
+            model=f"tiny:{name}",
+            limit=limit,
+            batch_size=24,
+            out=work / "cards" / name,
+            settings=Settings(max_new_tokens=16),
+            command=command,
+        )
         write_card(name, analyze(request), command)
 
 

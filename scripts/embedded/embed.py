@@ -66,16 +66,26 @@ def interval(metric: dict) -> str:
 def write_card(name: str, made: dict, tokens: list[str], run: Run, measured: str) -> None:
     settings, summary = made["settings"], run.summary
     text = CARD.format(
-        name=name, student=made["student"]["name"], teacher=made["traces"]["teacher"]["name"],
-        traces=made["traces"]["n"], preset=made["preset"], steps=settings["steps"], batch=settings["batch_size"],
-        lr=settings["learning_rate"], seed=settings["seed"], measured=measured,
+        name=name,
+        student=made["student"]["name"],
+        teacher=made["traces"]["teacher"]["name"],
+        traces=made["traces"]["n"],
+        preset=made["preset"],
+        steps=settings["steps"],
+        batch=settings["batch_size"],
+        lr=settings["learning_rate"],
+        seed=settings["seed"],
+        measured=measured,
         command=f"gapcheck train {made['student']['name']} --traces {made['traces']['path']} --preset {made['preset']} "
         f"--scale {made['scale']} --set seed={settings['seed']} --out RUN",
         latents=f"Latent tokens: {' '.join(tokens)}." if tokens else "No latent tokens.",
-        n=summary["n_samples"], table=accuracies(summary), focus=interval(summary["focus_score"]),
-        chance=summary["focus_score"]["chance"]["mean"], kl=interval(summary["kl"]["sample"]),
+        n=summary["n_samples"],
+        table=accuracies(summary),
+        focus=interval(summary["focus_score"]),
+        chance=summary["focus_score"]["chance"]["mean"],
+        kl=interval(summary["kl"]["sample"]),
         floor=interval(summary["kl"]["sample_floor"]),
-    )  # fmt: skip
+    )
     (WEIGHTS / name / "README.md").write_text(text)
 
 
@@ -90,9 +100,14 @@ def main(name: str, run: Path, limit: int, work: Path) -> None:
     tokens = json.loads((WEIGHTS / name / "lavit.json").read_text())["latents"]["tokens"]
     measured = f"gapcheck analyze tiny:{name} --teacher tiny:teacher --data scenes --limit {limit} --max-new-tokens 16"
     request = AnalyzeOptions(
-        model=f"tiny:{name}", teacher="tiny:teacher", limit=limit, batch_size=48, out=work / name,
-        settings=Settings(text="teacher", max_new_tokens=16), command=measured,
-    )  # fmt: skip
+        model=f"tiny:{name}",
+        teacher="tiny:teacher",
+        limit=limit,
+        batch_size=48,
+        out=work / name,
+        settings=Settings(text="teacher", max_new_tokens=16),
+        command=measured,
+    )
     write_card(name, made, tokens, analyze(request, opener=opener), measured)
 
 

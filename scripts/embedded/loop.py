@@ -57,9 +57,15 @@ def loop(
             if (step + 1) % every == 0 or step + 1 == steps:
                 row |= check()
                 torch.save(
-                    {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1,
-                     "seconds": time.time() - began, "made_by": made_by}, state_file.with_suffix(".tmp"),
-                )  # fmt: skip
+                    {
+                        "module": module.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "step": step + 1,
+                        "seconds": time.time() - began,
+                        "made_by": made_by,
+                    },
+                    state_file.with_suffix(".tmp"),
+                )
                 os.replace(state_file.with_suffix(".tmp"), state_file)
             with (folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")

@@ -92,10 +92,12 @@ def features(work: Path, name: str, data: Data, visual: Any, image_processor) ->
     tower = hashlib.sha256((work / "tower.pt").read_bytes()).hexdigest()[:8]
     path = work / f"features-{name}-{tower}.npy"
     if not path.exists():
-        out = np.concatenate([
-            see(visual, patches(data.images[i : i + 250], image_processor)).half().numpy()
-            for i in range(0, len(data.tasks), 250)
-        ])  # fmt: skip
+        out = np.concatenate(
+            [
+                see(visual, patches(data.images[i : i + 250], image_processor)).half().numpy()
+                for i in range(0, len(data.tasks), 250)
+            ]
+        )
         np.save(path.with_suffix(".tmp.npy"), out)
         os.replace(path.with_suffix(".tmp.npy"), path)
     return np.load(path, mmap_mode="r")
@@ -172,10 +174,15 @@ def export(work: Path, name: str, full: Any, text_tokenizer, recipe: Recipe) -> 
     build.processor(text_tokenizer).save_pretrained(folder)
     rows = [json.loads(line) for line in (work / name / "log.jsonl").read_text().splitlines()]
     tower = [json.loads(line) for line in (work / "tower" / "log.jsonl").read_text().splitlines()]
-    facts = {"name": name, "recipe": asdict(recipe), "hours": round(rows[-1]["seconds"] / 3600, 2),
-             "tower_hours": round(tower[-1]["seconds"] / 3600, 2), "tower_steps": tower[-1]["step"],
-             "scenes": len(np.load(work / "train" / "labels.npy", mmap_mode="r")),
-             "parameters": sum(p.numel() for p in full.parameters())}  # fmt: skip
+    facts = {
+        "name": name,
+        "recipe": asdict(recipe),
+        "hours": round(rows[-1]["seconds"] / 3600, 2),
+        "tower_hours": round(tower[-1]["seconds"] / 3600, 2),
+        "tower_steps": tower[-1]["step"],
+        "scenes": len(np.load(work / "train" / "labels.npy", mmap_mode="r")),
+        "parameters": sum(p.numel() for p in full.parameters()),
+    }
     (folder / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 

@@ -15,9 +15,14 @@ from perception_gap.text.scoring import score
 
 _TEXT = Value("string")
 _FEATURES = {
-    "id": _TEXT, "image": Image(), "question": _TEXT, "answer": _TEXT, "options": List(_TEXT),
-    "boxes": List(List(Value("float64"))), "pair": _TEXT,
-}  # fmt: skip
+    "id": _TEXT,
+    "image": Image(),
+    "question": _TEXT,
+    "answer": _TEXT,
+    "options": List(_TEXT),
+    "boxes": List(List(Value("float64"))),
+    "pair": _TEXT,
+}
 
 
 def scene_docs(task: str, folder: Path, n: int, seed: int = 0) -> Dataset:
