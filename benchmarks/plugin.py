@@ -32,6 +32,7 @@ from perception_gap.storage.files import write_json
 
 DEFAULT_TOKENS = 128  # most tokens of an answer where a task's definition says nothing (MMStar, HR-Bench)
 _DECIDING = ("gapcheck", "torch", "torchvision", "transformers", "accelerate")  # packages whose version is in the key
+_OPTIONS = ("pretrained", "batch_size", "device", "system", "store", "gaze", "layers")
 _LOADING = ("dtype", "device_map", "attn", "quantization", "revision", "trust_remote_code", "min_pixels", "max_pixels")
 
 
@@ -66,19 +67,7 @@ class GapcheckHF(lmms):
         self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
         unknown = sorted(options.keys() - {*_LOADING, *self._own_options()})
         if unknown:
-            known = ", ".join(
-                (
-                    "pretrained",
-                    "batch_size",
-                    "device",
-                    "system",
-                    "store",
-                    "gaze",
-                    "layers",
-                    *self._own_options(),
-                    *_LOADING,
-                )
-            )
+            known = ", ".join((*_OPTIONS, *self._own_options(), *_LOADING))
             raise UsageError(f"model argument {unknown[0]!r}: expected one of {known}")
         self._kernel = [options.get("attn"), options.get("quantization")]
         if device is None or device == "auto":

@@ -91,9 +91,9 @@ def _released_facts(name: str, revision: str | None) -> dict | None:
             f"model {name!r} has no preprocessor_config.json: copy it from the base model (Qwen2.5-VL); keep the "
             "tokenizer, which has the latent tokens"
         )
-    found = locate(name, revision)
+    place = locate(name, revision)
     try:
-        known = AutoTokenizer.from_pretrained(found.source, **found.options).get_vocab()
+        known = AutoTokenizer.from_pretrained(place.source, **place.options).get_vocab()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"model {name!r}: its tokenizer does not load: {one_line(error)}") from error
     count = next(k for k in range(len(known) + 1) if RELEASED_TOKENS.format(k + 1) not in known)

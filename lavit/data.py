@@ -117,6 +117,7 @@ def collate(examples: Sequence[Example], pad_id: int) -> dict[str, Any]:
     whole, answer = prompts.with_answers([e.answer for e in examples], pad_id)
     latent = torch.zeros_like(answer) if whole.latent is None else whole.latent
     gated = answer | (whole.after_latents & whole.inputs["attention_mask"].bool())
+    semantics = [e.v_sem for e in examples if e.v_sem is not None]
     width = max(int(whole.image.sum(1).max()), 1)
     return {
         "inputs": whole.inputs,
@@ -127,9 +128,7 @@ def collate(examples: Sequence[Example], pad_id: int) -> dict[str, Any]:
         "gated": gated,
         "target": _stacked([e.target for e in examples], width),
         "has_gaze": torch.tensor([e.target is not None for e in examples]),
-        "v_sem": _stacked(
-            [e.v_sem for e in examples], max((len(e.v_sem) for e in examples if e.v_sem is not None), default=1)
-        ),
+        "v_sem": _stacked([e.v_sem for e in examples], max([len(v) for v in semantics], default=1)),
         "has_v_sem": torch.tensor([e.v_sem is not None for e in examples]),
         "ids": [e.id for e in examples],
     }

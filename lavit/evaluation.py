@@ -53,7 +53,7 @@ class Evaluation:
             latents=latents,
             load=self.load,
         )
-        request = AnalyzeOptions(
+        options = AnalyzeOptions(
             model=model,
             teacher=None if teacher is None else str(teacher.path),
             data=self.data,
@@ -65,7 +65,7 @@ class Evaluation:
             batch_size=self.batch_size,
             command=self.command,
         )
-        return analyze(request, opener=opener)
+        return analyze(options, opener=opener)
 
     def hidden(self, model: str, folder: Path, shown: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """mode → the samples with the latents hidden in that way, beside the same samples as they are.
@@ -73,7 +73,7 @@ class Evaluation:
         shown: the samples of the model as it is, by id. Columns `changed`, whether the answer differs (NaN where
         either failed), and `cost`, how much less right it is.
         """
-        found = {}
+        by_mode = {}
         for mode in HIDDEN:
             limit = self.hidden_limit and min(self.hidden_limit, len(shown))
             run = self.run(model, folder / f"eval-{mode}", latents=mode, limit=limit)
@@ -82,8 +82,8 @@ class Evaluation:
             both = (frame["status"] == "ok") & (same["status"] == "ok")
             frame["changed"] = (frame["answer"] != same["answer"]).astype(float).where(both)
             frame["cost"] = same["correct"] - frame["correct"]
-            found[mode] = frame
-        return found
+            by_mode[mode] = frame
+        return by_mode
 
 
 def hiding_table(shown: pd.DataFrame, hidden: dict[str, pd.DataFrame]) -> list[list[str]]:

@@ -140,7 +140,7 @@ def comparisons(
 ) -> pd.DataFrame:
     """Every preset against every baseline, metric by metric, over all tasks and within each."""
     by_preset: Callable[[str], list[pd.DataFrame]] = lambda name: [f for (p, _), f in frames.items() if p == name]  # noqa: E731
-    found = []
+    lines = []
     for base in against:
         for preset in presets:
             if preset == base or not by_preset(base) or not by_preset(preset):
@@ -150,12 +150,12 @@ def comparisons(
                     result = paired(by_preset(preset), by_preset(base), column, task)
                     if np.isfinite(result["mean"]):
                         seeds = " ".join(f"{d:+.4f}" for d in result.pop("seeds"))
-                        found.append(
+                        lines.append(
                             {"preset": preset, "against": base, "rows": rows, "task": task, "metric": metric}
                             | result
                             | {"of_each_seed": seeds}
                         )
-    return pd.DataFrame(found)
+    return pd.DataFrame(lines)
 
 
 def write(path: Path, frame: pd.DataFrame) -> None:

@@ -32,15 +32,15 @@ class Measurement:
     threads: int = 0
 
 
-def measure_apart(module: str, settings: dict) -> dict:
+def run_apart(module: str, settings: dict) -> dict:
     """What `python -m MODULE SETTINGS` prints last; a process that dies is a result with `failed`, not an end."""
     command = [sys.executable, "-m", module, json.dumps(settings)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     lines = done.stdout.strip().splitlines()
     if done.returncode == 0 and lines:
         return json.loads(lines[-1])
-    said = done.stderr.strip().splitlines()
-    reason = said[-1] if said else f"ended with status {done.returncode} (out of memory?)"
+    stderr = done.stderr.strip().splitlines()
+    reason = stderr[-1] if stderr else f"ended with status {done.returncode} (out of memory?)"
     return {**settings, "failed": reason[:200]}
 
 
@@ -53,7 +53,7 @@ def in_rounds(module: str, variants: dict[str, dict], rounds: int, note: str) ->
     for _ in range(rounds):
         for variant, entries in measured.items():
             if not entries or "seconds" in entries[-1]:
-                entries.append(measure_apart(module, variants[variant]))
+                entries.append(run_apart(module, variants[variant]))
                 click.echo(f"{note}, {variant}: done", err=True)
     return {variant: pool(entries) for variant, entries in measured.items()}
 

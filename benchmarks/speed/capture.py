@@ -6,6 +6,7 @@ Every figure comes from a fresh process; ratios are to plain SDPA within the sam
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -52,32 +53,21 @@ def table(pooled: dict[tuple[int, str], dict], markdown: bool) -> str:
 def main(
     tokens: list[int],
     rows: int,
-    layers: int,
-    preset: str,
-    device: str,
     dtype: str | None,
     variants: list[str],
-    repeats: int,
     rounds: int,
-    threads: int,
     out: Path | None,
     markdown: bool,
+    **process: Any,
 ) -> None:
     """Time and peak memory of one forward with attention rows, against plain SDPA and eager attention."""
-    settings = {
-        "rows": rows,
-        "layers": layers,
-        "preset": preset,
-        "device": device,
-        "repeats": repeats,
-        "threads": threads,
-        "dtype": dtype or ("bfloat16" if device.startswith("cuda") else "float32"),
-    }
+    chosen = dtype or ("bfloat16" if process["device"].startswith("cuda") else "float32")
+    settings = process | {"rows": rows, "dtype": chosen}
     pooled: dict[tuple[int, str], dict] = {}
     for size in tokens:
         each = {variant: {**settings, "variant": variant, "tokens": size} for variant in variants}
-        found = in_rounds("benchmarks.speed.variants", each, rounds, f"{size} tokens")
-        pooled |= {(size, variant): entry for variant, entry in found.items()}
+        by_variant = in_rounds("benchmarks.speed.variants", each, rounds, f"{size} tokens")
+        pooled |= {(size, variant): entry for variant, entry in by_variant.items()}
     click.echo(table(pooled, markdown))
     if out:
         results = [{"tokens": size, "variant": variant, **entry} for (size, variant), entry in pooled.items()]

@@ -22,7 +22,7 @@ class Measurement(apart.Measurement):
     batch: int = 1
 
 
-def measure(what: Measurement) -> dict:
+def run_variant(what: Measurement) -> dict:
     """Settings, `seconds` and `cpu_seconds` (one a batch, after a warm-up), `peak_bytes`, `positions`.
 
     "trace" is what `gapcheck trace` does to a batch up to its filters: pixels, vision tower, greedy answers of at most
@@ -122,4 +122,4 @@ def bytes_a_trace(image_tokens: int, width: int, samples: int = 200) -> dict[str
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(Measurement(**json.loads(sys.argv[1])))))
+    print(json.dumps(run_variant(Measurement(**json.loads(sys.argv[1])))))

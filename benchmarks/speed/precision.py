@@ -28,15 +28,15 @@ def main(tokens: int, rows: int, layers: int, preset: str, sharpness: float, dev
 
     from benchmarks.speed.variants import build, runner
 
-    found = {}
+    rows_of = {}
     for dtype in ("float32", "bfloat16", "float16"):
         model = build(preset, layers, "sdpa", device, dtype)
         with torch.inference_mode():
             for layer in model.layers:
                 layer.self_attn.q_proj.weight.mul_(sharpness)
-            found[dtype] = runner(model, "rows", tokens, rows)().double().cpu()
+            rows_of[dtype] = runner(model, "rows", tokens, rows)().double().cpu()
         del model
-    exact = found.pop("float32")
+    exact = rows_of.pop("float32")
     share = exact.mean(0) / exact.mean(0).sum()
     entropy = -(share * share.log()).sum().item()
     click.echo(
@@ -45,7 +45,7 @@ def main(tokens: int, rows: int, layers: int, preset: str, sharpness: float, dev
     )
     head = ["precision", "largest difference of a weight", "the same, over the largest weight"]
     lines = []
-    for dtype, low in found.items():
+    for dtype, low in rows_of.items():
         largest = (low - exact).abs().max().item()
         maps = [values.mean(0) / values.mean(0).sum() for values in (low, exact)]
         variation = 0.5 * (maps[0] - maps[1]).abs().sum().item()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,23 +33,12 @@ Cell = tuple[int, int, bool]  # image tokens, batch, checkpointing
 
 def table(pooled: dict[Cell, dict[str, dict]], markdown: bool) -> str:
     """One line a cell and variant: median and fastest time, tokens a second, peak; and their ratios to the base."""
-    head = [
-        "image tokens",
-        "batch",
-        "checkpointing",
-        "variant",
-        "time (s)",
-        "× base",
-        "fastest (s)",
-        "× base",
-        "tokens/s",
-        "peak above model (GB)",
-        "× base",
-    ]
+    head = ["image tokens", "batch", "checkpointing", "variant", "time (s)", "× base", "fastest (s)", "× base"]
+    head += ["tokens/s", "peak above model (GB)", "× base"]
     body = []
-    for (tokens, batch, checkpointing), found in pooled.items():
-        base = next((found[name] for name in BASES if name in found), {})
-        for variant, entry in found.items():
+    for (tokens, batch, checkpointing), by_variant in pooled.items():
+        base = next((by_variant[name] for name in BASES if name in by_variant), {})
+        for variant, entry in by_variant.items():
             line = [str(tokens), str(batch), "on" if checkpointing else "off", TITLES[variant]]
             if "seconds" not in entry:
                 body.append([*line, f"not run: {entry.get('skipped') or entry.get('failed')}"])
@@ -63,20 +53,20 @@ def table(pooled: dict[Cell, dict[str, dict]], markdown: bool) -> str:
 
 def bars(pooled: dict[Cell, dict[str, dict]]) -> list[str]:
     """Whether the full loss keeps to 1.25 × the time and 1.15 × the memory of plain SFT, for each cell with both."""
-    said = []
-    for (tokens, batch, checkpointing), found in pooled.items():
-        sft, full = found.get("sft", {}), found.get("full", {})
+    lines = []
+    for (tokens, batch, checkpointing), by_variant in pooled.items():
+        sft, full = by_variant.get("sft", {}), by_variant.get("full", {})
         time, memory = ratio(full, sft, "seconds"), ratio(full, sft, "peak_bytes")
         if time is None:
             continue
         room = f"{memory:.2f} ×" if memory is not None else "undefined, the base took none"
         others = [times(ratio(full, sft, name)) for name in ("seconds_min", "cpu_seconds", "cpu_seconds_min")]
-        said.append(
+        lines.append(
             f"{tokens} image tokens, batch {batch}, checkpointing {'on' if checkpointing else 'off'}: "
             f"time {time:.2f} × (fastest {others[0]}; CPU seconds {others[1]}, fewest {others[2]}; bar {TIME_BAR}): "
             f"{verdict(time, TIME_BAR)}; memory {room} (bar {MEMORY_BAR}): {verdict(memory, MEMORY_BAR)}"
         )
-    return said
+    return lines
 
 
 def verdict(value: float | None, bar: float) -> str:
@@ -88,10 +78,10 @@ def verdict(value: float | None, bar: float) -> str:
 def trace_bytes(tokens: int) -> str:
     from benchmarks.speed.extraction import bytes_a_trace
 
-    found = bytes_a_trace(tokens, TEACHER_WIDTH)
+    sizes = bytes_a_trace(tokens, TEACHER_WIDTH)
     return (
         f"bytes of one trace beside its image, V_sem of width {TEACHER_WIDTH}, {tokens} image tokens: "
-        f"{found['parquet']:,.0f}, of them V_sem {found['v_sem']:,.0f}; --keep-full adds {found['full']:,.0f}"
+        f"{sizes['parquet']:,.0f}, of them V_sem {sizes['v_sem']:,.0f}; --keep-full adds {sizes['full']:,.0f}"
     )
 
 
@@ -136,29 +126,18 @@ def main(
     checkpointing: list[bool],
     variants: list[str],
     gamma: float,
-    preset: str,
-    layers: int,
-    device: str,
     dtype: str | None,
     traces: bool,
-    repeats: int,
     rounds: int,
-    threads: int,
     out: Path | None,
     markdown: bool,
+    **process: Any,
 ) -> None:
     """Time and peak memory of an optimiser step with the full LaViT loss, against plain SFT on the same batch."""
     if traces and dtype == "mixed":
         raise click.BadParameter("mixed is for training; --traces takes float32 or bfloat16", param_hint="--dtype")
     on_gpu = "bfloat16" if traces else "mixed"
-    settings = {
-        "preset": preset,
-        "layers": layers,
-        "device": device,
-        "repeats": repeats,
-        "threads": threads,
-        "dtype": dtype or (on_gpu if device.startswith("cuda") else "float32"),
-    }
+    settings = process | {"dtype": dtype or (on_gpu if process["device"].startswith("cuda") else "float32")}
     pooled: dict[Cell, dict[str, dict]] = {}
     for size, samples, kept in product(tokens, batch, [False] if traces else checkpointing):
         cell = {**settings, "tokens": size, "batch": samples}
@@ -170,11 +149,11 @@ def main(
         note = f"{size} tokens, batch {samples}, checkpointing {'on' if kept else 'off'}"
         pooled[size, samples, kept] = in_rounds(module, each, rounds, note)
         if out:  # after every cell: a killed run keeps what it has
-            results = [entry | {"variant": variant} for found in pooled.values() for variant, entry in found.items()]
+            results = [entry | {"variant": name} for group in pooled.values() for name, entry in group.items()]
             write_results(out, {**settings, "rounds": rounds}, results)
     click.echo(table(pooled, markdown))
-    said = [trace_bytes(size) for size in tokens] if traces else bars(pooled)
-    click.echo("\n" + "\n".join(said))
+    lines = [trace_bytes(size) for size in tokens] if traces else bars(pooled)
+    click.echo("\n" + "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -76,8 +76,8 @@ def _mmvp(doc: Doc, index: int, target: Any) -> Question:
 
 
 def _vstar(doc: Doc, index: int, target: Any) -> Question:
-    asked = str(doc["text"]).split("\nAnswer with")[0]
-    question, options = asked.split("(A)")[0].strip(), _marked(asked, r"\(([A-D])\)")
+    stem = str(doc["text"]).split("\nAnswer with")[0]
+    question, options = stem.split("(A)")[0].strip(), _marked(stem, r"\(([A-D])\)")
     letter, identity = str(doc["label"]).strip().upper(), str(doc.get("question_id", index))
     return Question(identity, question, (letter,), options, len(options) or 4, None, doc.get("category"))
 

@@ -59,10 +59,10 @@ def check_text_model(name: str, load: dict[str, Any]) -> None:
         _tokenizer(name, locate(name, None), trust)
 
 
-def _tokenizer(name: str, found: Any, trust_remote_code: bool) -> Any:
+def _tokenizer(name: str, place: Any, trust_remote_code: bool) -> Any:
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(
-            found.source, trust_remote_code=trust_remote_code, **found.options
+            place.source, trust_remote_code=trust_remote_code, **place.options
         )
     except Exception as error:  # what a damaged tokenizer.json raises
         raise UsageError(f"--text-model {name!r}: its tokenizer does not load: {one_line(error)}") from error
@@ -85,21 +85,21 @@ def _language_model(
     trust_remote_code: bool = False,
 ) -> tuple[Ask, str]:
     wanted = choose_device(device)
-    found = locate(name, None)
-    tokenizer = _tokenizer(name, found, trust_remote_code)
+    place = locate(name, None)
+    tokenizer = _tokenizer(name, place, trust_remote_code)
     options: dict[str, Any] = {
         "dtype": choose_dtype(dtype, on_cpu(wanted, device_map)),
         "attn_implementation": attn,
         "device_map": device_map if device_map is not None else {"": wanted},
         "trust_remote_code": trust_remote_code,
-        **found.options,
+        **place.options,
     }
     if quantization is not None:
         options["quantization_config"] = quantized(quantization)
-    if os.path.isdir(found.source):
-        shapes(Path(found.source))
+    if os.path.isdir(place.source):
+        shapes(Path(place.source))
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(found.source, use_safetensors=True, **options).eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(place.source, use_safetensors=True, **options).eval()
     except (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"--text-model {name!r} does not load: {one_line(error)}") from error
     model.generation_config.eos_token_id = end_ids(model, tokenizer) or None

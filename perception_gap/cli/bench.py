@@ -51,7 +51,7 @@ def command(models: tuple[str, ...], suites: str, strict: bool, **options) -> No
     from benchmarks.harness import BenchOptions, ModelOptions, bench
 
     asked = ModelOptions(load=load, **{name: options.pop(name) for name in _OF_MODELS})
-    request = BenchOptions(models, tuple(suites.split(",")), asked=asked, command=command_line(), **options)
+    request = BenchOptions(models, tuple(suites.split(",")), model_options=asked, command=command_line(), **options)
     done = bench(request, say=click.echo)
     sys.exit(0 if done is None else show(done, strict=strict))
 

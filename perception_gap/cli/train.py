@@ -50,7 +50,7 @@ def command(
         return
     if traces is None or out is None:
         raise click.UsageError("--traces and --out: both are needed to train")
-    from lavit.request import TrainRequest
+    from lavit.options import TrainOptions
     from lavit.training import train
     from perception_gap.storage.locks import locked
 
@@ -61,7 +61,7 @@ def command(
         extra["deepspeed"] = str(deepspeed)
     with locked(out):
         model = train(
-            TrainRequest(
+            TrainOptions(
                 student=student, traces=traces, out=out, preset=preset, settings=settings, scale=scale, device=device,
                 cache=cache_vision, save_steps=save_steps, fresh=fresh, command=command_line(),
                 arguments=extra,

@@ -111,7 +111,7 @@ def _run(
         reaching = _reaching(mutant, facts)
         # Neighbours are mostly killed by the same test, so the best killers go first.
         reaching.sort(key=lambda test: -kills[test])
-        found = {"code": 0, "failed": None}
+        outcome = {"code": 0, "failed": None}
         if reaching:
 
             def mutated(mutant: Mutant = mutant) -> ast.Module:
@@ -120,14 +120,14 @@ def _run(
 
             name = ".".join(file.with_suffix("").parts).removesuffix(".__init__")
             limit_s = 20 + 5 * sum(facts["seconds"][test] for test in reaching)
-            found = trial(name, file.resolve(), mutated, reaching, limit_s)
+            outcome = trial(name, file.resolve(), mutated, reaching, limit_s)
         what = mutant.scope, mutant.before, mutant.after
         tally.mutants += 1
-        if found["code"] != 0:
+        if outcome["code"] != 0:
             tally.killed += 1
-            kills[found["failed"] or ""] += 1
+            kills[outcome["failed"] or ""] += 1
             if show_killed:
-                _show("killed", file, mutant, str(found["failed"]))
+                _show("killed", file, mutant, str(outcome["failed"]))
         elif what in reasons:
             tally.explained += 1
             tally.met.add(what)
