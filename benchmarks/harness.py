@@ -221,7 +221,7 @@ def _record(suite: Suite, index: int, store: AnswerStore, options: BenchOptions)
     return Record(index, question, shown(messages), hashed, pictures, store.key(messages, generation))
 
 
-def _generation(arguments: tuple, options: BenchOptions) -> dict[str, Any]:
+def _generation(arguments: tuple[Any, ...], options: BenchOptions) -> dict[str, Any]:
     """The generation settings in a options's arguments, after --max-new-tokens."""
     generation = next(argument for argument in arguments if isinstance(argument, dict))
     generation.setdefault("max_new_tokens", DEFAULT_TOKENS)

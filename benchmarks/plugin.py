@@ -147,7 +147,7 @@ class GapcheckHF(lmms):
             for key in keys
         ]
 
-    def _messages(self, request: Instance) -> list[dict]:
+    def _messages(self, request: Instance) -> list[dict[str, Any]]:
         _, doc_to_messages, _, doc_id, task, split = request.args
         return doc_to_messages(self.task_dict[task][split][doc_id])
 

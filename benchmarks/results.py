@@ -179,7 +179,7 @@ def _read_maps(rows: list[dict[str, Any]], store: AnswerStore, maps: ArrayFile) 
             maps.add(f"{row['task']}/{row['sample_id']}/own", normalised(arrays["own"]))
 
 
-def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, gaze: bool) -> dict[str, Any]:
+def summarise(suite: Suite, table: pd.DataFrame, metrics: dict[str, Any], limit: int, gaze: bool) -> dict[str, Any]:
     """One task of one model; every estimate {mean, ci, n}, fractions 0–1, undefined null.
 
     metrics: lmms-eval's own figures. limit: the most tokens an answer could have.

@@ -82,7 +82,7 @@ def ablate(options: AblationOptions, *, say: Callable[[str], None] = print) -> p
     evaluation = replace(options.evaluation, load=load_options(options))
     teacher = evaluation.run(options.teacher, options.out / "teacher")
     frames: dict[tuple[str, int], pd.DataFrame] = {}
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     runs = list(dict.fromkeys([(UNTRAINED, 0), *finished(options.out), *options.runs]))
     for preset, seed in runs:
         folder = options.out / f"{preset}-s{seed}"

@@ -57,13 +57,13 @@ def check_images(traces: Traces) -> None:
         )
 
 
-def key_of(record: dict) -> str:
+def key_of(record: dict[str, Any]) -> str:
     """Hash of what decides a training; every folder that it writes names it."""
     decided = {name: record[name] for name in Decided.model_fields}
     return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def check_folder(options: TrainOptions, record: dict) -> None:
+def check_folder(options: TrainOptions, record: dict[str, Any]) -> None:
     """UsageError when OUT holds something else than this very training; makes the folder, sweeps stale files."""
     out, student = options.out, Path(options.student).absolute()
     if options.fresh and student.is_relative_to(out.absolute()):
@@ -101,7 +101,7 @@ def _may_precede_the_record(options: TrainOptions, name: str) -> bool:
     return temporary or listed or beside or bool(cache and cache.is_relative_to(path))
 
 
-def _same_training(out: Path, record: dict) -> None:
+def _same_training(out: Path, record: dict[str, Any]) -> None:
     """UsageError that names the first thing in which the training in OUT differs."""
     before = intact.read_json(out / RECORD)
     intact.require(before, Decided, out / RECORD)

@@ -148,7 +148,7 @@ def shuffled(traces: Traces, seed: int) -> Callable[[int], Trace]:
 
     A trace without such a partner comes back without signals, and is counted as missing them.
     """
-    groups: dict[tuple, list[int]] = {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
     pictures = []
     for i in range(len(traces)):
         trace = traces[i]

@@ -55,7 +55,7 @@ class LatentSpec:
     def all_tokens(self) -> tuple[str, ...]:
         return (*self.tokens, *([self.closing] if self.closing and self.tokens else []))
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"tokens": list(self.tokens)}
 
 
@@ -164,7 +164,7 @@ def latent_inputs(model: Any, encoded: Encoded, ids: list[int]) -> Tensor:
 def injected(model: Any, ids: list[int], inputs: Tensor) -> AbstractContextManager[Any]:
     """While open, the k-th token of `ids` is embedded as inputs[:, k], [B, K, D], wherever it stands in a batch."""
 
-    def replace(module: nn.Module, arguments: tuple, output: Tensor) -> Tensor:
+    def replace(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
         tokens = arguments[0]
         for k, token in enumerate(ids):
             here = (tokens == token)[..., None]

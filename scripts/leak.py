@@ -62,17 +62,10 @@ def table(run: Run) -> pd.DataFrame:
         for name, values in masses.items():
             right, other = np.array(values).T
             more = proportion_ci(right > other)
-            lines.append(
-                {
-                    "task": task,
-                    "rows": name,
-                    "on the right object": right.mean(),
-                    "on the other": other.mean(),
-                    "right has more": f"{more.mean:.2f} [{more.low:.2f}, {more.high:.2f}]",
-                    "n": len(values),
-                }
-            )
-    return pd.DataFrame(lines)
+            share = f"{more.mean:.2f} [{more.low:.2f}, {more.high:.2f}]"
+            lines.append([task, name, right.mean(), other.mean(), share, len(values)])
+    head = ["task", "rows", "on the right object", "on the other", "right has more", "n"]
+    return pd.DataFrame(lines, columns=head)
 
 
 @click.command(help=__doc__)

@@ -20,7 +20,7 @@ TITLES = {
 }
 
 
-def table(pooled: dict[tuple[int, str], dict], markdown: bool) -> str:
+def table(pooled: dict[tuple[int, str], dict[str, Any]], markdown: bool) -> str:
     """One line a size and variant: seconds, peak above the model, and both as ratios to plain."""
     head = ["image tokens", "variant", "time (s)", "× plain", "peak above model (GB)", "× plain"]
     body = []
@@ -63,7 +63,7 @@ def main(
     """Time and peak memory of one forward with attention rows, against plain SDPA and eager attention."""
     chosen = dtype or ("bfloat16" if process["device"].startswith("cuda") else "float32")
     settings = process | {"rows": rows, "dtype": chosen}
-    pooled: dict[tuple[int, str], dict] = {}
+    pooled: dict[tuple[int, str], dict[str, Any]] = {}
     for size in tokens:
         each = {variant: {**settings, "variant": variant, "tokens": size} for variant in variants}
         by_variant = in_rounds("benchmarks.speed.variants", each, rounds, f"{size} tokens")

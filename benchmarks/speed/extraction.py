@@ -22,7 +22,7 @@ class Measurement(apart.Measurement):
     batch: int = 1
 
 
-def run_variant(what: Measurement) -> dict:
+def run_variant(what: Measurement) -> dict[str, Any]:
     """Settings, `seconds` and `cpu_seconds` (one a batch, after a warm-up), `peak_bytes`, `positions`.
 
     "trace" is what `gapcheck trace` does to a batch up to its filters: pixels, vision tower, greedy answers of at most

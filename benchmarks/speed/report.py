@@ -10,6 +10,7 @@ import shutil
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 import pandas as pd
@@ -75,7 +76,7 @@ def opening(page: Path) -> float:
     return seconds
 
 
-def line(name: str, run: Path, out: Path, extra: list[str], here: Path) -> list:
+def line(name: str, run: Path, out: Path, extra: list[str], here: Path) -> list[Any]:
     """[name, seconds, peak MiB, page MiB, MiB beside it, seconds to open]."""
     command = [*GAPCHECK, "report", str(run.resolve()), "--out", str(out), *extra]
     seconds, _, peak = run_command(command, here)

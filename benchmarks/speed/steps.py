@@ -117,7 +117,7 @@ def stepper(loaded: LoadedModel, what: Measurement) -> tuple[Callable[[], None],
     return step, last_terms, int(batch["inputs"]["attention_mask"].sum())
 
 
-def run_variant(what: Measurement) -> dict:
+def run_variant(what: Measurement) -> dict[str, Any]:
     """Settings, `seconds` and `cpu_seconds` (one a step, after a warm-up), `peak_bytes`, `positions`, `terms`.
 
     The peak counts from the loaded model on: head, gradients and the optimiser's state are in it.

@@ -31,7 +31,7 @@ TEACHER_WIDTH = 5120  # Qwen2.5-VL-32B
 Cell = tuple[int, int, bool]  # image tokens, batch, checkpointing
 
 
-def table(pooled: dict[Cell, dict[str, dict]], markdown: bool) -> str:
+def table(pooled: dict[Cell, dict[str, dict[str, Any]]], markdown: bool) -> str:
     """One line a cell and variant: median and fastest time, tokens a second, peak; and their ratios to the base."""
     head = ["image tokens", "batch", "checkpointing", "variant", "time (s)", "× base", "fastest (s)", "× base"]
     head += ["tokens/s", "peak above model (GB)", "× base"]
@@ -51,7 +51,7 @@ def table(pooled: dict[Cell, dict[str, dict]], markdown: bool) -> str:
     return laid_out(head, body, markdown)
 
 
-def bars(pooled: dict[Cell, dict[str, dict]]) -> list[str]:
+def bars(pooled: dict[Cell, dict[str, dict[str, Any]]]) -> list[str]:
     """Whether the full loss keeps to 1.25 × the time and 1.15 × the memory of plain SFT, for each cell with both."""
     lines = []
     for (tokens, batch, checkpointing), by_variant in pooled.items():
@@ -138,7 +138,7 @@ def main(
         raise click.BadParameter("mixed is for training; --traces takes float32 or bfloat16", param_hint="--dtype")
     on_gpu = "bfloat16" if traces else "mixed"
     settings = process | {"dtype": dtype or (on_gpu if process["device"].startswith("cuda") else "float32")}
-    pooled: dict[Cell, dict[str, dict]] = {}
+    pooled: dict[Cell, dict[str, dict[str, Any]]] = {}
     for size, samples, kept in product(tokens, batch, [False] if traces else checkpointing):
         cell = {**settings, "tokens": size, "batch": samples}
         module, chosen = "benchmarks.speed.extraction", ["answer", "trace"]

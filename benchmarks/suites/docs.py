@@ -28,7 +28,7 @@ class Docs:
         self._pictures = [name for name, kind in table.features.items() if _holds_pictures(kind)]
         self.text_alone = False  # whether a row without any picture is a question of text alone, not a damaged one
         self.keep = _KEPT
-        self._last: dict[int, dict] = {}
+        self._last: dict[int, dict[str, Any]] = {}
 
     def __len__(self) -> int:
         return len(self.table)

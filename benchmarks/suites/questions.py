@@ -120,7 +120,7 @@ def _any(doc: Doc, index: int, target: Any) -> Question:
     """A task that this module does not know: options from `choices` or `options`, a list of right answers as such."""
     identity = next((str(doc[k]) for k in ("id", "question_id", "idx", "index") if doc.get(k) is not None), str(index))
     text = next((doc[k] for k in ("question", "prompt", "text", "query") if isinstance(doc.get(k), str)), "")
-    options: list = next((doc[k] for k in ("choices", "options") if isinstance(doc.get(k), list)), [])
+    options: list[Any] = next((doc[k] for k in ("choices", "options") if isinstance(doc.get(k), list)), [])
     targets = [t for t in (target if isinstance(target, list) else [target]) if t is not None]
     # Beside options a number may be a place or a text: undefined.
     references = () if options and any(isinstance(t, int) for t in targets) else tuple(map(str, targets))
@@ -146,7 +146,7 @@ def _marked(text: str, mark: str) -> tuple[str, ...]:
 
     A mark out of turn belongs to the text of the option that it stands in.
     """
-    marks: list[re.Match] = []
+    marks: list[re.Match[str]] = []
     for match in re.finditer(mark, text):
         if match[1].upper() == string.ascii_uppercase[len(marks) : len(marks) + 1]:
             marks.append(match)

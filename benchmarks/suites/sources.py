@@ -172,7 +172,7 @@ def mmvp_csv(folder: Path) -> Dataset:
         raise UsageError(f"{folder / 'Questions.csv'}: cannot be read as UTF-8 CSV ({one_line(error)})") from error
     if not rows or any(name not in rows[0] for name in needed):
         raise UsageError(f"{folder / 'Questions.csv'}: expected the columns {', '.join(needed)} and at least one row")
-    columns: dict[str, list] = {name: [row[name] for row in rows] for name in needed}
+    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in needed}
     try:
         columns["Index"] = [int(value) for value in columns["Index"]]
     except (TypeError, ValueError):

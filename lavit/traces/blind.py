@@ -116,25 +116,13 @@ def _language_model(
             for prompt in prompts
         ]
         # The template wrote the special tokens already.
-        inputs = tokenizer(
-            texts,
-            return_tensors="pt",
-            padding=True,
-            padding_side="left",
-            add_special_tokens=False,
-            return_token_type_ids=False,
-        ).to(model.device)
+        padding = {"padding": True, "padding_side": "left"}
+        options = {"return_tensors": "pt", "add_special_tokens": False, "return_token_type_ids": False}
+        inputs = tokenizer(texts, **padding, **options).to(model.device)
         check_fits(model.config, inputs["attention_mask"], "the prompt is too long")
-        produced = model.generate(
-            **inputs,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+        greedy = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
+        pad_id = tokenizer.pad_token_id
+        produced = model.generate(**inputs, max_new_tokens=max_new_tokens, **greedy, pad_token_id=pad_id)
         new = produced[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 

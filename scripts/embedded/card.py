@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,10 +45,10 @@ Chance is blind guessing over the possible answers. Focus (share of the answer's
 """
 
 
-def accuracies(summary: dict) -> str:
+def accuracies(summary: dict[str, Any]) -> str:
     """Rows of a card's table: every task, then all."""
 
-    def percent(metric: dict) -> str:
+    def percent(metric: dict[str, Any]) -> str:
         low, high = metric["ci"]
         return f"{100 * metric['mean']:.1f} % | {100 * low:.1f} – {100 * high:.1f} % | {metric['n']}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -58,12 +59,12 @@ def halved(source: Path, target: Path) -> None:
     write_json(target / "config.json", config | {"dtype": str(torch.float16).removeprefix("torch.")})
 
 
-def interval(metric: dict) -> str:
+def interval(metric: dict[str, Any]) -> str:
     low, high = metric["ci"]
     return f"{metric['mean']:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def write_card(name: str, training: dict, tokens: list[str], run: Run, measured: str) -> None:
+def write_card(name: str, training: dict[str, Any], tokens: list[str], run: Run, measured: str) -> None:
     settings, summary = training["settings"], run.summary
     text = CARD.format(
         name=name,

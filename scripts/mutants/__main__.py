@@ -17,12 +17,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
 
 from scripts.mutants.operators import Mutant, mutants
 from scripts.mutants.trial import baseline, trial, warm
 
+Explained = tuple[Any, ...]  # where a mutant is, what it was, what it became
 EXPLAINED = Path(__file__).with_name("explained.toml")
 
 
@@ -35,7 +37,7 @@ class Tally:
     killed: int = 0
     explained: int = 0
     surviving: int = 0
-    met: set[tuple] = field(default_factory=set)  # the explanations that were needed
+    met: set[Explained] = field(default_factory=set)  # the explanations that were needed
 
 
 @click.command()
@@ -102,7 +104,12 @@ def _mirror(file: Path) -> list[str]:
 
 
 def _run(
-    file: Path, tree: ast.Module, chosen: list[Mutant], tests: list[str], reasons: set[tuple], show_killed: bool
+    file: Path,
+    tree: ast.Module,
+    chosen: list[Mutant],
+    tests: list[str],
+    reasons: set[Explained],
+    show_killed: bool,
 ) -> Tally:
     facts = baseline(file.resolve(), tests)
     warm(facts["warm"])
@@ -137,7 +144,7 @@ def _run(
     return tally
 
 
-def _reaching(mutant: Mutant, facts: dict) -> list[str]:
+def _reaching(mutant: Mutant, facts: dict[str, Any]) -> list[str]:
     """The tests that run a line of the mutant, in their order; all of them where it runs outside of a test."""
     span = {mutant.line}
     node = mutant.slot[0]
