@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from benchmarks import comparison
 from benchmarks.answers import AnswerStore
+from benchmarks.comparison import paired_comparison, per_cluster_all
 from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites.tasks import Suite
 from perception_gap.data.scenes import CHANCE
 from perception_gap.measure.of_sample import normalised, region_of
-from perception_gap.measure.summary import spread
+from perception_gap.measure.summary import focus_by_verdict, spread
 from perception_gap.metrics.columns import columns, of_map
 from perception_gap.metrics.means import mean_of
 from perception_gap.runs.schema.tables import bench_samples
@@ -34,6 +34,7 @@ from perception_gap.storage.spreadsheet import csv_text
 if TYPE_CHECKING:
     from benchmarks.harness import Record
 
+SEED = 0  # of the arrangements that p-values count
 COSTS = {"image_tokens": "n_image_tokens", "answer_tokens": "n_tokens", "seconds": "seconds"}
 
 
@@ -48,7 +49,7 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class Bench:
-    """A finished benchmark. comparisons: `comparison.compare` of every model with the baseline, with its `model`."""
+    """A finished benchmark. comparisons: a `paired_comparison` of every model with the baseline."""
 
     out: Path
     models: list[ModelResult]
@@ -70,7 +71,7 @@ def finish_model(
     folder: Path,
     store: AnswerStore,
     suites: Sequence[Suite],
-    asked: Mapping[str, list[Record]],
+    records_of: Mapping[str, list[Record]],
     info: dict[str, Any],
 ) -> ModelResult:
     """Score every answer with both scorers, write rows and maps, the summary last."""
@@ -78,7 +79,7 @@ def finish_model(
     gaze = bool(info["asked"]["gaze"])
     maps = ArrayFile(folder / "maps.safetensors") if gaze else None
     for suite in suites:
-        records = asked[suite.name]
+        records = records_of[suite.name]
         rows = [_row(suite, record, store) for record in records]
         _unique_ids(rows)
         # A failed row goes to lmms-eval as an empty answer, so that its own figures keep the denominator too.
@@ -99,6 +100,8 @@ def finish_model(
         files["maps.safetensors"] = maps.close()
     counts = {"n_samples": len(samples), "n_failed": int((samples["status"] != "ok").sum())}
     summary = {"model": name} | counts | {"costs": costs(samples), "tasks": summaries}
+    if gaze:
+        summary["gaze"] = of_maps(samples)
     write_json(folder / "summary.json", summary | {"files": files})
     return ModelResult(name, samples, summary)
 
@@ -107,6 +110,14 @@ def costs(samples: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """{image_tokens, answer_tokens, seconds}: means of an answered question over all tasks, each {mean, ci, n}."""
     ok = samples[samples["status"] == "ok"]
     return {name: mean_of(ok, column) for name, column in COSTS.items()}
+
+
+def of_maps(samples: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """The measures of the maps over all tasks: a `spread` each; of the focus score also `focus_by_verdict`."""
+    ok = samples[samples["status"] == "ok"]
+    measured = {name: spread(ok, name) for name in columns("bench")}
+    measured["focus_score"] |= focus_by_verdict(ok, SEED)
+    return measured
 
 
 def _row(suite: Suite, record: Record, store: AnswerStore) -> dict[str, Any]:
@@ -168,7 +179,7 @@ def _read_maps(rows: list[dict[str, Any]], store: AnswerStore, maps: ArrayFile) 
             maps.add(f"{row['task']}/{row['sample_id']}/own", normalised(arrays["own"]))
 
 
-def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, gaze: bool) -> dict[str, Any]:
+def summarise(suite: Suite, table: pd.DataFrame, metrics: dict[str, Any], limit: int, gaze: bool) -> dict[str, Any]:
     """One task of one model; every estimate {mean, ci, n}, fractions 0–1, undefined null.
 
     metrics: lmms-eval's own figures. limit: the most tokens an answer could have.
@@ -180,7 +191,7 @@ def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, gaze
         return proportion_ci(table[column].to_numpy(), clusters).as_dict()
 
     defined = table["correct"].notna() & table["strict_correct"].notna()
-    found: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "n": len(table),
         "data_hash": _data_hash(table),
         "n_failed": len(table) - len(ok),
@@ -194,11 +205,11 @@ def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, gaze
         "lmms_eval": metrics,
     } | costs(table)
     if table["pair"].notna().any():
-        pairs = comparison.per_cluster_all(table["correct"].to_numpy(), table["pair"].to_numpy(), size=2)
-        found["pair_accuracy"] = proportion_ci(pairs.to_numpy()).as_dict()
+        pairs = per_cluster_all(table["correct"].to_numpy(), table["pair"].to_numpy(), size=2)
+        summary["pair_accuracy"] = proportion_ci(pairs.to_numpy()).as_dict()
     if gaze:
-        found["gaze"] = {name: spread(ok, name) for name in columns("bench")}
-    return found
+        summary["gaze"] = {name: spread(ok, name) for name in columns("bench")}
+    return summary
 
 
 def _data_hash(table: pd.DataFrame) -> str:
@@ -220,7 +231,7 @@ def finish(out: Path, done: Sequence[ModelResult], baseline: str) -> Bench:
     frame = pd.concat([m.samples.assign(model=m.name) for m in done], ignore_index=True)
     # A baseline that did not load leaves nothing to compare with.
     others = [m.name for m in done if m.name != baseline] if baseline in [m.name for m in done] else []
-    compared = [comparison.compare(frame, baseline, name).assign(model=name) for name in others]
+    compared = [paired_comparison(frame, baseline, name).assign(model=name) for name in others]
     comparisons = pd.concat(compared, ignore_index=True) if compared else pd.DataFrame()
     defined = frame["correct"].notna() & frame["strict_correct"].notna()
     columns = ["model", "task", "sample_id", "references", "answer", "correct", "strict_correct"]

@@ -90,7 +90,7 @@ class LavitStudent(nn.Module):
         return self
 
     def activation_checkpointing_enable(
-        self, activation_checkpointing_kwargs: dict | None = None, **options: Any
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
     ) -> None:
         """As Trainer calls it; rows have gradients only in non-reentrant mode, the default here."""
         chosen = {"use_reentrant": False} | (activation_checkpointing_kwargs or {})
@@ -99,7 +99,9 @@ class LavitStudent(nn.Module):
         else:
             self.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs=chosen, **options)
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict | None = None, **options: Any) -> None:
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
         """The same, by the name that older versions of transformers call."""
         self.activation_checkpointing_enable(gradient_checkpointing_kwargs, **options)
 

@@ -39,9 +39,9 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
     """Train every preset and seed on the same traces, measure each on the same held-out samples, write one tidy CSV.
 
     The same command resumes; more presets may be added. OUT/results.csv: preset, seed, rows, task, metric, value,
-    low, high, n. OUT/comparisons.csv: paired differences, sample by sample.
+    low, high, n. OUT/means.csv: means over the seeds. OUT/comparisons.csv: paired differences, sample by sample.
     """
-    from lavit.ablation import TABLES, AblationRequest, ablate, parse_runs
+    from lavit.ablation import TABLES, AblationOptions, ablate, parse_runs
     from lavit.evaluation import Evaluation
     from lavit.settings import parse_changes
     from perception_gap.storage.files import write_text
@@ -59,18 +59,18 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
         options["instruction"] = Traces.open(options["traces"]).info["settings"].get("instruction") or ""
     names = ("data", "image_root", "limit", "hidden_limit", "instruction", "max_new_tokens", "batch_size")
     of_evaluation = {"reading": pop_reading(options)} | {name: options.pop(name) for name in names}
-    request = AblationRequest(
+    matrix = AblationOptions(
         runs=parse_runs(presets.split(","), listed),
         changes=parse_changes(changes),
         cache=cache_vision,
         evaluation=Evaluation(command=command_line(), **of_evaluation),
         **options,
     )
-    with locked(request.out):
-        results = ablate(request, say=click.echo)
-        write_text(request.out / TABLES, tables.render(tables.build(None, [open_source(request.out)]), "md"))
+    with locked(matrix.out):
+        results = ablate(matrix, say=click.echo)
+        write_text(matrix.out / TABLES, tables.render(tables.build(None, [open_source(matrix.out)]), "md"))
     print_results(results)
-    click.echo(f"{request.out / 'results.csv'}, {request.out / 'comparisons.csv'}")
+    click.echo(f"{matrix.out}: results.csv, means.csv, comparisons.csv")
 
 
 def print_results(results: pd.DataFrame) -> None:

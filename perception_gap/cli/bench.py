@@ -56,7 +56,7 @@ def command(models: tuple[str, ...], suites: str, strict: bool, **options: Any) 
     from benchmarks.models import ModelOptions
 
     of_models = ModelOptions(load=load, **{name: options.pop(name) for name in _OF_MODELS})
-    request = BenchOptions(models, tuple(suites.split(",")), asked=of_models, command=command_line(), **options)
+    request = BenchOptions(models, tuple(suites.split(",")), model_options=of_models, command=command_line(), **options)
     done = bench(request, say=click.echo)
     sys.exit(0 if done is None else print_results(done, strict=strict))
 

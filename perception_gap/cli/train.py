@@ -63,7 +63,7 @@ def command(
         return
     if traces is None or out is None:
         raise click.UsageError("--traces and --out: both are needed to train")
-    from lavit.request import TrainRequest
+    from lavit.options import TrainOptions
     from lavit.training import train
     from perception_gap.storage.locks import locked
 
@@ -72,7 +72,7 @@ def command(
         extra |= read_json(fsdp)
     if deepspeed is not None:
         extra["deepspeed"] = str(deepspeed)
-    request = TrainRequest(
+    request = TrainOptions(
         traces=traces,
         out=out,
         preset=preset,

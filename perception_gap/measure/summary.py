@@ -120,8 +120,15 @@ def spread(rows: pd.DataFrame, column: str) -> dict[str, Any]:
 def focus_and_truth(valid: pd.DataFrame, chances: dict[str, float | None], seed: int) -> dict[str, Any]:
     """Does focus tell right from wrong?
 
-    Means of both and their `raw_difference`, all tasks mixed; `difference` and `auroc` within task; `decides`: task by
-    task, and over those that can tell.
+    `focus_by_verdict`, and `decides`: task by task, and over those that can tell.
+    """
+    return focus_by_verdict(valid, seed) | {"decides": decides(valid, "focus_score", chances, seed)}
+
+
+def focus_by_verdict(valid: pd.DataFrame, seed: int) -> dict[str, Any]:
+    """Focus of right and of wrong answers, over all tasks, each {mean, ci, n}.
+
+    `correct_mean`, `incorrect_mean` and their `raw_difference`, all tasks mixed; `difference` and `auroc` within task.
     """
     known = valid[valid["focus_score"].notna() & valid["correct"].notna()]
     focus, right = known["focus_score"].to_numpy(float), known["correct"].to_numpy(bool)
@@ -132,5 +139,4 @@ def focus_and_truth(valid: pd.DataFrame, chances: dict[str, float | None], seed:
         "raw_difference": difference_ci(focus, right, clusters, seed=seed).as_dict(),
         "difference": difference_ci(focus, right, clusters, strata=tasks, seed=seed).as_dict(),
         "auroc": auroc_ci(focus, right, clusters, strata=tasks, seed=seed).as_dict(),
-        "decides": decides(valid, "focus_score", chances, seed),
     }

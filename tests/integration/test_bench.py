@@ -23,6 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from benchmarks.suites.catalog import PAPER
 from perception_gap.runs.run import Run
+from perception_gap.stats.statistics import auroc
 from perception_gap.tiny import WEIGHTS
 from tests.benchmark_data import mmvp, write_paper
 from tests.command import gapcheck
@@ -91,6 +92,16 @@ def test_the_summary_says_what_the_rows_say(scenes):
         assert found["accuracy"]["n"] == len(own) == 18
         assert found["gaze"]["entropy"]["mean"] == pytest.approx(own["entropy"].mean())
         assert found["gaze"]["entropy"]["std"] == pytest.approx(own["entropy"].std(ddof=0))
+    gaze = summary["models"]["tiny:student"]["gaze"]
+    for name in ("entropy", "salient_regions"):
+        assert gaze[name]["mean"] == pytest.approx(rows[name].mean())
+        assert gaze[name]["std"] == pytest.approx(rows[name].std(ddof=0))
+    right = rows["correct"].astype(bool)
+    assert gaze["focus_score"]["correct_mean"]["mean"] == pytest.approx(rows["focus_score"][right].mean())
+    assert gaze["focus_score"]["incorrect_mean"]["n"] == (~right).sum()
+    area = auroc(rows["focus_score"].to_numpy(), right.to_numpy(), rows["task"].to_numpy())
+    assert gaze["focus_score"]["auroc"]["mean"] == pytest.approx(area)
+    assert gaze["focus_score"]["auroc"]["n"] == len(rows)
     pairs = rows[rows["task"] == "scenes_pairs"].groupby("pair")["correct"].all()
     assert summary["models"]["tiny:student"]["tasks"]["scenes_pairs"]["pair_accuracy"]["mean"] == pairs.mean()
     compared = pd.read_csv(scenes / "comparisons.csv").set_index("task")

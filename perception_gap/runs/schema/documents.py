@@ -302,6 +302,16 @@ class BenchGaze(Document):
     salient_regions: Spread
 
 
+class FocusByVerdict(Estimate):
+    correct_mean: Estimate
+    incorrect_mean: Estimate
+    auroc: Estimate
+
+
+class BenchModelGaze(BenchGaze):
+    focus_score: FocusByVerdict
+
+
 class BenchTask(Document):
     n: Whole
     n_failed: Whole = ABSENT
@@ -331,6 +341,7 @@ class BenchSummary(Sealed):
     files: BenchModelFiles
     costs: BenchCosts
     tasks: dict[str, BenchTask]
+    gaze: BenchModelGaze = ABSENT
 
 
 # --- gapcheck compare

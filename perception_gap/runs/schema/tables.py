@@ -255,7 +255,7 @@ TRACES = pa.schema(
     ]
 )
 
-# gapcheck ablate: results.csv, comparisons.csv; gapcheck train: log.jsonl
+# gapcheck ablate: results.csv, means.csv, comparisons.csv; gapcheck train: log.jsonl
 _ENDS = [
     column("low", NUMBER, "lower end of the 95 % interval", null=True),
     column("high", NUMBER, "upper end", null=True),
@@ -272,6 +272,14 @@ RESULTS = pa.schema(
         column("seed", WHOLE, "seed of the training"),
         *_OF,
         column("value", NUMBER, "its mean", null=True),
+        *_ENDS,
+    ]
+)
+MEANS = pa.schema(
+    [
+        column("preset", TEXT, "preset of the trainings"),
+        *_OF,
+        column("mean", NUMBER, "mean over the seeds, null where one of them has no value", null=True),
         *_ENDS,
     ]
 )

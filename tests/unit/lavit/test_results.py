@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from lavit import results
 from lavit.ablation import parse_runs
 from perception_gap.errors import UsageError
+from perception_gap.runs.schema import tables
 
 
 def frame(**columns) -> pd.DataFrame:
@@ -31,6 +33,27 @@ def test_undefined_metrics_give_no_row_and_defined_ones_their_mean_in_all_and_in
     assert found["answer", "kl", "all"]["value"] == 2.0
     assert np.isnan(found["answer", "kl", "all"]["low"])  # three samples tell no interval
     assert list(rows[0]) == list(results.COLUMNS)
+
+
+def seed_row(preset, seed, metric, value, low=0.0, high=1.0, n=40, task="all"):
+    return dict(zip(results.COLUMNS, (preset, seed, "answer", task, metric, value, low, high, n), strict=True))
+
+
+def test_means_over_seeds_need_a_value_of_every_seed_that_was_asked():
+    rows = [
+        *(seed_row("paper", 0, "accuracy", 0.5, 0.4, 0.6), seed_row("paper", 1, "accuracy", 0.7, 0.6, 0.9, n=30)),
+        seed_row("paper", 0, "kl", 2.0),
+        seed_row("paper", 0, "accuracy_mask", 0.25),
+        *(seed_row("ours", seed, "accuracy", 1.0, low, 1.0) for seed, low in ((0, 0.9), (1, 1.0))),
+    ]
+    means = results.means(pd.DataFrame(rows))
+    assert list(means) == tables.MEANS.names
+    by_metric = means.set_index(["preset", "metric"])
+    whole = by_metric.loc["paper", "accuracy"]
+    assert whole[["mean", "low", "high", "n"]].tolist() == pytest.approx([0.6, 0.5, 0.75, 30])
+    assert math.isnan(by_metric.loc[("paper", "kl"), "mean"])  # seed 1 has none
+    assert by_metric.loc[("paper", "accuracy_mask"), "mean"] == 0.25  # the one seed that was asked so
+    assert math.isnan(by_metric.loc[("ours", "accuracy"), "low"])  # an interval without width is none
 
 
 def test_differences_are_paired_by_sample_and_averaged_over_seeds_first():
