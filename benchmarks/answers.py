@@ -50,7 +50,7 @@ class Prompt:
     system: str | None = None
 
 
-def prompt_of(messages: Sequence[dict]) -> Prompt:
+def prompt_of(messages: Sequence[dict[str, Any]]) -> Prompt:
     """GapcheckError for what a Prompt cannot hold: several turns, text before a picture, video, audio."""
     system = None
     turns = list(messages)
@@ -71,13 +71,13 @@ def prompt_of(messages: Sequence[dict]) -> Prompt:
     return Prompt(tuple(images), "".join(part["text"] for part in parts[n:]), system)
 
 
-def shown(messages: Sequence[dict]) -> str:
+def shown(messages: Sequence[dict[str, Any]]) -> str:
     """The messages as one text, `<image>` for each picture."""
     parts = [part for message in messages for part in _parts(message)]
     return "".join(part["text"] if part["type"] == "text" else f"<{part['type']}>" for part in parts)
 
 
-def images_hash(messages: Sequence[dict]) -> str:
+def images_hash(messages: Sequence[dict[str, Any]]) -> str:
     """sha256 over mode, size and pixels of every picture, and over whatever else they refer to; "" for text alone."""
     digest, empty = hashlib.sha256(), True
     for message in messages:
@@ -90,7 +90,7 @@ def images_hash(messages: Sequence[dict]) -> str:
     return "" if empty else digest.hexdigest()
 
 
-def _parts(message: dict) -> list[dict]:
+def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
     content = message["content"]
     return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
 
@@ -114,7 +114,7 @@ class AnswerStore:
         self.parts = open_parts(folder, schema=tables.ANSWERS, described_in=described_in, fresh=fresh)
         self.rows = {row["key"]: row for row, _ in self.parts.read(list(self.parts.done()), kinds=())}
 
-    def key(self, messages: Sequence[dict], generation: dict[str, Any]) -> str:
+    def key(self, messages: Sequence[dict[str, Any]], generation: dict[str, Any]) -> str:
         turns = [[message["role"], shown([message])] for message in messages]
         return key_of(ANSWERS.version, self.identity, turns, images_hash(messages), generation)
 

@@ -96,15 +96,13 @@ def paired(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None = None) -> Pai
     both_wrong, only_second, only_first, both_right = np.bincount((2 * first + second).astype(int), minlength=4)
     table = [[both_right, only_first], [only_second, both_wrong]]
     difference = paired_ci(second - first, labels)
-    return Paired(
-        n, int((~keep).sum()), n_clusters, int(both_right), int(only_first), int(only_second), int(both_wrong),
-        difference,
-        float(mcnemar(table, exact=True).pvalue) if n else math.nan,
-        difference.p if n_clusters < n else math.nan,
-    )  # fmt: skip
+    p_value = float(mcnemar(table, exact=True).pvalue) if n else math.nan
+    p_clustered = difference.p if n_clusters < n else math.nan
+    counts = int(both_right), int(only_first), int(only_second), int(both_wrong)
+    return Paired(n, int((~keep).sum()), n_clusters, *counts, difference, p_value, p_clustered)
 
 
-def compare(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+def paired_comparison(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     """One row a task, in order of name, and last a row "all", of two models on the samples that both have.
 
     frame: columns model, task, sample_id, cluster (as above, within a task), correct; one row a model and sample.
@@ -155,17 +153,17 @@ def _row(part: pd.DataFrame) -> dict[str, Any]:
     common = part[part["which"] == "both"]
     first, second = as_verdicts(common["correct_first"]), as_verdicts(common["correct_second"])
     clusters, defined = common["cluster"].to_numpy(), ~np.isnan(first) & ~np.isnan(second)
-    found = paired(first, second, clusters)
-    row: dict[str, Any] = {name: getattr(found, name) for name in ("n", "n_undefined", "n_clusters")}
+    pair = paired(first, second, clusters)
+    row: dict[str, Any] = {name: getattr(pair, name) for name in ("n", "n_undefined", "n_clusters")}
     for name, side in (("n_first_only", "left_only"), ("n_second_only", "right_only")):
         row[name] = int((part["which"] == side).sum())
     for name, estimate in (
         ("accuracy_first", proportion_ci(first[defined], clusters[defined])),
         ("accuracy_second", proportion_ci(second[defined], clusters[defined])),
-        ("difference", found.difference),
+        ("difference", pair.difference),
     ):
         row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     counts = ("both_right", "only_first", "only_second", "both_wrong", "discordance")
-    row |= {name: getattr(found, name) for name in counts}
-    row |= {"p_mcnemar": found.p_value, "p_clustered": found.p_clustered, "p": found.p, "p_holm": math.nan}
-    return row | {"detectable": detectable(found.n, found.discordance)}
+    row |= {name: getattr(pair, name) for name in counts}
+    row |= {"p_mcnemar": pair.p_value, "p_clustered": pair.p_clustered, "p": pair.p, "p_holm": math.nan}
+    return row | {"detectable": detectable(pair.n, pair.discordance)}

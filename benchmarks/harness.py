@@ -56,7 +56,7 @@ class BenchOptions:
     data_root: Path | None = None
     limit: int | None = None
     seed: int = 0
-    asked: ModelOptions = field(default_factory=ModelOptions)
+    model_options: ModelOptions = field(default_factory=ModelOptions)
     max_new_tokens: int | None = None
     own_resolution: bool = False
     baseline: str | None = None
@@ -99,22 +99,22 @@ def _bench(
 ) -> results.Bench | None:
     with state.main_process_first():  # scenes are drawn once
         suites = open_suites(options.suites, options.data_root, options.out / "data", options.limit, options.seed)
-    models.check(options.models, options.asked)
-    asked, line = options.asked, None
+    models.require_openable(options.models, options.model_options)
+    model_options, line = options.model_options, None
     if not options.own_resolution:
-        asked, line = models.common_resolution(options.models, asked)
+        model_options, line = models.common_resolution(options.models, model_options)
     folders = _folders(options)
     if state.is_main_process:
         if line:
             say(line)
         for old in ("summary.json", "comparisons.csv", "disagreements.csv", "tables.md"):
             (options.out / old).unlink(missing_ok=True)  # an unfinished run must not show an older result
-        write_json(options.out / "bench.json", _describe(options, asked, suites, folders))
+        write_json(options.out / "bench.json", _describe(options, model_options, suites, folders))
     done: list[results.ModelResult] = []
     baseline = _baseline(options)
     for name in options.models:
         try:
-            result = _one_model(name, options, asked, suites, folders[name], state, progress)
+            result = _one_model(name, options, model_options, suites, folders[name], state, progress)
         except GapcheckError:
             if done:
                 results.finish(options.out, done, baseline)
@@ -127,16 +127,16 @@ def _bench(
 def _one_model(
     name: str,
     options: BenchOptions,
-    asked: ModelOptions,
+    model_options: ModelOptions,
     suites: Sequence[Suite],
     folder: Path,
     state: PartialState,
     progress: bool,
 ) -> results.ModelResult | None:
-    model = models.open_model(name, asked)
+    model = models.open_model(name, model_options)
     info = provenance(BENCH.version, options.command, *PACKAGES) | {
         "model": models.facts(name, model),
-        "asked": asdict(asked),
+        "asked": asdict(model_options),
         "max_new_tokens": options.max_new_tokens,
         "limit": options.limit,
         "seed": options.seed,
@@ -174,7 +174,7 @@ def _one_suite(
     """This process's share of a task, asked batch by batch; each batch is kept before the next begins."""
     shard = Shard(state.process_index, state.num_processes).of(min(len(suite), options.limit or len(suite)))
     model.task_dict = {suite.name: {suite.split: suite.docs}}
-    size = options.asked.batch_size
+    size = options.model_options.batch_size
     suite.docs.keep = max(suite.docs.keep, size)
     records: list[Record] = []
 
@@ -212,7 +212,7 @@ def _record(suite: Suite, index: int, store: AnswerStore, options: BenchOptions)
         return Record(index, question, error=str(error))
     hashed = images_hash(messages)
     pictures: tuple[str, ...] = ()
-    if options.asked.gaze:
+    if options.model_options.gaze:
         try:
             pictures = _keep_pictures(options.out / "images", hashed, prompt_of(messages).images)
         except GapcheckError as error:
@@ -221,7 +221,7 @@ def _record(suite: Suite, index: int, store: AnswerStore, options: BenchOptions)
     return Record(index, question, shown(messages), hashed, pictures, store.key(messages, generation))
 
 
-def _generation(arguments: tuple, options: BenchOptions) -> dict[str, Any]:
+def _generation(arguments: tuple[Any, ...], options: BenchOptions) -> dict[str, Any]:
     """The generation settings in a options's arguments, after --max-new-tokens."""
     generation = next(argument for argument in arguments if isinstance(argument, dict))
     generation.setdefault("max_new_tokens", DEFAULT_TOKENS)
@@ -248,18 +248,18 @@ def _claim(out: Path, fresh: bool) -> None:
     claim(out, "bench.json", lambda name: bool(_BEFORE.fullmatch(name)))
     if fresh or not (out / "bench.json").is_file():
         return
-    made = intact.read_json(out / "bench.json")
-    BENCH.require_version(out, made)
-    intact.require(made, Document, out / "bench.json")
+    info = intact.read_json(out / "bench.json")
+    BENCH.require_version(out, info)
+    intact.require(info, Document, out / "bench.json")
 
 
 def _folders(options: BenchOptions) -> dict[str, Path]:
     """One folder a model, named after it; the latents' treatment is part of the name."""
-    mode = options.asked.latents
-    treated = [n for n in options.models if mode != "force" and models.has_latents(n, options.asked)]
+    mode = options.model_options.latents
+    treated = [n for n in options.models if mode != "force" and models.has_latents(n, options.model_options)]
     shown = [public_model(n) for n in options.models]
-    found = named([f"{s}-{mode}" if n in treated else s for n, s in zip(options.models, shown, strict=True)], _TAKEN)
-    return {name: options.out / folder for name, folder in zip(options.models, found, strict=True)}
+    names = named([f"{s}-{mode}" if n in treated else s for n, s in zip(options.models, shown, strict=True)], _TAKEN)
+    return {name: options.out / folder for name, folder in zip(options.models, names, strict=True)}
 
 
 def _baseline(options: BenchOptions) -> str:
@@ -267,7 +267,7 @@ def _baseline(options: BenchOptions) -> str:
 
 
 def _describe(
-    options: BenchOptions, asked: ModelOptions, suites: Sequence[Suite], folders: dict[str, Path]
+    options: BenchOptions, model_options: ModelOptions, suites: Sequence[Suite], folders: dict[str, Path]
 ) -> dict[str, Any]:
     return provenance(BENCH.version, options.command, *PACKAGES) | {
         "models": {public_model(name): folder.name for name, folder in folders.items()},
@@ -275,7 +275,7 @@ def _describe(
         "tasks": {suite.name: len(suite) for suite in suites},
         "limit": options.limit,
         "seed": options.seed,
-        "asked": asdict(asked),
+        "asked": asdict(model_options),
         "data_root": None if options.data_root is None else public_text(str(options.data_root)),
     }
 

@@ -14,7 +14,7 @@ from benchmarks.answers import Answer
 from benchmarks.plugin import Lavit
 from perception_gap.errors import GapcheckError, UsageError, one_line
 from perception_gap.models import loading
-from perception_gap.models.families import Family
+from perception_gap.models.families.base import Family
 from perception_gap.runs.key import model_facts
 from perception_gap.storage.machine_key import signature
 from perception_gap.storage.redaction import BACKEND, hidden_arguments, public_model, without_secrets
@@ -32,40 +32,40 @@ class ModelOptions:
     load: dict[str, Any] = field(default_factory=dict)
 
 
-def check(names: Sequence[str], asked: ModelOptions) -> None:
+def require_openable(names: Sequence[str], options: ModelOptions) -> None:
     """UsageError for a model that would not open, before any is asked; weights are not read."""
     shown = [public_model(name) for name in names]
     if len(set(shown)) != len(names):
         unsaid = len(set(names)) == len(names)
         remedy = "; they differ in what is not written: bench them into two --out folders" if unsaid else ""
         raise UsageError(f"models {', '.join(shown)}: expected each once{remedy}")
-    if asked.layers != "all" and not asked.gaze:
-        raise UsageError(f"--layers {asked.layers}: belongs to --gaze, which is not given; add it or leave this out")
+    if options.layers != "all" and not options.gaze:
+        raise UsageError(f"--layers {options.layers}: belongs to --gaze, which is not given; add it or leave this out")
     latent = []
     for name in names:
         if name.startswith(BACKEND):
             _backend(name)
-            said = public_model(name)
-            if asked.system is not None:
-                raise UsageError(f"--system: does not reach {said}; leave it out, or ask that backend alone")
-            if asked.gaze:
-                raise UsageError(f"--gaze: {said} shows no attention; leave it out, or give --gaze to models that do")
+            public = public_model(name)
+            if options.system is not None:
+                raise UsageError(f"--system: does not reach {public}; leave it out, or ask that backend alone")
+            if options.gaze:
+                raise UsageError(f"--gaze: {public} shows no attention; leave it out, or give --gaze to models that do")
             continue
-        _family(name, asked)
-        latent.append(has_latents(name, asked))
-    if asked.latents != "force" and not any(latent):
-        raise UsageError(f"--latents {asked.latents}: none of {', '.join(shown)} has latent tokens; leave it out")
+        _family(name, options)
+        latent.append(has_latents(name, options))
+    if options.latents != "force" and not any(latent):
+        raise UsageError(f"--latents {options.latents}: none of {', '.join(shown)} has latent tokens; leave it out")
 
 
-def has_latents(name: str, asked: ModelOptions) -> bool:
+def has_latents(name: str, options: ModelOptions) -> bool:
     """Whether a model inserts latent tokens; a foreign backend is not asked."""
     from lavit import checkpoint
 
     own = not name.startswith(BACKEND)
-    return own and checkpoint.has_latents(checkpoint.facts_of(name, asked.load.get("revision")))
+    return own and checkpoint.has_latents(checkpoint.facts_of(name, options.load.get("revision")))
 
 
-def common_resolution(names: Sequence[str], asked: ModelOptions) -> tuple[ModelOptions, str | None]:
+def common_resolution(names: Sequence[str], options: ModelOptions) -> tuple[ModelOptions, str | None]:
     """One pixel limit for all: that of the first model that has limits, unless one was given; and a line that says so.
 
     Models that resize to a fixed size keep it. None where all agree already.
@@ -73,13 +73,13 @@ def common_resolution(names: Sequence[str], asked: ModelOptions) -> tuple[ModelO
     limits = {}
     for name in names:
         if not name.startswith(BACKEND):
-            found = _family(name, asked).pixel_limits
-            if found is not None:
-                limits[name] = found
-    given = {k: asked.load[k] for k in ("min_pixels", "max_pixels") if k in asked.load}
+            of_model = _family(name, options).pixel_limits
+            if of_model is not None:
+                limits[name] = of_model
+    given = {k: options.load[k] for k in ("min_pixels", "max_pixels") if k in options.load}
     wanted = {(given.get("min_pixels", low), given.get("max_pixels", high)) for low, high in limits.values()}
     if len(wanted) < 2:
-        return asked, None
+        return options, None
     first = next(iter(limits))
     low, high = limits[first]
     low, high = given.get("min_pixels", low), given.get("max_pixels", high)
@@ -87,24 +87,29 @@ def common_resolution(names: Sequence[str], asked: ModelOptions) -> tuple[ModelO
         f"image size: {low} to {high} pixels for all, as {first} has it, since the models differ "
         "(--own-resolution leaves each its own; foreign backends keep theirs)"
     )
-    return replace(asked, load=asked.load | {"min_pixels": low, "max_pixels": high}), line
+    return replace(options, load=options.load | {"min_pixels": low, "max_pixels": high}), line
 
 
-def _family(name: str, asked: ModelOptions) -> Family:
-    return loading.check(name, asked.load.get("revision"), asked.load.get("trust_remote_code", False))
+def _family(name: str, options: ModelOptions) -> Family:
+    return loading.require_supported(name, options.load.get("revision"), options.load.get("trust_remote_code", False))
 
 
-def open_model(name: str, asked: ModelOptions) -> lmms:
+def open_model(name: str, options: ModelOptions) -> lmms:
     """The model as an lmms-eval backend, silent."""
     if name.startswith(BACKEND):
-        return _open_backend(name, asked.batch_size)
-    latents = asked.latents if has_latents(name, asked) else "force"
-    limits = _family(name, asked).pixel_limits is not None
-    load = {k: v for k, v in asked.load.items() if limits or k not in ("min_pixels", "max_pixels")}
+        return _open_backend(name, options.batch_size)
+    latents = options.latents if has_latents(name, options) else "force"
+    limits = _family(name, options).pixel_limits is not None
+    load = {k: v for k, v in options.load.items() if limits or k not in ("min_pixels", "max_pixels")}
     model = Lavit(
-        name, batch_size=asked.batch_size, system=asked.system, gaze=asked.gaze, layers=asked.layers, latents=latents,
+        name,
+        batch_size=options.batch_size,
+        system=options.system,
+        gaze=options.gaze,
+        layers=options.layers,
+        latents=latents,
         **load,
-    )  # fmt: skip
+    )
     model.progress = False
     return model
 
@@ -166,8 +171,8 @@ def _open_backend(name: str, batch_size: int) -> lmms:
     try:
         return get_model(backend).create_from_arg_string(arguments, {"batch_size": batch_size})
     except Exception as error:  # other people's constructors: a missing key, package or server
-        said = f"model {public_model(name)!r} does not open: {_said(error, name)}"
-        raise UsageError(f"{said}; see its arguments, package, keys") from None
+        reason = f"model {public_model(name)!r} does not open: {_said(error, name)}"
+        raise UsageError(f"{reason}; see its arguments, package, keys") from None
 
 
 def _said(error: Exception, name: str) -> str:

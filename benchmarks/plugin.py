@@ -32,6 +32,7 @@ from perception_gap.storage.files import write_json
 
 DEFAULT_TOKENS = 128  # most tokens of an answer where a task's definition says nothing (MMStar, HR-Bench)
 _DECIDING = ("gapcheck", "torch", "torchvision", "transformers", "accelerate")  # packages whose version is in the key
+_OPTIONS = ("pretrained", "batch_size", "device", "system", "store", "gaze", "layers")
 _LOADING = ("dtype", "device_map", "attn", "quantization", "revision", "trust_remote_code", "min_pixels", "max_pixels")
 
 
@@ -66,8 +67,7 @@ class GapcheckHF(lmms):
         self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
         unknown = sorted(options.keys() - {*_LOADING, *self._own_options()})
         if unknown:
-            known = ", ".join(("pretrained", "batch_size", "device", "system", "store", "gaze", "layers",
-                               *self._own_options(), *_LOADING))  # fmt: skip
+            known = ", ".join((*_OPTIONS, *self._own_options(), *_LOADING))
             raise UsageError(f"model argument {unknown[0]!r}: expected one of {known}")
         self._kernel = [options.get("attn"), options.get("quantization")]
         if device is None or device == "auto":
@@ -101,10 +101,15 @@ class GapcheckHF(lmms):
         """Everything about this model that decides an answer."""
         size = getattr(self.loaded.processor.image_processor, "size", None)
         return [
-            self.loaded.revision, str(self.loaded.model.dtype), self.loaded.device.type, self._kernel, str(size),
-            self.system, [self.gaze, self.layers] if self.gaze else None,
+            self.loaded.revision,
+            str(self.loaded.model.dtype),
+            self.loaded.device.type,
+            self._kernel,
+            str(size),
+            self.system,
+            [self.gaze, self.layers] if self.gaze else None,
             {name: v for name, v in versions().items() if name in _DECIDING},
-        ]  # fmt: skip
+        ]
 
     def clean(self) -> None:
         """Nothing: the base class would delete the model, which the next task needs."""
@@ -142,7 +147,7 @@ class GapcheckHF(lmms):
             for key in keys
         ]
 
-    def _messages(self, request: Instance) -> list[dict]:
+    def _messages(self, request: Instance) -> list[dict[str, Any]]:
         _, doc_to_messages, _, doc_id, task, split = request.args
         return doc_to_messages(self.task_dict[task][split][doc_id])
 
@@ -179,9 +184,11 @@ class GapcheckHF(lmms):
         for b, gaze in enumerate(gazes):
             text = decode_answer(self.loaded, ids[b])
             fields = {
-                "seconds": seconds, "n_image_tokens": int(encoded.image[b].sum()),
-                "heights": [image.height for image in images[b]], "widths": [image.width for image in images[b]],
-            }  # fmt: skip
+                "seconds": seconds,
+                "n_image_tokens": int(encoded.image[b].sum()),
+                "heights": [image.height for image in images[b]],
+                "widths": [image.width for image in images[b]],
+            }
             if gaze is not None:
                 fields |= {"text_image_mass": gaze.mass} | geometry_fields(encoded.geometry[b])
             counts = TokenCounts(input_tokens=int(lengths[b]), output_tokens=len(ids[b]))

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from benchmarks import comparison
 from benchmarks.answers import AnswerStore
+from benchmarks.comparison import paired_comparison, per_cluster_all
 from benchmarks.plugin import DEFAULT_TOKENS
 from benchmarks.suites.tasks import Suite
 from perception_gap.data.scenes import CHANCE
@@ -48,7 +48,7 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class Bench:
-    """A finished benchmark. comparisons: `comparison.compare` of every model with the baseline, with its `model`."""
+    """A finished benchmark. comparisons: a `paired_comparison` of every model with the baseline."""
 
     out: Path
     models: list[ModelResult]
@@ -70,7 +70,7 @@ def finish_model(
     folder: Path,
     store: AnswerStore,
     suites: Sequence[Suite],
-    asked: Mapping[str, list[Record]],
+    records_of: Mapping[str, list[Record]],
     info: dict[str, Any],
 ) -> ModelResult:
     """Score every answer with both scorers, write rows and maps, the summary last."""
@@ -78,7 +78,7 @@ def finish_model(
     gaze = bool(info["asked"]["gaze"])
     maps = ArrayFile(folder / "maps.safetensors") if gaze else None
     for suite in suites:
-        records = asked[suite.name]
+        records = records_of[suite.name]
         rows = [_row(suite, record, store) for record in records]
         _unique_ids(rows)
         # A failed row goes to lmms-eval as an empty answer, so that its own figures keep the denominator too.
@@ -178,7 +178,7 @@ def _read_maps(rows: list[dict[str, Any]], store: AnswerStore, maps: ArrayFile) 
             maps.add(f"{row['task']}/{row['sample_id']}/own", normalised(arrays["own"]))
 
 
-def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, gaze: bool) -> dict[str, Any]:
+def summarise(suite: Suite, table: pd.DataFrame, metrics: dict[str, Any], limit: int, gaze: bool) -> dict[str, Any]:
     """One task of one model; every estimate {mean, ci, n}, fractions 0–1, undefined null.
 
     metrics: lmms-eval's own figures. limit: the most tokens an answer could have.
@@ -190,7 +190,7 @@ def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, gaze
         return proportion_ci(table[column].to_numpy(), clusters).as_dict()
 
     defined = table["correct"].notna() & table["strict_correct"].notna()
-    found: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "n": len(table),
         "data_hash": _data_hash(table),
         "n_failed": len(table) - len(ok),
@@ -204,11 +204,11 @@ def summarise(suite: Suite, table: pd.DataFrame, metrics: dict, limit: int, gaze
         "lmms_eval": metrics,
     } | costs(table)
     if table["pair"].notna().any():
-        pairs = comparison.per_cluster_all(table["correct"].to_numpy(), table["pair"].to_numpy(), size=2)
-        found["pair_accuracy"] = proportion_ci(pairs.to_numpy()).as_dict()
+        pairs = per_cluster_all(table["correct"].to_numpy(), table["pair"].to_numpy(), size=2)
+        summary["pair_accuracy"] = proportion_ci(pairs.to_numpy()).as_dict()
     if gaze:
-        found["gaze"] = {name: spread(ok, name) for name in columns("bench")}
-    return found
+        summary["gaze"] = {name: spread(ok, name) for name in columns("bench")}
+    return summary
 
 
 def _data_hash(table: pd.DataFrame) -> str:
@@ -230,7 +230,7 @@ def finish(out: Path, done: Sequence[ModelResult], baseline: str) -> Bench:
     frame = pd.concat([m.samples.assign(model=m.name) for m in done], ignore_index=True)
     # A baseline that did not load leaves nothing to compare with.
     others = [m.name for m in done if m.name != baseline] if baseline in [m.name for m in done] else []
-    compared = [comparison.compare(frame, baseline, name).assign(model=name) for name in others]
+    compared = [paired_comparison(frame, baseline, name).assign(model=name) for name in others]
     comparisons = pd.concat(compared, ignore_index=True) if compared else pd.DataFrame()
     defined = frame["correct"].notna() & frame["strict_correct"].notna()
     columns = ["model", "task", "sample_id", "references", "answer", "correct", "strict_correct"]

@@ -14,7 +14,7 @@ def power(bench: Bench) -> list[str]:
     if bench.comparisons.empty:
         return []
     last = bench.comparisons[bench.comparisons["model"] == bench.comparisons["model"].iloc[-1]]
-    paired = [task for task, found in bench.models[0].summary["tasks"].items() if "pair_accuracy" in found]
+    paired = [task for task, summary in bench.models[0].summary["tasks"].items() if "pair_accuracy" in summary]
     return [
         f"{row['task']}: {worth(int(row['n']), 5, discordance=round(row['discordance'], 3))}"
         + (" (at best: as if the questions of a pair were independent)" if row["task"] in paired else "")

@@ -36,7 +36,11 @@ _RELEASED_HEAD = {f"v_top_head.mlp.{i}.{kind}": f"layers.{i}.{kind}" for i in (0
 
 
 def save(
-    folder: Path, student: LavitStudent, processor: Any, facts: dict, state_dict: dict[str, Tensor] | None = None
+    folder: Path,
+    student: LavitStudent,
+    processor: Any,
+    facts: dict[str, Any],
+    state_dict: dict[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint; `facts` (JSON) goes into lavit.json. state_dict: of the student, where it is sharded."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +59,7 @@ def save(
     write_json(folder / "lavit.json", written)  # last: a folder without it is not whole
 
 
-def facts_of(name: str, revision: str | None = None) -> dict | None:
+def facts_of(name: str, revision: str | None = None) -> dict[str, Any] | None:
     """lavit.json of a model (folder, hub id or tiny:NAME); None for a model that has none, and is not the release's."""
     path = loading.find_file(name, "lavit.json", revision)
     if path is None:
@@ -74,7 +78,7 @@ def facts_of(name: str, revision: str | None = None) -> dict | None:
     return facts
 
 
-def _released_facts(name: str, revision: str | None) -> dict | None:
+def _released_facts(name: str, revision: str | None) -> dict[str, Any] | None:
     """What lavit.json would say of a checkpoint in the authors' layout: the tokens stand in its tokenizer alone."""
     config = loading.find_file(name, "config.json", revision)
     try:
@@ -91,9 +95,9 @@ def _released_facts(name: str, revision: str | None) -> dict | None:
             f"model {name!r} has no preprocessor_config.json: copy it from the base model (Qwen2.5-VL); keep the "
             "tokenizer, which has the latent tokens"
         )
-    found = locate(name, revision)
+    place = locate(name, revision)
     try:
-        known = AutoTokenizer.from_pretrained(found.source, **found.options).get_vocab()
+        known = AutoTokenizer.from_pretrained(place.source, **place.options).get_vocab()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"model {name!r}: its tokenizer does not load: {one_line(error)}") from error
     count = next(k for k in range(len(known) + 1) if RELEASED_TOKENS.format(k + 1) not in known)
@@ -106,11 +110,11 @@ def _released_facts(name: str, revision: str | None) -> dict | None:
     return {"schema_version": SCHEMA_VERSION, "latents": spec.as_dict(), "head": True, "layout": "released"}
 
 
-def spec_of(facts: dict) -> LatentSpec:
+def spec_of(facts: dict[str, Any]) -> LatentSpec:
     return LatentSpec(**(facts["latents"] | {"tokens": tuple(facts["latents"]["tokens"])}))
 
 
-def has_latents(facts: dict | None) -> TypeGuard[dict]:
+def has_latents(facts: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
     """False for a plain model, and for one that was trained without latent tokens."""
     return bool(facts and facts["latents"]["tokens"])
 

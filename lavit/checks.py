@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lavit import manifest
-from lavit.request import TrainRequest
+from lavit.options import TrainOptions
 from lavit.resume import FILES, FOLDERS, LOG, MODEL, MODEL_WRITING, RECORD, WRITING, checkpoints
 from lavit.settings import TrainSettings
 from lavit.traces import Traces
-from perception_gap.data import Contents
+from perception_gap.data.images import Contents
 from perception_gap.errors import UsageError
 from perception_gap.storage import intact
 from perception_gap.storage.folders import LOCK, claim
@@ -57,26 +57,26 @@ def check_images(traces: Traces) -> None:
         )
 
 
-def key_of(made: dict) -> str:
+def key_of(record: dict[str, Any]) -> str:
     """Hash of what decides a training; every folder that it writes names it."""
-    decided = {name: made[name] for name in Decided.model_fields}
+    decided = {name: record[name] for name in Decided.model_fields}
     return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def check_folder(request: TrainRequest, made: dict) -> None:
+def check_folder(options: TrainOptions, record: dict[str, Any]) -> None:
     """UsageError when OUT holds something else than this very training; makes the folder, sweeps stale files."""
-    out, student = request.out, Path(request.student).absolute()
-    if request.fresh and student.is_relative_to(out.absolute()):
-        raise UsageError(f"--fresh would delete the student {request.student}, which lies in --out {out}")
-    claim(out, RECORD, lambda name: _may_precede_the_record(request, name))
+    out, student = options.out, Path(options.student).absolute()
+    if options.fresh and student.is_relative_to(out.absolute()):
+        raise UsageError(f"--fresh would delete the student {options.student}, which lies in --out {out}")
+    claim(out, RECORD, lambda name: _may_precede_the_record(options, name))
     for name in (*FILES, *FOLDERS, *(p.name for p in checkpoints(out))):
         _check_place(out / name, folder=name not in FILES)
     model = out / MODEL
     ours = any((p / manifest.MANIFEST).is_file() for p in (model, out / MODEL_WRITING))
     if model.is_dir() and any(model.iterdir()) and not ours and not (model / "lavit.json").is_file():
         raise UsageError(f"--out {out}: its {MODEL}/ is none of a training; move it away, or choose another folder")
-    if not request.fresh and (out / RECORD).is_file():
-        _same_training(out, made)
+    if not options.fresh and (out / RECORD).is_file():
+        _same_training(out, record)
     for name in FILES:
         for stale in out.glob(f"{name}.*tmp"):
             stale.unlink()  # a killed training's: a running one holds the folder
@@ -92,21 +92,21 @@ def _check_place(path: Path, *, folder: bool) -> None:
         )
 
 
-def _may_precede_the_record(request: TrainRequest, name: str) -> bool:
+def _may_precede_the_record(options: TrainOptions, name: str) -> bool:
     """Whether a training may have left this in OUT before, or without, train.json."""
-    path, cache = (request.out / name).absolute(), request.cache and request.cache.absolute()
+    path, cache = (options.out / name).absolute(), options.cache and options.cache.absolute()
     temporary = name.endswith("tmp") and name.startswith(tuple(f"{file}." for file in FILES))
     listed = (path / manifest.MANIFEST).is_file()
-    beside = name in (LOG, WRITING, MODEL_WRITING) and any(request.out.glob(f"*/{manifest.MANIFEST}"))
+    beside = name in (LOG, WRITING, MODEL_WRITING) and any(options.out.glob(f"*/{manifest.MANIFEST}"))
     return temporary or listed or beside or bool(cache and cache.is_relative_to(path))
 
 
-def _same_training(out: Path, made: dict) -> None:
+def _same_training(out: Path, record: dict[str, Any]) -> None:
     """UsageError that names the first thing in which the training in OUT differs."""
     before = intact.read_json(out / RECORD)
     intact.require(before, Decided, out / RECORD)
     for name in Decided.model_fields:
-        was, now = before[name], json.loads(json.dumps(made[name]))
+        was, now = before[name], json.loads(json.dumps(record[name]))
         if was == now:
             continue
         if name == "settings":

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from lavit.latents import LatentTokens
 from lavit.traces import Target, Trace, Traces, resample
-from perception_gap.data import open_image
+from perception_gap.data.images import open_image
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.models.families.base import Family
 from perception_gap.models.families.encoded import Encoded
@@ -45,10 +45,17 @@ class TraceDataset(Dataset[Example]):
     """
 
     def __init__(
-        self, traces: Traces, prompt: Callable[[int], Encoded], latents: LatentTokens, tokenizer: Any, end_id: int, *,
-        answers: str = "teacher", gaze: Callable[[int], Trace] | None = None,
+        self,
+        traces: Traces,
+        prompt: Callable[[int], Encoded],
+        latents: LatentTokens,
+        tokenizer: Any,
+        end_id: int,
+        *,
+        answers: str = "teacher",
+        gaze: Callable[[int], Trace] | None = None,
         semantics: Callable[[int], Trace] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if answers not in ANSWERS:
             raise UsageError(f"answers {answers!r}: expected one of {', '.join(ANSWERS)}")
         self.traces, self.prompt, self.latents, self.tokenizer, self.end_id = traces, prompt, latents, tokenizer, end_id
@@ -110,17 +117,21 @@ def collate(examples: Sequence[Example], pad_id: int) -> dict[str, Any]:
     whole, answer = prompts.with_answers([e.answer for e in examples], pad_id)
     latent = torch.zeros_like(answer) if whole.latent is None else whole.latent
     gated = answer | (whole.after_latents & whole.inputs["attention_mask"].bool())
+    semantics = [e.v_sem for e in examples if e.v_sem is not None]
     width = max(int(whole.image.sum(1).max()), 1)
     return {
-        "inputs": whole.inputs, "image": whole.image, "question": whole.question, "latent": latent,
-        "answer": answer, "gated": gated,
+        "inputs": whole.inputs,
+        "image": whole.image,
+        "question": whole.question,
+        "latent": latent,
+        "answer": answer,
+        "gated": gated,
         "target": _stacked([e.target for e in examples], width),
         "has_gaze": torch.tensor([e.target is not None for e in examples]),
-        "v_sem": _stacked([e.v_sem for e in examples], max((len(e.v_sem) for e in examples if e.v_sem is not None),
-                                                           default=1)),
+        "v_sem": _stacked([e.v_sem for e in examples], max([len(v) for v in semantics], default=1)),
         "has_v_sem": torch.tensor([e.v_sem is not None for e in examples]),
         "ids": [e.id for e in examples],
-    }  # fmt: skip
+    }
 
 
 def _stacked(values: Sequence[np.ndarray | None], width: int) -> Tensor:
@@ -137,7 +148,7 @@ def shuffled(traces: Traces, seed: int) -> Callable[[int], Trace]:
 
     A trace without such a partner comes back without signals, and is counted as missing them.
     """
-    groups: dict[tuple, list[int]] = {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
     pictures = []
     for i in range(len(traces)):
         trace = traces[i]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from lavit import results
 from lavit.checkpoint import opener
-from perception_gap.data import Reading
+from perception_gap.data.reading import Reading
 from perception_gap.measure.analyze import AnalyzeOptions, analyze
 from perception_gap.measure.settings import Settings
 from perception_gap.runs.run import Run
@@ -47,15 +47,25 @@ class Evaluation:
     ) -> Run:
         """One run in OUT; what is there is not done again. The teacher's answer is the text both are compared on."""
         settings = Settings(
-            text="own" if teacher is None else "teacher", max_new_tokens=self.max_new_tokens,
-            instruction=self.instruction, latents=latents, load=self.load,
-        )  # fmt: skip
-        request = AnalyzeOptions(
-            model=model, teacher=None if teacher is None else str(teacher.path), data=self.data, out=out,
-            image_root=self.image_root, reading=self.reading, limit=limit or self.limit, settings=settings,
-            batch_size=self.batch_size, command=self.command,
-        )  # fmt: skip
-        return analyze(request, opener=opener)
+            text="own" if teacher is None else "teacher",
+            max_new_tokens=self.max_new_tokens,
+            instruction=self.instruction,
+            latents=latents,
+            load=self.load,
+        )
+        options = AnalyzeOptions(
+            model=model,
+            teacher=None if teacher is None else str(teacher.path),
+            data=self.data,
+            out=out,
+            image_root=self.image_root,
+            reading=self.reading,
+            limit=limit or self.limit,
+            settings=settings,
+            batch_size=self.batch_size,
+            command=self.command,
+        )
+        return analyze(options, opener=opener)
 
     def hidden(self, model: str, folder: Path, shown: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """mode → the samples with the latents hidden in that way, beside the same samples as they are.
@@ -63,7 +73,7 @@ class Evaluation:
         shown: the samples of the model as it is, by id. Columns `changed`, whether the answer differs (NaN where
         either failed), and `cost`, how much less right it is.
         """
-        found = {}
+        by_mode = {}
         for mode in HIDDEN:
             limit = self.hidden_limit and min(self.hidden_limit, len(shown))
             run = self.run(model, folder / f"eval-{mode}", latents=mode, limit=limit)
@@ -72,8 +82,8 @@ class Evaluation:
             both = (frame["status"] == "ok") & (same["status"] == "ok")
             frame["changed"] = (frame["answer"] != same["answer"]).astype(float).where(both)
             frame["cost"] = same["correct"] - frame["correct"]
-            found[mode] = frame
-        return found
+            by_mode[mode] = frame
+        return by_mode
 
 
 def hiding_table(shown: pd.DataFrame, hidden: dict[str, pd.DataFrame]) -> list[list[str]]:
@@ -87,9 +97,13 @@ def hiding_table(shown: pd.DataFrame, hidden: dict[str, pd.DataFrame]) -> list[l
     lines = [["as it is", written(proportion_ci(shown["correct"], shown["cluster"])), "", "", f"{len(shown):,}"]]
     for mode, frame in hidden.items():
         both = -frame["cost"]
-        lines.append([
-            mode, written(proportion_ci(frame["correct"], frame["cluster"])),
-            written(proportion_ci(frame["changed"], frame["cluster"])),
-            written(paired_ci(both, frame["cluster"]), "+"), f"{int(np.isfinite(both).sum()):,}",
-        ])  # fmt: skip
+        lines.append(
+            [
+                mode,
+                written(proportion_ci(frame["correct"], frame["cluster"])),
+                written(proportion_ci(frame["changed"], frame["cluster"])),
+                written(paired_ci(both, frame["cluster"]), "+"),
+                f"{int(np.isfinite(both).sum()):,}",
+            ]
+        )
     return lines

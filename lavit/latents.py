@@ -55,7 +55,7 @@ class LatentSpec:
     def all_tokens(self) -> tuple[str, ...]:
         return (*self.tokens, *([self.closing] if self.closing and self.tokens else []))
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"tokens": list(self.tokens)}
 
 
@@ -152,19 +152,19 @@ def latent_inputs(model: Any, encoded: Encoded, ids: list[int]) -> Tensor:
     assert encoded.latent is not None
     place = int(encoded.latent[0].nonzero()[0])  # left-padded prompts end together
     own = model.get_input_embeddings().weight[ids[0]]
-    found = own.expand(len(encoded.latent), 1, -1)
+    inputs = own.expand(len(encoded.latent), 1, -1)
     for k in range(1, len(ids)):
         short = encoded.until(place + k)
-        with injected(model, ids[:k], found):
+        with injected(model, ids[:k], inputs):
             states = model.base_model(**short.inputs, use_cache=False).last_hidden_state
-        found = torch.cat([found, states[:, -1:].to(found.dtype)], dim=1)
-    return found
+        inputs = torch.cat([inputs, states[:, -1:].to(inputs.dtype)], dim=1)
+    return inputs
 
 
 def injected(model: Any, ids: list[int], inputs: Tensor) -> AbstractContextManager[Any]:
     """While open, the k-th token of `ids` is embedded as inputs[:, k], [B, K, D], wherever it stands in a batch."""
 
-    def replace(module: nn.Module, arguments: tuple, output: Tensor) -> Tensor:
+    def replace(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
         tokens = arguments[0]
         for k, token in enumerate(ids):
             here = (tokens == token)[..., None]

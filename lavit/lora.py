@@ -24,8 +24,11 @@ def adapt(student: LavitStudent, rank: int) -> None:
         parameter.requires_grad_(False)
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names), decoder)
     wanted = torch.tensor([*student.latent_ids, *student.closing_ids])
-    tables = {id(t.weight): t.weight for t in (student.base.get_input_embeddings(),
-                                               student.base.get_output_embeddings()) if t is not None}  # fmt: skip
+    tables = {
+        id(t.weight): t.weight
+        for t in (student.base.get_input_embeddings(), student.base.get_output_embeddings())
+        if t is not None
+    }
     for weight in tables.values() if len(wanted) else ():
         weight.requires_grad_(True)
         weight.register_hook(lambda gradient: _rows_only(gradient, wanted))

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from perception_gap.errors import DamagedError
 from perception_gap.storage import intact
@@ -50,7 +51,7 @@ def write(folder: Path, training: str) -> None:
     write_json(folder / MANIFEST, {"schema_version": SCHEMA_VERSION, "training": training, "files": files})
 
 
-def read(folder: Path) -> dict:
+def read(folder: Path) -> dict[str, Any]:
     """The manifest of a folder: `training`, and `files`, name → bytes and sha256; DamagedError where it is damaged."""
     path = folder / MANIFEST
     written = intact.read_json(path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +74,9 @@ def target_kl(run: Run, teacher: Run, sample_id: str) -> float:
     return kl_divergence(resample(wanted, run.geometry(sample_id)), rows[-1])  # NaN for a target cropped away
 
 
-def tidy(preset: str, seed: int, frame: pd.DataFrame, metrics: dict, suffix: str = "") -> list[dict]:
+def tidy(
+    preset: str, seed: int, frame: pd.DataFrame, metrics: Mapping[tuple[str, str], str], suffix: str = ""
+) -> list[dict[str, Any]]:
     """Rows of COLUMNS for every metric, over all tasks and within each; 95 % intervals clustered by picture or pair.
 
     Of shares as in `proportion_ci`: all right is no certainty.
@@ -112,7 +116,9 @@ def means(values: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=tables.MEANS.names)
 
 
-def paired(mine: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame], column: str, task: str = "all") -> dict:
+def paired(
+    mine: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame], column: str, task: str = "all"
+) -> dict[str, Any]:
     """Mean difference mine − theirs over the same samples, each averaged over its seeds first.
 
     `mean`, `low`, `high` (95 %, clustered; of the samples alone), `n`, `p` (flipped signs), and `seeds`: the difference
@@ -139,23 +145,18 @@ def comparisons(
     frames: dict[tuple[str, int], pd.DataFrame], presets: Iterable[str], against: Iterable[str], tasks: Sequence[str]
 ) -> pd.DataFrame:
     """Every preset against every baseline, metric by metric, over all tasks and within each."""
-    by_preset: Callable[[str], list[pd.DataFrame]] = lambda name: [f for (p, _), f in frames.items() if p == name]  # noqa: E731
-    found = []
-    for base in against:
-        for preset in presets:
-            if preset == base or not by_preset(base) or not by_preset(preset):
-                continue
-            for (rows, metric), column in METRICS.items():
-                for task in ("all", *tasks):
-                    result = paired(by_preset(preset), by_preset(base), column, task)
-                    if np.isfinite(result["mean"]):
-                        seeds = " ".join(f"{d:+.4f}" for d in result.pop("seeds"))
-                        found.append(
-                            {"preset": preset, "against": base, "rows": rows, "task": task, "metric": metric}
-                            | result
-                            | {"of_each_seed": seeds}
-                        )
-    return pd.DataFrame(found)
+    by_preset: dict[str, list[pd.DataFrame]] = {}
+    for (name, _), frame in frames.items():
+        by_preset.setdefault(name, []).append(frame)
+    pairs = [(p, base) for base in against for p in presets if p != base and {p, base} <= by_preset.keys()]
+    lines = []
+    for (preset, base), ((rows, metric), column), task in product(pairs, METRICS.items(), ("all", *tasks)):
+        difference = paired(by_preset[preset], by_preset[base], column, task)
+        if np.isfinite(difference["mean"]):
+            seeds = " ".join(f"{d:+.4f}" for d in difference.pop("seeds"))
+            of = {"preset": preset, "against": base, "rows": rows, "task": task, "metric": metric}
+            lines.append(of | difference | {"of_each_seed": seeds})
+    return pd.DataFrame(lines)
 
 
 def write(path: Path, frame: pd.DataFrame) -> None:

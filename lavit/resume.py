@@ -24,9 +24,9 @@ _NAME = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)")
 
 
 def step_of(checkpoint: Path) -> int:
-    found = _NAME.fullmatch(checkpoint.name)
-    assert found
-    return int(found[1])
+    match = _NAME.fullmatch(checkpoint.name)
+    assert match
+    return int(match[1])
 
 
 def checkpoints(out: Path) -> list[Path]:

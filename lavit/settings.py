@@ -62,8 +62,12 @@ class TrainSettings:
                 raise UsageError(
                     f"{name} {getattr(self, name)!r}: expected one of {', '.join(SIGNALS[:2])} (gaze: boxes)"
                 )
-        choices = {"gate": ("cosine", "hard", "constant"), "supervise": ("last", "all"),
-                   "latent_kind": ("token", "continuous"), "answers": ("teacher", "reference")}  # fmt: skip
+        choices = {
+            "gate": ("cosine", "hard", "constant"),
+            "supervise": ("last", "all"),
+            "latent_kind": ("token", "continuous"),
+            "answers": ("teacher", "reference"),
+        }
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(known)}")
@@ -77,12 +81,11 @@ class TrainSettings:
         if self.lora_rank and not self.freeze_vision:
             raise UsageError("lora_rank with freeze_vision=false: adapters stand in the language model alone; drop one")
         positive = ("steps", "batch_size", "accumulation", "learning_rate")
-        at_least_0 = ("n_latents", "gate_warmup", "weight_decay", "warmup_ratio", "max_grad_norm", "seed", "lora_rank",
-                      "min_pixels", "max_pixels", "semantic_weight", "trajectory_weight")  # fmt: skip
         if not (0 <= self.adam_beta1 < 1 and 0 <= self.adam_beta2 < 1):
             raise UsageError(f"adam_beta1 {self.adam_beta1}, adam_beta2 {self.adam_beta2}: expected 0 to below 1")
-        for name in (*positive, *at_least_0):
-            value = getattr(self, name)
+        for name, value in asdict(self).items():
+            if isinstance(value, str):
+                continue
             if not math.isfinite(value) or value < 0 or (name in positive and value == 0):
                 raise UsageError(f"{name} {value}: expected {'more than' if name in positive else 'at least'} 0")
         if self.batch_size % self.accumulation:
@@ -101,79 +104,116 @@ class Preset:
     why: dict[str, str]
 
 
-SOURCES: dict[str, str] = {
-    "n_latents": A1, "latent_names": "LaViT, section 4.2", "latent_kind": "LaViT, section 4.2",
-    "closing_token": "LaViT has none", "system": "LaViT, appendix C (the prompt in our words)",
-    "semantic_weight": f"{A1} (lambda)", "trajectory_weight": f"{A1} (lambda)",
-    "supervise": "LaViT, appendix C.2 (eq. 7 sums over all)", "gaze_layers": "LaViT, section 3.1 (release: last8)",
-    "ntp_on_latents": "LaViT, eq. 9 (release: True)", "gaze_from": "LaViT, eq. 7", "semantics_from": "LaViT, eq. 6",
-    "answers": "LaViT, section 4.1: the teacher's, which match the reference", "gate": "LaViT, eq. 5",
-    "gate_warmup": A1, "gate_epsilon": A1, "steps": A1, "batch_size": A1, "accumulation": A1, "learning_rate": A1,
-    "scheduler": A1, "warmup_ratio": A1, "weight_decay": A1, "adam_beta1": A1, "adam_beta2": A1,
-    "max_grad_norm": "transformers' default, which the release keeps", "seed": "ours", "freeze_vision": A1,
-    "min_pixels": A1, "max_pixels": A1, "bf16": "ours: off, so that a CPU runs it; the release trains in bf16",
-    "checkpointing": "ours: off; the release has it on", "lora_rank": f"{A1} (the language model is trained whole)",
-}  # fmt: skip
+_IN_A1 = (
+    "n_latents",
+    "gate_warmup",
+    "gate_epsilon",
+    "steps",
+    "batch_size",
+    "accumulation",
+    "learning_rate",
+    "scheduler",
+    "warmup_ratio",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "freeze_vision",
+    "min_pixels",
+    "max_pixels",
+)
+SOURCES: dict[str, str] = dict.fromkeys(_IN_A1, A1) | {
+    "latent_names": "LaViT, section 4.2",
+    "latent_kind": "LaViT, section 4.2",
+    "closing_token": "LaViT has none",
+    "system": "LaViT, appendix C (the prompt in our words)",
+    "semantic_weight": f"{A1} (lambda)",
+    "trajectory_weight": f"{A1} (lambda)",
+    "supervise": "LaViT, appendix C.2 (eq. 7 sums over all)",
+    "gaze_layers": "LaViT, section 3.1 (release: last8)",
+    "ntp_on_latents": "LaViT, eq. 9 (release: True)",
+    "gaze_from": "LaViT, eq. 7",
+    "semantics_from": "LaViT, eq. 6",
+    "answers": "LaViT, section 4.1: the teacher's, which match the reference",
+    "gate": "LaViT, eq. 5",
+    "max_grad_norm": "transformers' default, which the release keeps",
+    "seed": "ours",
+    "bf16": "ours: off, so that a CPU runs it; the release trains in bf16",
+    "checkpointing": "ours: off; the release has it on",
+    "lora_rank": f"{A1} (the language model is trained whole)",
+}
 
-_CLOSED = ("closing_token", "ours: without it the last latent itself predicts the first answer token, ungated")
-_TABLE3 = "LaViT, table 3"
+_CLOSED = "ours: without it the last latent itself predicts the first answer token, ungated"
+_TABLE3, _TABLE_A2 = "LaViT, table 3", "LaViT, table A2"
+_SFT = "LaViT, table 1 (naive SFT)"
+_CONTROL = "ours: control"
 
 
-def _preset(about: str, why: dict[str, str] | None = None, closing: bool = True, **changes: Any) -> Preset:
-    reasons = dict(why or {})
+def _preset(about: str, closing: bool = True, **changes: tuple[Any, str]) -> Preset:
+    """changes: setting → (value, why)."""
     if closing:
-        changes |= {_CLOSED[0]: "</v-trace>"}
-        reasons |= {_CLOSED[0]: _CLOSED[1]}
-    return Preset(about, changes, reasons)
+        changes["closing_token"] = ("</v-trace>", _CLOSED)
+    values = {name: value for name, (value, _) in changes.items()}
+    return Preset(about, values, {name: why for name, (_, why) in changes.items()})
 
 
 PRESETS: dict[str, Preset] = {
     "paper": _preset("the method as published (table A1)", closing=False),
     "released": _preset(
         "what the released scripts effectively run: no gate, no gaze loss, latents predicted",
-        {"gate": "release: the mask blocks nothing", "trajectory_weight": "release: the term always raises and is 0",
-         "weight_decay": "release, scripts", "accumulation": "release, scripts: 1 × 16",
-         "max_pixels": "release, scripts", "latent_names": "release", "ntp_on_latents": "release, labels",
-         "system": "release: none"},
-        closing=False, gate="constant", trajectory_weight=0.0, weight_decay=0.1, accumulation=16, max_pixels=4194304,
-        latent_names="<lvr{}>", ntp_on_latents=True, system="",
+        closing=False,
+        gate=("constant", "release: the mask blocks nothing"),
+        trajectory_weight=(0.0, "release: the term always raises and is 0"),
+        weight_decay=(0.1, "release, scripts"),
+        accumulation=(16, "release, scripts: 1 × 16"),
+        max_pixels=(4194304, "release, scripts"),
+        latent_names=("<lvr{}>", "release"),
+        ntp_on_latents=(True, "release, labels"),
+        system=("", "release: none"),
     ),
     "naive-sft": _preset(
         "the control: same data, text loss only",
-        dict.fromkeys(("n_latents", "semantic_weight", "trajectory_weight", "gate"), "LaViT, table 1 (naive SFT)"),
         closing=False,
-        n_latents=0, semantic_weight=0.0, trajectory_weight=0.0, gate="constant",
+        n_latents=(0, _SFT),
+        semantic_weight=(0.0, _SFT),
+        trajectory_weight=(0.0, _SFT),
+        gate=("constant", _SFT),
     ),
     "latents-only": _preset(
         "the control for extra tokens: λ = 0, the gate as in the paper",
-        dict.fromkeys(("semantic_weight", "trajectory_weight"), "ours: control"),
-        semantic_weight=0.0, trajectory_weight=0.0,
+        semantic_weight=(0.0, _CONTROL),
+        trajectory_weight=(0.0, _CONTROL),
     ),
-    "no-trajectory": _preset("w/o trajectory alignment", {"trajectory_weight": _TABLE3}, trajectory_weight=0.0),
-    "no-semantic": _preset("w/o semantic reconstruction", {"semantic_weight": _TABLE3}, semantic_weight=0.0),
-    "hard-gate": _preset("w/o curriculum: γ = 0, then 1", {"gate": _TABLE3}, gate="hard"),
-    "single-stage": _preset("γ = 1 always", {"gate": _TABLE3}, gate="constant"),
-    "k6": _preset("six latents", {"n_latents": "LaViT, table A2"}, n_latents=6),
-    "k8": _preset("eight latents", {"n_latents": "LaViT, table A2"}, n_latents=8),
+    "no-trajectory": _preset("w/o trajectory alignment", trajectory_weight=(0.0, _TABLE3)),
+    "no-semantic": _preset("w/o semantic reconstruction", semantic_weight=(0.0, _TABLE3)),
+    "hard-gate": _preset("w/o curriculum: γ = 0, then 1", gate=("hard", _TABLE3)),
+    "single-stage": _preset("γ = 1 always", gate=("constant", _TABLE3)),
+    "k6": _preset("six latents", n_latents=(6, _TABLE_A2)),
+    "k8": _preset("eight latents", n_latents=(8, _TABLE_A2)),
     "shuffled-gaze": _preset(
         "negative control: the gaze of another sample of the same task and grid",
-        {"gaze_from": "ours, after arXiv 2004.05704: if it helps as much, the gain is regularisation"},
-        gaze_from="shuffled",
+        gaze_from=("shuffled", "ours, after arXiv 2004.05704: if it helps as much, the gain is regularisation"),
     ),
     "shuffled-semantics": _preset(
-        "negative control: V_sem of another sample", {"semantics_from": "as shuffled-gaze"}, semantics_from="shuffled"
+        "negative control: V_sem of another sample", semantics_from=("shuffled", "as shuffled-gaze")
     ),
-    "box-gaze": _preset("the oracle: the reference boxes as gaze", {"gaze_from": "ours: oracle"}, gaze_from="boxes"),
+    "box-gaze": _preset("the oracle: the reference boxes as gaze", gaze_from=("boxes", "ours: oracle")),
     "ours": _preset(
         "the paper's with a closing token: what the ablations differ from by one thing; no better on the tiny pair"
     ),
-}  # fmt: skip
+}
 
 # What a model of a million parameters needs: optimiser and steps, and the image size that it was built for.
 TINY: dict[str, Any] = {
-    "learning_rate": 1e-3, "steps": 400, "batch_size": 64, "accumulation": 1, "gate_warmup": 160, "max_grad_norm": 1.0,
-    "system": "", "min_pixels": 0, "max_pixels": 0,
-}  # fmt: skip
+    "learning_rate": 1e-3,
+    "steps": 400,
+    "batch_size": 64,
+    "accumulation": 1,
+    "gate_warmup": 160,
+    "max_grad_norm": 1.0,
+    "system": "",
+    "min_pixels": 0,
+    "max_pixels": 0,
+}
 TINY_WHY = (
     "--scale tiny: learning rate 5e-6 moves a tiny model nowhere; the gate's warm-up stays 40 % of the steps; "
     "128 px images; no system prompt, which a tokenizer of 401 tokens spells out in a hundred and more"
@@ -198,13 +238,13 @@ def settings_of(preset: str, scale: str = "full", changes: dict[str, Any] | None
 def parse_changes(pairs: Iterable[str]) -> dict[str, Any]:
     """`key=value` texts as settings of their types; UsageError names the pair and what was expected."""
     types = {f.name: type(getattr(TrainSettings(), f.name)) for f in fields(TrainSettings)}
-    found: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or name not in types:
             raise UsageError(f"--set {pair!r}: expected KEY=VALUE with KEY one of {', '.join(sorted(types))}")
-        found[name] = _value(pair, text, types[name])
-    return found
+        changes[name] = _value(pair, text, types[name])
+    return changes
 
 
 def _value(pair: str, text: str, kind: type) -> Any:

@@ -90,7 +90,7 @@ class LavitStudent(nn.Module):
         return self
 
     def activation_checkpointing_enable(
-        self, activation_checkpointing_kwargs: dict | None = None, **options: Any
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
     ) -> None:
         """As Trainer calls it; rows have gradients only in non-reentrant mode, the default here."""
         chosen = {"use_reentrant": False} | (activation_checkpointing_kwargs or {})
@@ -99,7 +99,9 @@ class LavitStudent(nn.Module):
         else:
             self.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs=chosen, **options)
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict | None = None, **options: Any) -> None:
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
         """The same, by the name that older versions of transformers call."""
         self.activation_checkpointing_enable(gradient_checkpointing_kwargs, **options)
 
@@ -130,7 +132,7 @@ class LavitStudent(nn.Module):
         with self._continuous(batch, inputs):
             output = self.base(**inputs, **beside, use_cache=False, logits_to_keep=keep)
         if gate is not None:
-            gate.check()
+            gate.require_met()
         chosen = predicts[:, keep]
         targets = batch["inputs"]["input_ids"][predicted]
         sample = chosen.nonzero(as_tuple=True)[0]

@@ -32,7 +32,13 @@ class LavitTrainer(Trainer):
     """
 
     def __init__(
-        self, student: LavitStudent, settings: TrainSettings, processor: Any, facts: dict, key: str, **options: Any
+        self,
+        student: LavitStudent,
+        settings: TrainSettings,
+        processor: Any,
+        facts: dict[str, Any],
+        key: str,
+        **options: Any,
     ) -> None:
         super().__init__(model=student, **options)
         self.student, self.settings, self.processor = student, settings, processor
@@ -43,7 +49,7 @@ class LavitTrainer(Trainer):
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, float] = {}
 
-    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
         """[3]: answer tokens, samples with V_sem, samples with gaze, over all processes and accumulated batches.
 
         They, not the local ones, divide the terms: means of means would weigh a short batch's tokens more.
@@ -52,20 +58,16 @@ class LavitTrainer(Trainer):
         counts = torch.zeros(4, dtype=torch.float64)
         for batch in batch_samples:
             tokens = batch["answer"] | batch["latent"] if predicted else batch["answer"]
-            counts += torch.tensor(
-                [
-                    float(tokens.sum()),
-                    float(batch["has_v_sem"].sum()),
-                    float(batch["has_gaze"].sum()),
-                    len(batch["ids"]),
-                ]
-            )
+            of_batch = [float(flags.sum()) for flags in (tokens, batch["has_v_sem"], batch["has_gaze"])]
+            counts += torch.tensor([*of_batch, len(batch["ids"])])
         self._sums = {}
         whole = self.accelerator.reduce(counts.to(device, torch.float32), reduction="sum")
         self._counts = dict(zip((*TERMS, "samples"), whole.tolist(), strict=True))
         return whole
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         terms = model(inputs, gamma=self.gamma())
         for name, values in terms.items():
             if not torch.isfinite(values).all():
@@ -79,7 +81,7 @@ class LavitTrainer(Trainer):
         loss = losses.total(terms, self.weights, self._counts) * self.accelerator.num_processes
         return (loss, terms) if return_outputs else loss
 
-    def get_decay_parameter_names(self, model) -> list[str]:
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
         """As Trainer; under LoRA without the embeddings, whose old rows must not decay."""
         names = super().get_decay_parameter_names(model)
         return [n for n in names if "lora_" in n or n.startswith("head.")] if self.student.adapted else names
@@ -119,7 +121,7 @@ class LavitTrainer(Trainer):
         if self.state.global_step < self.state.max_steps:
             super()._run_epoch(*arguments, **options)
 
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         if not self.args.should_save:
             return
         facts = self.facts | {"step": self.state.global_step}
@@ -168,10 +170,10 @@ class LavitTrainer(Trainer):
 
     _writing: Path | None = None
 
-    def _get_output_dir(self, trial) -> str:
+    def _get_output_dir(self, trial: Any) -> str:
         return str(self._writing) if self._writing else super()._get_output_dir(trial)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """The weights of a checkpoint folder of ours; sharded ones are the library's own."""
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -198,7 +200,7 @@ def load_weights(folder: Path, student: LavitStudent) -> None:
 class Bar(ProgressCallback):
     """One line that moves, with the terms behind it, instead of a line a step."""
 
-    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Terms of the step just taken."""
         if self.training_bar is not None and logs:
             shown = {n: f"{logs[n]:.3f}" for n in (*TERMS, "gamma") if n in logs}

@@ -1,4 +1,4 @@
-"""`gapcheck train`: a student, traces and settings in; a checkpoint, its log and what made it out."""
+"""`gapcheck train`: a student, traces and settings in; a checkpoint, its log and what record it out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lavit import checkpoint, data, manifest
 from lavit.checks import check_enough, check_folder, check_images, kept_words, key_of, start_anew
 from lavit.latents import SYSTEM_PROMPT, LatentSpec, LatentTokens, add_tokens
 from lavit.manifest import file_hash
-from lavit.request import TrainRequest, arguments
+from lavit.options import TrainOptions, arguments
 from lavit.resume import LOG, MODEL, MODEL_WRITING, RECORD, finished, logged, newest_whole, settle
 from lavit.settings import TrainSettings
 from lavit.student import LavitStudent, Objective
@@ -34,47 +34,41 @@ from perception_gap.storage.files import write_json, write_text
 def spec_for(settings: TrainSettings) -> LatentSpec:
     """The latent tokens that the settings ask for."""
     system = SYSTEM_PROMPT if settings.system == "paper" else settings.system or None
-    return LatentSpec.numbered(
-        settings.n_latents, settings.latent_names, kind=settings.latent_kind, closing=settings.closing_token,
-        system=system,
-    )  # fmt: skip
+    count, names, kind = settings.n_latents, settings.latent_names, settings.latent_kind
+    return LatentSpec.numbered(count, names, kind=kind, closing=settings.closing_token, system=system)
 
 
 def objective_of(settings: TrainSettings) -> Objective:
-    return Objective(
-        settings.semantic_weight, settings.trajectory_weight, settings.supervise, settings.gaze_layers,
-        settings.ntp_on_latents,
-    )  # fmt: skip
+    weights = settings.semantic_weight, settings.trajectory_weight
+    return Objective(*weights, settings.supervise, settings.gaze_layers, settings.ntp_on_latents)
 
 
-def build(request: TrainRequest, width: int | None) -> tuple[LoadedModel, LavitStudent]:
+def build(options: TrainOptions, width: int | None) -> tuple[LoadedModel, LavitStudent]:
     """The loaded student with its latent tokens, wrapped for training; seeded, so that every process has the same."""
-    settings, spec = request.settings, spec_for(request.settings)
+    settings, spec = options.settings, spec_for(options.settings)
     set_seed(settings.seed)
-    checkpoint.check_whole(request.student)
-    loaded = load(request.student, device=request.device, dtype="float32")
+    checkpoint.check_whole(options.student)
+    loaded = load(options.student, device=options.device, dtype="float32")
     if loaded.family.pixel_limits is not None:  # to a family of a fixed image size the paper's limits mean nothing
         loaded.family.set_pixel_limits(settings.min_pixels or None, settings.max_pixels or None)
-    facts = checkpoint.facts_of(request.student)
+    facts = checkpoint.facts_of(options.student)
     if not checkpoint.has_latents(facts):
         add_tokens(loaded.model, loaded.processor.tokenizer, spec, settings.seed)
     elif (there := checkpoint.spec_of(facts)).all_tokens != spec.all_tokens or there.kind != spec.kind:
         raise UsageError(
-            f"student {request.student} was trained with the {there.kind} latents {list(there.all_tokens)}, the "
+            f"student {options.student} was trained with the {there.kind} latents {list(there.all_tokens)}, the "
             f"settings ask for {spec.kind} {list(spec.all_tokens)}: use the same, or start from a model without latents"
         )
-    student = LavitStudent(
-        loaded.model, loaded.processor.tokenizer, spec, objective_of(settings), width,
-        freeze_vision=settings.freeze_vision,
-    )  # fmt: skip
-    head = checkpoint.load_head(request.student) if student.head is not None and facts is not None else None
-    if head is not None:
+    model, tokenizer, freeze = loaded.model, loaded.processor.tokenizer, settings.freeze_vision
+    student = LavitStudent(model, tokenizer, spec, objective_of(settings), width, freeze_vision=freeze)
+    head = None if student.head is None or facts is None else checkpoint.load_head(options.student)
+    if head is not None and student.head is not None:
         if head.layers[2].out_features != width:
             raise UsageError(
                 f"traces of a teacher of width {width}, but the student's projection head has width "
                 f"{head.layers[2].out_features}: use traces of the teacher it was trained with"
             )
-        student.head.load_state_dict(head.state_dict())  # type: ignore[union-attr]
+        student.head.load_state_dict(head.state_dict())
     if settings.lora_rank:
         from lavit.lora import adapt
 
@@ -82,25 +76,26 @@ def build(request: TrainRequest, width: int | None) -> tuple[LoadedModel, LavitS
     return loaded, student
 
 
-def dataset(request: TrainRequest, traces: Traces, loaded: LoadedModel, student: LavitStudent) -> data.TraceDataset:
-    settings, spec = request.settings, student.spec
+def dataset(options: TrainOptions, traces: Traces, loaded: LoadedModel, student: LavitStudent) -> data.TraceDataset:
+    settings, spec = options.settings, student.spec
     instruction = traces.info["settings"].get("instruction") or ""
     prompt: Callable[[int], Any]
-    if request.cache is not None:
+    if options.cache is not None:
         if not settings.freeze_vision:
             raise UsageError("--cache-vision: the vision tower is trained (freeze_vision=false); leave the cache out")
-        prompt = VisionCache.build(request.cache, loaded, traces, instruction, spec.system).__getitem__
+        prompt = VisionCache.build(options.cache, loaded, traces, instruction, spec.system).__getitem__
     else:
         prompt = lambda i: data.prompt_of(loaded.family, traces[i], instruction, spec.system)  # noqa: E731
     tokenizer = loaded.processor.tokenizer
     signals = {
-        "teacher": lambda: None, "boxes": lambda: data.boxed(traces),
+        "teacher": lambda: None,
+        "boxes": lambda: data.boxed(traces),
         "shuffled": lambda: data.shuffled(traces, settings.seed),
-    }  # fmt: skip
-    return data.TraceDataset(
-        traces, prompt, LatentTokens(spec, tokenizer), tokenizer, end_of_turn(loaded), answers=settings.answers,
-        gaze=signals[settings.gaze_from](), semantics=signals[settings.semantics_from](),
-    )  # fmt: skip
+    }
+    latents, end = LatentTokens(spec, tokenizer), end_of_turn(loaded)
+    gaze, semantics = signals[settings.gaze_from](), signals[settings.semantics_from]()
+    answers = settings.answers
+    return data.TraceDataset(traces, prompt, latents, tokenizer, end, answers=answers, gaze=gaze, semantics=semantics)
 
 
 def end_of_turn(loaded: LoadedModel) -> int:
@@ -112,41 +107,54 @@ def end_of_turn(loaded: LoadedModel) -> int:
     return ends[0]
 
 
-def train(request: TrainRequest, *, progress: bool = True) -> Path:
+def train(options: TrainOptions, *, progress: bool = True) -> Path:
     """Train, resuming what OUT holds; returns the folder of the finished checkpoint, OUT/model."""
-    settings, out = request.settings, request.out
-    traces = Traces.open(request.traces)
+    settings, out = options.settings, options.out
+    traces = Traces.open(options.traces)
     check_enough(traces, settings)
     check_images(traces)
-    chosen = arguments(request)  # under torchrun this also joins the other processes
+    chosen = arguments(options)  # under torchrun this also joins the other processes
     first = chosen.process_index == 0
-    loaded, student = build(request, traces.width if settings.semantic_weight else None)
-    made = {
-        "preset": request.preset, "scale": request.scale, "settings": asdict(settings),
-        "student": {"name": request.student, "revision": loaded.revision},
-        "traces": {"path": str(request.traces), "teacher": traces.info["teacher"], "settings": traces.info["settings"],
-                   "hash": file_hash(request.traces / "traces.parquet"), "n": len(traces)},
-    }  # fmt: skip
-    key = key_of(made)
+    loaded, student = build(options, traces.width if settings.semantic_weight else None)
+    record = {
+        "preset": options.preset,
+        "scale": options.scale,
+        "settings": asdict(settings),
+        "student": {"name": options.student, "revision": loaded.revision},
+        "traces": {
+            "path": str(options.traces),
+            "teacher": traces.info["teacher"],
+            "settings": traces.info["settings"],
+            "hash": file_hash(options.traces / "traces.parquet"),
+            "n": len(traces),
+        },
+    }
+    key = key_of(record)
     with chosen.main_process_first(local=False):  # the others find the folder as the first one leaves it
         if first:
-            check_folder(request, made)
-            if not request.fresh:
+            check_folder(options, record)
+            if not options.fresh:
                 settle(out, key)
-        done = not (request.fresh and first) and finished(out, key)
-        examples = None if done else dataset(request, traces, loaded, student)
-        if request.fresh and first and (kept := start_anew(out)):
+        done = not (options.fresh and first) and finished(out, key)
+        examples = None if done else dataset(options, traces, loaded, student)
+        if options.fresh and first and (kept := start_anew(out)):
             say(kept_words(out, kept))
         last = None if done else newest_whole(out, key, say if first else lambda _: None)
         if first and not done:
-            write_json(out / RECORD, made | {"command": request.command, "versions": versions()})
+            write_json(out / RECORD, record | {"command": options.command, "versions": versions()})
             write_text(out / LOG, logged(last))
     if examples is None:
         return out / MODEL
     trainer = LavitTrainer(
-        student, settings, loaded.processor, {"training": made}, key, args=chosen,
-        train_dataset=examples, data_collator=partial(data.collate, pad_id=pad_id(loaded)),
-    )  # fmt: skip
+        student,
+        settings,
+        loaded.processor,
+        {"training": record},
+        key,
+        args=chosen,
+        train_dataset=examples,
+        data_collator=partial(data.collate, pad_id=pad_id(loaded)),
+    )
     show_progress(trainer, progress)
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if settings.lora_rank:

@@ -52,7 +52,7 @@ class VisionCache:
             raise DamagedError(f"{one_line(error).partition(';')[0]}; {_REMEDY}") from None
 
     def __getitem__(self, index: int) -> Encoded:
-        """UsageError where the file is damaged."""
+        """DamagedError where the file is damaged."""
         path = self.folder / _file_of(index)
         try:
             if path.name not in self._checked:
@@ -109,10 +109,10 @@ def _arrays(encoded: Encoded, features: torch.Tensor) -> dict[str, np.ndarray]:
     inputs = {name: value for name, value in encoded.inputs.items() if name != "pixel_values"}
     geometry = encoded.geometry[0]
     rows, cols = geometry.grid_shape or (0, 0)
-    found = {f"inputs/{name}": value.numpy() for name, value in (inputs | {_FEATURES: features}).items()}
-    found |= {f"mask/{name}": getattr(encoded, name).numpy() for name in ("image", "question")}
-    found |= {"geometry/boxes": geometry.boxes, "geometry/image": geometry.image}
-    return found | {"numbers": np.array([rows, cols, encoded.appended_type], dtype=np.int64)}
+    arrays = {f"inputs/{name}": value.numpy() for name, value in (inputs | {_FEATURES: features}).items()}
+    arrays |= {f"mask/{name}": getattr(encoded, name).numpy() for name in ("image", "question")}
+    arrays |= {"geometry/boxes": geometry.boxes, "geometry/image": geometry.image}
+    return arrays | {"numbers": np.array([rows, cols, encoded.appended_type], dtype=np.int64)}
 
 
 def _decoded(arrays: dict[str, torch.Tensor]) -> Encoded:

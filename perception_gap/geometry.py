@@ -17,7 +17,8 @@ def _interval_overlap(low: np.ndarray, high: np.ndarray, edges: np.ndarray) -> n
     """Length of [low_n, high_n] inside each [edges_k, edges_k+1]: [N, K]."""
     start = np.maximum(low[:, None], edges[None, :-1])
     stop = np.minimum(high[:, None], edges[None, 1:])
-    return np.clip(stop - start, 0, None)
+    overlap: np.ndarray = np.clip(stop - start, 0, None)
+    return overlap
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,8 @@ class TokenGeometry:
     @property
     def areas(self) -> np.ndarray:
         """[N], fraction of the original image that each token covers; 0 for a token that covers nothing."""
-        return (self.boxes[:, 2] - self.boxes[:, 0]) * (self.boxes[:, 3] - self.boxes[:, 1])
+        areas: np.ndarray = (self.boxes[:, 2] - self.boxes[:, 0]) * (self.boxes[:, 3] - self.boxes[:, 1])
+        return areas
 
     def _checked(self, values: ArrayLike) -> np.ndarray:
         array = np.asarray(values, dtype=np.float64)
@@ -137,4 +139,6 @@ class TokenGeometry:
             x0, y0, x1, y1 = self.boxes[here].T
             over_x, over_y = _interval_overlap(x0, x1, xs), _interval_overlap(y0, y1, ys)
             inside[here] = np.einsum("nx,xy,ny->n", over_x, covered.astype(np.float64), over_y)
-        return np.divide(inside, self.areas, out=np.zeros(len(self)), where=self.areas > 0)
+        share = np.zeros(len(self))
+        np.divide(inside, self.areas, out=share, where=self.areas > 0)
+        return share

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class Sample:
         )
         return replace(self, boxes=boxes, fractions=False)
 
-    def box_fields(self) -> dict[str, list]:
+    def box_fields(self) -> dict[str, list[Any]]:
         """The boxes as a row keeps them, flat and in pixels; none of fractions, whose pixels are not known."""
         boxes = [] if self.fractions else [float(v) for box in self.boxes for v in box]
         return {"boxes": boxes, "box_images": list(self.box_images) if boxes else []}

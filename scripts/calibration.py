@@ -71,9 +71,9 @@ def claims_decides(rng: Rng, clusters: np.ndarray, accuracy: float) -> bool:
     frame = pd.DataFrame(
         {"focus": skewed(rng, clusters), "correct": right(rng, clusters, accuracy), "task": tasks, "cluster": clusters}
     )
-    told = decides(frame, "focus", dict.fromkeys(np.unique(tasks), 0.25), _seed(rng), ARRANGEMENTS)
-    every = [told["by_task"][task] for task in told["overall"]["tasks"]] + [told["overall"]]
-    return any(side(one["auroc"] | {"p_holm": one["p_holm"]}, 0.5) for one in every)
+    answers = decides(frame, "focus", dict.fromkeys(np.unique(tasks), 0.25), _seed(rng), ARRANGEMENTS)
+    every = [answers["by_task"][task] for task in answers["overall"]["tasks"]] + [answers["overall"]]
+    return any(side(part["auroc"] | {"p_holm": part["p_holm"]}, 0.5) for part in every)
 
 
 def claims_floor(rng: Rng, clusters: np.ndarray, accuracy: float) -> bool:
@@ -94,13 +94,13 @@ def claims_accuracy(rng: Rng, clusters: np.ndarray, accuracy: float) -> bool:
 
 def claims_agreement(rng: Rng, clusters: np.ndarray, accuracy: float) -> bool:
     """JS where both of two models are right and where both are wrong, of three pairs: any claim."""
-    told = []
+    differences = []
     for _ in range(PAIRS):
         verdicts = {name: right(rng, clusters, accuracy) for name in ("first_correct", "second_correct")}
         frame = pd.DataFrame({"js": skewed(rng, clusters), "cluster": clusters, "task": "a"} | verdicts)
-        told.append(agreement(frame, _seed(rng), ARRANGEMENTS)["js"]["right_minus_wrong"])
-    adjusted = holm([one.get("p", math.nan) for one in told])
-    return any(side(one | {"p_holm": float(p)}) for one, p in zip(told, adjusted, strict=True))
+        differences.append(agreement(frame, _seed(rng), ARRANGEMENTS)["js"]["right_minus_wrong"])
+    adjusted = holm([each.get("p", math.nan) for each in differences])
+    return any(side(each | {"p_holm": float(p)}) for each, p in zip(differences, adjusted, strict=True))
 
 
 def claims_layers(rng: Rng, clusters: np.ndarray, accuracy: float) -> bool:

@@ -43,7 +43,7 @@ def table(run: Run) -> pd.DataFrame:
     """
     lines = []
     for task in TASKS:
-        found: dict[str, list[tuple[float, float]]] = {}
+        masses: dict[str, list[tuple[float, float]]] = {}
         words = run.words[(run.words["text"] == "own") & run.words["word"].str.lower().isin(["a", "b"])]
         for sample_id, row in run.samples[run.samples["task"] == task].set_index("sample_id").iterrows():
             if row["status"] != "ok":
@@ -58,15 +58,14 @@ def table(run: Run) -> pd.DataFrame:
                 maps["word a or b"] = each[int(deciding.iloc[0])]
             for name, attention in maps.items():
                 if attention is not None and np.isfinite(attention).all():
-                    found.setdefault(name, []).append(shares(attention, geometry, row))
-        for name, values in found.items():
+                    masses.setdefault(name, []).append(shares(attention, geometry, row))
+        for name, values in masses.items():
             right, other = np.array(values).T
             more = proportion_ci(right > other)
-            lines.append({
-                "task": task, "rows": name, "on the right object": right.mean(), "on the other": other.mean(),
-                "right has more": f"{more.mean:.2f} [{more.low:.2f}, {more.high:.2f}]", "n": len(values),
-            })  # fmt: skip
-    return pd.DataFrame(lines)
+            share = f"{more.mean:.2f} [{more.low:.2f}, {more.high:.2f}]"
+            lines.append([task, name, right.mean(), other.mean(), share, len(values)])
+    head = ["task", "rows", "on the right object", "on the other", "right has more", "n"]
+    return pd.DataFrame(lines, columns=head)
 
 
 @click.command(help=__doc__)

@@ -14,7 +14,7 @@ from lavit import losses
 from lavit.data import Example, collate
 from lavit.latents import LatentSpec, LatentTokens, add_tokens
 from lavit.student import LavitStudent, Objective
-from perception_gap.models.families import Encoded
+from perception_gap.models.families.encoded import Encoded
 from perception_gap.models.loading import LoadedModel, load
 from tests.proofs import QUESTIONS, SIZES, picture
 

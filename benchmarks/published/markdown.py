@@ -62,9 +62,9 @@ def _cell(row: Row, key: str) -> str:
     return "" if figure is None else figure.printed + STAR * figure.starred
 
 
-def checks_text(found: Sequence[Check], *, everything: bool) -> str:
+def checks_text(checks: Sequence[Check], *, everything: bool) -> str:
     """The recomputations that disagree, or all of them, and how many agree."""
-    chosen = [check for check in found if everything or not check.agrees]
+    chosen = [check for check in checks if everything or not check.agrees]
     columns: dict[str, list[str]] = {
         "table": [check.table for check in chosen],
         "row": [check.row for check in chosen],
@@ -77,7 +77,7 @@ def checks_text(found: Sequence[Check], *, everything: bool) -> str:
     }
     kept = {title: column for title, column in columns.items() if any(column)}
     lines = list(zip(*kept.values(), strict=True))
-    agree = f"{sum(check.agrees for check in found)} of {len(found)} recomputations agree with the print."
+    agree = f"{sum(check.agrees for check in checks)} of {len(checks)} recomputations agree with the print."
     return "\n\n".join(filter(None, ("## Recomputed", grid(list(kept), lines, "markdown") if lines else "", agree)))
 
 
@@ -87,27 +87,27 @@ def _verdict(check: Check) -> str:
     return "yes" if check.kind == "k of n" or check.shown == check.printed else "yes, by rounding"
 
 
-def fits_text(found: Sequence[Fit]) -> str:
+def fits_text(fits: Sequence[Fit]) -> str:
     """Which denominators the figures of each column allow."""
-    lines = [(fit.column, f"{fit.n} {fit.what}", f"{fit.fitting} of {fit.figures}") for fit in found]
+    lines = [(fit.column, f"{fit.n} {fit.what}", f"{fit.fitting} of {fit.figures}") for fit in fits]
     head = ("column", "n", "figures that are k of n")
     return f"## Shares of a whole number of questions\n\n{grid(head, lines, 'markdown')}"
 
 
-def coincidences_text(found: Sequence[Coincidence]) -> str:
+def coincidences_text(coincidences: Sequence[Coincidence]) -> str:
     """One line for each pair of rows that print the same figures."""
     return "\n".join(
-        f"Equal in all of {', '.join(one.columns)}: {one.first.table}, {one.first.row!r} and {one.second.table}, "
-        f"{one.second.row!r}, which are not said to be the same."
-        for one in found
+        f"Equal in all of {', '.join(pair.columns)}: {pair.first.table}, {pair.first.row!r} and {pair.second.table}, "
+        f"{pair.second.row!r}, which are not said to be the same."
+        for pair in coincidences
     )
 
 
-def gains_text(found: Sequence[Gain]) -> str:
+def gains_text(gains: Sequence[Gain]) -> str:
     """Differences in points, a table for each row that others are compared with."""
     parts = []
-    for table, over in dict.fromkeys((gain.table, gain.over) for gain in found):
-        group = [gain for gain in found if (gain.table, gain.over) == (table, over)]
+    for table, over in dict.fromkeys((gain.table, gain.over) for gain in gains):
+        group = [gain for gain in gains if (gain.table, gain.over) == (table, over)]
         columns = list(dict.fromkeys(gain.column for gain in group))
         shown = {(g.row, g.column): f"{g.points:+.{g.decimals}f}{STAR * g.starred}" for g in group}
         rows = dict.fromkeys(gain.row for gain in group)

@@ -148,9 +148,9 @@ def gains(paper: Paper, tables: Iterable[str] | None = None) -> list[Gain]:
     """The differences that the tables' `gains` ask for, in points, over the columns in percent that both rows have."""
     differences = []
     for table in paper.chosen(tables):
-        for asked in table.gains:
-            base = table.row(asked.over).cells
-            rows = [table.row(asked.row)] if asked.row else [row for row in table.rows if row.name != asked.over]
+        for gain in table.gains:
+            base = table.row(gain.over).cells
+            rows = [table.row(gain.row)] if gain.row else [row for row in table.rows if row.name != gain.over]
             for row in rows:
                 pairs = [(cell, base[key]) for key, cell in row.cells.items() if key in base and cell.unit == "percent"]
                 differences += [_gain(ours, theirs) for ours, theirs in pairs]

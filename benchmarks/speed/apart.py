@@ -32,33 +32,33 @@ class Measurement:
     threads: int = 0
 
 
-def measure_apart(module: str, settings: dict) -> dict:
+def run_apart(module: str, settings: dict[str, Any]) -> dict[str, Any]:
     """What `python -m MODULE SETTINGS` prints last; a process that dies is a result with `failed`, not an end."""
     command = [sys.executable, "-m", module, json.dumps(settings)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     lines = done.stdout.strip().splitlines()
     if done.returncode == 0 and lines:
         return json.loads(lines[-1])
-    said = done.stderr.strip().splitlines()
-    reason = said[-1] if said else f"ended with status {done.returncode} (out of memory?)"
+    stderr = done.stderr.strip().splitlines()
+    reason = stderr[-1] if stderr else f"ended with status {done.returncode} (out of memory?)"
     return {**settings, "failed": reason[:200]}
 
 
-def in_rounds(module: str, variants: dict[str, dict], rounds: int, note: str) -> dict[str, dict]:
+def in_rounds(module: str, variants: dict[str, dict[str, Any]], rounds: int, note: str) -> dict[str, dict[str, Any]]:
     """variant → its settings, to variant → what its processes measured together (see `pool`).
 
     Interleaved: a busy minute meets every variant. A variant that failed or was skipped is not tried again.
     """
-    measured: dict[str, list[dict]] = {variant: [] for variant in variants}
+    measured: dict[str, list[dict[str, Any]]] = {variant: [] for variant in variants}
     for _ in range(rounds):
         for variant, entries in measured.items():
             if not entries or "seconds" in entries[-1]:
-                entries.append(measure_apart(module, variants[variant]))
+                entries.append(run_apart(module, variants[variant]))
                 click.echo(f"{note}, {variant}: done", err=True)
     return {variant: pool(entries) for variant, entries in measured.items()}
 
 
-def pool(measurements: Sequence[dict]) -> dict:
+def pool(measurements: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Rounds of one variant → its settings, median seconds, spread, CPU seconds and peak; or why there are none."""
     for entry in measurements:
         if "skipped" in entry or "failed" in entry:
@@ -76,7 +76,7 @@ def pool(measurements: Sequence[dict]) -> dict:
     }
 
 
-def ratio(entry: dict, base: dict, name: str) -> float | None:
+def ratio(entry: dict[str, Any], base: dict[str, Any], name: str) -> float | None:
     """One figure over that of the variant it is compared with; None where either has none."""
     return entry[name] / base[name] if entry.get(name) and base.get(name) else None
 
@@ -92,7 +92,7 @@ def laid_out(head: list[str], body: list[list[str]], markdown: bool) -> str:
     return "\n".join([grid(head, whole, "markdown" if markdown else "text"), *remarks])
 
 
-def write_results(out: Path, settings: dict, results: Iterable[dict]) -> None:
+def write_results(out: Path, settings: dict[str, Any], results: Iterable[dict[str, Any]]) -> None:
     """The settings and one object a line of the table, as JSON, atomically."""
     partial = out.with_name(out.name + ".partial")
     partial.write_text(json.dumps({"settings": settings, "results": list(results)}, indent=2))
@@ -110,7 +110,7 @@ def numbers(context: click.Context, parameter: click.Parameter, value: str) -> l
     return sizes
 
 
-def names_of(known: Iterable[str]):
+def names_of(known: Iterable[str]) -> Callable[[click.Context, click.Parameter, str], list[str]]:
     """Callback of an option that takes comma-separated names of `known`."""
 
     def names(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:

@@ -34,12 +34,13 @@ def commands(model: str, limit: int, folder: Path) -> dict[str, list[str]]:
         f"{limit} scenes, --gaze": [*bench, str(limit), "--gaze", "--out", str(folder / "gaze")],
         f"{limit} scenes, all answered before": [*bench, str(limit), "--out", str(folder / "plain")],
         f"{min(limit, 200)} scenes, lmms-eval's command": [
-            sys.executable, "-m", "lmms_eval", "--model", "gapcheck_hf", "--include_path", str(SCENES), *own,
+            *(sys.executable, "-m", "lmms_eval", "--model", "gapcheck_hf"),
+            *("--include_path", str(SCENES), *own),
         ],
-    }  # fmt: skip
+    }
 
 
-def measure(command: list[str], folder: Path) -> tuple[float, float, float]:
+def run_command(command: list[str], folder: Path) -> tuple[float, float, float]:
     """(seconds, CPU seconds, peak resident MiB) of one process."""
     began = time.perf_counter()
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -58,8 +59,8 @@ def main(model: str, limit: int, repeats: int) -> None:
     for _ in range(repeats):
         with TemporaryDirectory() as folder:
             for name, command in commands(model, limit, Path(folder)).items():
-                found = measure(command, Path(folder))
-                best[name] = min(best.get(name, found), found)
+                costs = run_command(command, Path(folder))
+                best[name] = min(best.get(name, costs), costs)
     plain = best[f"{limit} scenes"]
     rows = [
         [name, f"{s:.1f}", f"{cpu:.1f}", f"{peak:,.0f}", f"{s / plain[0]:.2f}", f"{peak / plain[2]:.2f}"]

@@ -6,6 +6,7 @@ Every figure comes from a fresh process; ratios are to plain SDPA within the sam
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,7 +20,7 @@ TITLES = {
 }
 
 
-def table(pooled: dict[tuple[int, str], dict], markdown: bool) -> str:
+def table(pooled: dict[tuple[int, str], dict[str, Any]], markdown: bool) -> str:
     """One line a size and variant: seconds, peak above the model, and both as ratios to plain."""
     head = ["image tokens", "variant", "time (s)", "× plain", "peak above model (GB)", "× plain"]
     body = []
@@ -38,27 +39,35 @@ def table(pooled: dict[tuple[int, str], dict], markdown: bool) -> str:
 @click.command(epilog="Example: python -m benchmarks.speed.capture --tokens 600 --layers 4 --repeats 3")
 @click.option("--tokens", default="600,1200,2400,4000", callback=numbers, help="Image tokens, comma-separated.")
 @click.option("--rows", default=64, type=click.IntRange(1), show_default=True, help="Text tokens = wanted rows.")
-@click.option("--dtype", default=None, type=click.Choice(["float32", "bfloat16", "float16"]),
-              help="Default: float32 on cpu, bfloat16 on cuda.")  # fmt: skip
+@click.option(
+    "--dtype",
+    default=None,
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="Default: float32 on cpu, bfloat16 on cuda.",
+)
 @click.option(
     "--variants", default=",".join(TITLES), callback=names_of(TITLES), help="Comma-separated.", show_default=True
 )
 @click.option("--repeats", default=3, type=click.IntRange(1), show_default=True, help="Timed forwards a process.")
 @process_options
 def main(
-    tokens: list[int], rows: int, layers: int, preset: str, device: str, dtype: str | None, variants: list[str],
-    repeats: int, rounds: int, threads: int, out: Path | None, markdown: bool,
-) -> None:  # fmt: skip
+    tokens: list[int],
+    rows: int,
+    dtype: str | None,
+    variants: list[str],
+    rounds: int,
+    out: Path | None,
+    markdown: bool,
+    **process: Any,
+) -> None:
     """Time and peak memory of one forward with attention rows, against plain SDPA and eager attention."""
-    settings = {
-        "rows": rows, "layers": layers, "preset": preset, "device": device, "repeats": repeats, "threads": threads,
-        "dtype": dtype or ("bfloat16" if device.startswith("cuda") else "float32"),
-    }  # fmt: skip
-    pooled: dict[tuple[int, str], dict] = {}
+    chosen = dtype or ("bfloat16" if process["device"].startswith("cuda") else "float32")
+    settings = process | {"rows": rows, "dtype": chosen}
+    pooled: dict[tuple[int, str], dict[str, Any]] = {}
     for size in tokens:
         each = {variant: {**settings, "variant": variant, "tokens": size} for variant in variants}
-        found = in_rounds("benchmarks.speed.variants", each, rounds, f"{size} tokens")
-        pooled |= {(size, variant): entry for variant, entry in found.items()}
+        by_variant = in_rounds("benchmarks.speed.variants", each, rounds, f"{size} tokens")
+        pooled |= {(size, variant): entry for variant, entry in by_variant.items()}
     click.echo(table(pooled, markdown))
     if out:
         results = [{"tokens": size, "variant": variant, **entry} for (size, variant), entry in pooled.items()]

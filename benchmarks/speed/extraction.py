@@ -22,7 +22,7 @@ class Measurement(apart.Measurement):
     batch: int = 1
 
 
-def measure(what: Measurement) -> dict:
+def run_variant(what: Measurement) -> dict[str, Any]:
     """Settings, `seconds` and `cpu_seconds` (one a batch, after a warm-up), `peak_bytes`, `positions`.
 
     "trace" is what `gapcheck trace` does to a batch up to its filters: pixels, vision tower, greedy answers of at most
@@ -85,15 +85,24 @@ def bytes_a_trace(image_tokens: int, width: int, samples: int = 200) -> dict[str
             image = (out / "images" / f"{i}.jpg",)
             sample = Sample(f"sample-{i}", image, rng.bytes(60).hex(), rng.bytes(8).hex(), (box,), (0,), task="random")
             seen = TeacherLook(
-                answer=rng.bytes(8).hex(), geometry=geometry, mass=float(rng.random()),
+                answer=rng.bytes(8).hex(),
+                geometry=geometry,
+                mass=float(rng.random()),
                 attention=rng.random(image_tokens).astype(np.float32),
                 v_sem=rng.normal(size=width).astype(np.float32),
-            )  # fmt: skip
+            )
             key = rng.bytes(16).hex()
             fields, arrays = signal(key, seen, TraceSettings())
-            verdicts = {"correct": True, "blind_answers": [rng.bytes(8).hex()], "blind_correct": False,
-                        "focus": float(rng.random()), "aligned": True, "kept": True, "dropped_by": None,
-                        "pooling": "mean"}  # fmt: skip
+            verdicts = {
+                "correct": True,
+                "blind_answers": [rng.bytes(8).hex()],
+                "blind_correct": False,
+                "focus": float(rng.random()),
+                "aligned": True,
+                "kept": True,
+                "dropped_by": None,
+                "pooling": "mean",
+            }
             work = Work(sample, rng.bytes(32).hex(), key)
             row = UNTRACED | sample_row(out, work) | {"heights": [480], "widths": [640]}
             rows.append(row | look_fields(seen) | verdicts | {"status": "ok"} | fields)
@@ -106,10 +115,11 @@ def bytes_a_trace(image_tokens: int, width: int, samples: int = 200) -> dict[str
     states = np.zeros((image_tokens, width), np.float32)
     full = full_arrays("", TeacherLook("", geometry, np.zeros(image_tokens, np.float32), 0.0, None, states))
     return {
-        "parquet": stored / samples, "v_sem": (stored - without) / samples,
+        "parquet": stored / samples,
+        "v_sem": (stored - without) / samples,
         "full": float(sum(array.nbytes for array in full.values())),
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(Measurement(**json.loads(sys.argv[1])))))
+    print(json.dumps(run_variant(Measurement(**json.loads(sys.argv[1])))))

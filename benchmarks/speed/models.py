@@ -23,9 +23,12 @@ TEXT: dict[str, dict[str, Any]] = {
 # (vocabulary, tied to the output); a small one elsewhere, since its optimiser step would hide what is measured.
 _VOCABULARY = {"qwen2.5-vl-3b": (151936, True), "qwen2.5-vl-7b": (152064, False)}
 _VISION = {
-    "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,
+    "depth": 32,
+    "hidden_size": 1280,
+    "intermediate_size": 3420,
+    "num_heads": 16,
     "fullatt_block_indexes": [7, 15, 23, 31],
-}  # fmt: skip
+}
 _SMALL_VISION = {"depth": 2, "hidden_size": 64, "intermediate_size": 128, "num_heads": 4, "fullatt_block_indexes": [1]}
 _PATCH, _MERGE = 14, 2
 _SPECIALS = (
@@ -62,14 +65,23 @@ def loaded(preset: str, layers: int, device: str, dtype: str, *, tower: bool) ->
     ends = {"bos_token_id": None, "eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"]}
     vision = _VISION if tower and preset in _VOCABULARY else _SMALL_VISION
     config = Qwen2_5_VLConfig(
-        text_config=text | ends | {"vocab_size": vocabulary, "max_position_embeddings": 32768,
-                                   "tie_word_embeddings": tied},
-        vision_config=vision | {"patch_size": _PATCH, "spatial_merge_size": _MERGE, "temporal_patch_size": 2,
-                                "window_size": 8 * _PATCH, "out_hidden_size": text["hidden_size"]},
-        image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"], vision_end_token_id=ids["<|vision_end|>"],
+        text_config=text
+        | ends
+        | {"vocab_size": vocabulary, "max_position_embeddings": 32768, "tie_word_embeddings": tied},
+        vision_config=vision
+        | {
+            "patch_size": _PATCH,
+            "spatial_merge_size": _MERGE,
+            "temporal_patch_size": 2,
+            "window_size": 8 * _PATCH,
+            "out_hidden_size": text["hidden_size"],
+        },
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
         tie_word_embeddings=tied,
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     with torch.device(device):
         model = Qwen2_5_VLForConditionalGeneration._from_config(
@@ -81,9 +93,11 @@ def loaded(preset: str, layers: int, device: str, dtype: str, *, tower: bool) ->
     size = {"shortest_edge": (_PATCH * _MERGE) ** 2, "longest_edge": 32768 * (_PATCH * _MERGE) ** 2}
     shared: dict[str, Any] = {"size": size, "patch_size": _PATCH, "merge_size": _MERGE, "temporal_patch_size": 2}
     processor = Qwen2_5_VLProcessor(
-        image_processor=Qwen2VLImageProcessor(**shared), video_processor=Qwen2VLVideoProcessor(**shared),
-        tokenizer=tokenizer, chat_template=embedded.chat_template,
-    )  # fmt: skip
+        image_processor=Qwen2VLImageProcessor(**shared),
+        video_processor=Qwen2VLVideoProcessor(**shared),
+        tokenizer=tokenizer,
+        chat_template=embedded.chat_template,
+    )
     return LoadedModel(model, processor, Qwen(config, processor), preset, "random")
 
 

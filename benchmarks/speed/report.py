@@ -10,11 +10,12 @@ import shutil
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 import pandas as pd
 
-from benchmarks.speed.bench import GAPCHECK, measure
+from benchmarks.speed.bench import GAPCHECK, run_command
 from perception_gap.grid import grid
 from perception_gap.measure.summary import summarise
 from perception_gap.runs.run import Run
@@ -38,9 +39,9 @@ def enlarge(run: Run, out: Path, n: int, teacher: Path | None = None) -> Path:
     for c in range(copies):
         for sample_id in run.samples["sample_id"][: n - c * len(run.samples)]:
             for kind in ("own", "own_words", "shared", "shared_words"):
-                found = run.map(sample_id, kind)
-                if found is not None:
-                    maps.add(f"{sample_id}-{c}/{kind}", found)
+                attention = run.map(sample_id, kind)
+                if attention is not None:
+                    maps.add(f"{sample_id}-{c}/{kind}", attention)
     maps.close()
     info = run.info | {"data": run.info["data"] | {"n": n}}
     if teacher is not None:
@@ -75,10 +76,10 @@ def opening(page: Path) -> float:
     return seconds
 
 
-def line(name: str, run: Path, out: Path, extra: list[str], here: Path) -> list:
+def line(name: str, run: Path, out: Path, extra: list[str], here: Path) -> list[Any]:
     """[name, seconds, peak MiB, page MiB, MiB beside it, seconds to open]."""
     command = [*GAPCHECK, "report", str(run.resolve()), "--out", str(out), *extra]
-    seconds, _, peak = measure(command, here)
+    seconds, _, peak = run_command(command, here)
     beside = sum(file.stat().st_size for file in out.with_name(f"{out.stem}_samples").glob("*")) / 2**20
     return [name, seconds, peak, out.stat().st_size / 2**20, beside, opening(out)]
 

@@ -101,7 +101,7 @@ def stepper(loaded: LoadedModel, what: Measurement) -> tuple[Callable[[], None],
     counts = {"ntp": float(batch["answer"].sum()), "concept": what.batch, "trajectory": what.batch}
     moving = [p for p in student.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(moving, lr=5e-6, weight_decay=0.0, fused=True)
-    found: dict[str, float] = {}
+    last_terms: dict[str, float] = {}
     mixed = torch.autocast(what.device.split(":")[0], torch.bfloat16, enabled=what.dtype == "mixed")
 
     def step() -> None:
@@ -112,12 +112,12 @@ def stepper(loaded: LoadedModel, what: Measurement) -> tuple[Callable[[], None],
         loss.backward()
         torch.nn.utils.clip_grad_norm_(moving, 1.0)
         optimizer.step()
-        found.update({name: values.detach().sum().item() / counts[name] for name, values in terms.items()})
+        last_terms.update({name: values.detach().sum().item() / counts[name] for name, values in terms.items()})
 
-    return step, found, int(batch["inputs"]["attention_mask"].sum())
+    return step, last_terms, int(batch["inputs"]["attention_mask"].sum())
 
 
-def measure(what: Measurement) -> dict:
+def run_variant(what: Measurement) -> dict[str, Any]:
     """Settings, `seconds` and `cpu_seconds` (one a step, after a warm-up), `peak_bytes`, `positions`, `terms`.
 
     The peak counts from the loaded model on: head, gradients and the optimiser's state are in it.
@@ -136,4 +136,4 @@ def measure(what: Measurement) -> dict:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(Measurement(**json.loads(sys.argv[1])))))
+    print(json.dumps(run_variant(Measurement(**json.loads(sys.argv[1])))))

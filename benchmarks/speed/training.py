@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,14 +31,14 @@ TEACHER_WIDTH = 5120  # Qwen2.5-VL-32B
 Cell = tuple[int, int, bool]  # image tokens, batch, checkpointing
 
 
-def table(pooled: dict[Cell, dict[str, dict]], markdown: bool) -> str:
+def table(pooled: dict[Cell, dict[str, dict[str, Any]]], markdown: bool) -> str:
     """One line a cell and variant: median and fastest time, tokens a second, peak; and their ratios to the base."""
-    head = ["image tokens", "batch", "checkpointing", "variant", "time (s)", "× base", "fastest (s)", "× base",
-            "tokens/s", "peak above model (GB)", "× base"]  # fmt: skip
+    head = ["image tokens", "batch", "checkpointing", "variant", "time (s)", "× base", "fastest (s)", "× base"]
+    head += ["tokens/s", "peak above model (GB)", "× base"]
     body = []
-    for (tokens, batch, checkpointing), found in pooled.items():
-        base = next((found[name] for name in BASES if name in found), {})
-        for variant, entry in found.items():
+    for (tokens, batch, checkpointing), by_variant in pooled.items():
+        base = next((by_variant[name] for name in BASES if name in by_variant), {})
+        for variant, entry in by_variant.items():
             line = [str(tokens), str(batch), "on" if checkpointing else "off", TITLES[variant]]
             if "seconds" not in entry:
                 body.append([*line, f"not run: {entry.get('skipped') or entry.get('failed')}"])
@@ -50,22 +51,22 @@ def table(pooled: dict[Cell, dict[str, dict]], markdown: bool) -> str:
     return laid_out(head, body, markdown)
 
 
-def bars(pooled: dict[Cell, dict[str, dict]]) -> list[str]:
+def bars(pooled: dict[Cell, dict[str, dict[str, Any]]]) -> list[str]:
     """Whether the full loss keeps to 1.25 × the time and 1.15 × the memory of plain SFT, for each cell with both."""
-    said = []
-    for (tokens, batch, checkpointing), found in pooled.items():
-        sft, full = found.get("sft", {}), found.get("full", {})
+    lines = []
+    for (tokens, batch, checkpointing), by_variant in pooled.items():
+        sft, full = by_variant.get("sft", {}), by_variant.get("full", {})
         time, memory = ratio(full, sft, "seconds"), ratio(full, sft, "peak_bytes")
         if time is None:
             continue
         room = f"{memory:.2f} ×" if memory is not None else "undefined, the base took none"
         others = [times(ratio(full, sft, name)) for name in ("seconds_min", "cpu_seconds", "cpu_seconds_min")]
-        said.append(
+        lines.append(
             f"{tokens} image tokens, batch {batch}, checkpointing {'on' if checkpointing else 'off'}: "
             f"time {time:.2f} × (fastest {others[0]}; CPU seconds {others[1]}, fewest {others[2]}; bar {TIME_BAR}): "
             f"{verdict(time, TIME_BAR)}; memory {room} (bar {MEMORY_BAR}): {verdict(memory, MEMORY_BAR)}"
         )
-    return said
+    return lines
 
 
 def verdict(value: float | None, bar: float) -> str:
@@ -77,10 +78,10 @@ def verdict(value: float | None, bar: float) -> str:
 def trace_bytes(tokens: int) -> str:
     from benchmarks.speed.extraction import bytes_a_trace
 
-    found = bytes_a_trace(tokens, TEACHER_WIDTH)
+    sizes = bytes_a_trace(tokens, TEACHER_WIDTH)
     return (
         f"bytes of one trace beside its image, V_sem of width {TEACHER_WIDTH}, {tokens} image tokens: "
-        f"{found['parquet']:,.0f}, of them V_sem {found['v_sem']:,.0f}; --keep-full adds {found['full']:,.0f}"
+        f"{sizes['parquet']:,.0f}, of them V_sem {sizes['v_sem']:,.0f}; --keep-full adds {sizes['full']:,.0f}"
     )
 
 
@@ -91,33 +92,53 @@ def on_or_off(context: click.Context, parameter: click.Parameter, value: str) ->
 @click.command(epilog="Example: python -m benchmarks.speed.training --layers 2 --tokens 300 --rounds 1")
 @click.option("--tokens", default="1200", callback=numbers, help="Image tokens, comma-separated.", show_default=True)
 @click.option("--batch", default="1,2", callback=numbers, help="Samples a step, comma-separated.", show_default=True)
-@click.option("--checkpointing", default="both", type=click.Choice(["off", "on", "both"]), callback=on_or_off,
-              help="Gradient checkpointing.", show_default=True)  # fmt: skip
-@click.option("--variants", default="sft,full", callback=names_of(STEPS), show_default=True,
-              help=f"Comma-separated, of {','.join(STEPS)}.")  # fmt: skip
+@click.option(
+    "--checkpointing",
+    default="both",
+    type=click.Choice(["off", "on", "both"]),
+    callback=on_or_off,
+    help="Gradient checkpointing.",
+    show_default=True,
+)
+@click.option(
+    "--variants",
+    default="sft,full",
+    callback=names_of(STEPS),
+    show_default=True,
+    help=f"Comma-separated, of {','.join(STEPS)}.",
+)
 @click.option(
     "--gamma", default=0.5, type=click.FloatRange(0, 1, max_open=True), show_default=True, help="Of the gate."
 )
-@click.option("--dtype", default=None, type=click.Choice(["float32", "mixed", "bfloat16"]),
-              help="mixed: float32 weights under bf16 autocast, what `gapcheck train --set bf16=true` does; bfloat16: "
-                   "the weights too. Default: float32 on cpu, mixed on cuda (--traces: bfloat16).")  # fmt: skip
+@click.option(
+    "--dtype",
+    default=None,
+    type=click.Choice(["float32", "mixed", "bfloat16"]),
+    help="mixed: float32 weights under bf16 autocast, what `gapcheck train --set bf16=true` does; bfloat16: "
+    "the weights too. Default: float32 on cpu, mixed on cuda (--traces: bfloat16).",
+)
 @click.option("--traces", is_flag=True, help="Measure a teacher's extraction of traces, and bytes a trace, instead.")
 @click.option("--repeats", default=2, type=click.IntRange(1), show_default=True, help="Timed steps a process.")
 @process_options
 def main(
-    tokens: list[int], batch: list[int], checkpointing: list[bool], variants: list[str], gamma: float, preset: str,
-    layers: int, device: str, dtype: str | None, traces: bool, repeats: int, rounds: int, threads: int,
-    out: Path | None, markdown: bool,
-) -> None:  # fmt: skip
+    tokens: list[int],
+    batch: list[int],
+    checkpointing: list[bool],
+    variants: list[str],
+    gamma: float,
+    dtype: str | None,
+    traces: bool,
+    rounds: int,
+    out: Path | None,
+    markdown: bool,
+    **process: Any,
+) -> None:
     """Time and peak memory of an optimiser step with the full LaViT loss, against plain SFT on the same batch."""
     if traces and dtype == "mixed":
         raise click.BadParameter("mixed is for training; --traces takes float32 or bfloat16", param_hint="--dtype")
     on_gpu = "bfloat16" if traces else "mixed"
-    settings = {
-        "preset": preset, "layers": layers, "device": device, "repeats": repeats, "threads": threads,
-        "dtype": dtype or (on_gpu if device.startswith("cuda") else "float32"),
-    }  # fmt: skip
-    pooled: dict[Cell, dict[str, dict]] = {}
+    settings = process | {"dtype": dtype or (on_gpu if process["device"].startswith("cuda") else "float32")}
+    pooled: dict[Cell, dict[str, dict[str, Any]]] = {}
     for size, samples, kept in product(tokens, batch, [False] if traces else checkpointing):
         cell = {**settings, "tokens": size, "batch": samples}
         module, chosen = "benchmarks.speed.extraction", ["answer", "trace"]
@@ -128,11 +149,11 @@ def main(
         note = f"{size} tokens, batch {samples}, checkpointing {'on' if kept else 'off'}"
         pooled[size, samples, kept] = in_rounds(module, each, rounds, note)
         if out:  # after every cell: a killed run keeps what it has
-            results = [entry | {"variant": variant} for found in pooled.values() for variant, entry in found.items()]
+            results = [entry | {"variant": name} for group in pooled.values() for name, entry in group.items()]
             write_results(out, {**settings, "rounds": rounds}, results)
     click.echo(table(pooled, markdown))
-    said = [trace_bytes(size) for size in tokens] if traces else bars(pooled)
-    click.echo("\n" + "\n".join(said))
+    lines = [trace_bytes(size) for size in tokens] if traces else bars(pooled)
+    click.echo("\n" + "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def runner(model: Any, variant: str, tokens: int, rows: int) -> Callable[[], Any
     def hooks() -> Tensor:
         wanted: list[Tensor] = []
 
-        def reduce(module, arguments, output):
+        def reduce(module: Any, arguments: Any, output: Any) -> Any:
             wanted.append(output[1][0].mean(0)[tokens:, :tokens].float())
             return output[0], None
 
@@ -101,7 +101,7 @@ def runner(model: Any, variant: str, tokens: int, rows: int) -> Callable[[], Any
     return {"plain": plain, "rows": ours, "eager": eager, "hooks": hooks}[variant]
 
 
-def measure(what: Measurement) -> dict:
+def run_variant(what: Measurement) -> dict[str, Any]:
     """Settings, `seconds` and `cpu_seconds` (one a repeat, after a warm-up), `peak_bytes`; or `skipped`: reason."""
     if what.threads:
         torch.set_num_threads(what.threads)
@@ -120,4 +120,4 @@ def measure(what: Measurement) -> dict:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(Measurement(**json.loads(sys.argv[1])))))
+    print(json.dumps(run_variant(Measurement(**json.loads(sys.argv[1])))))

@@ -41,9 +41,9 @@ def choose(names: Sequence[str]) -> list[str]:
         elif name in SCENES:
             tasks.append(name)
         else:
-            found = _members(name)
-            tasks += found
-            unknown += [] if found else [name]
+            members = _members(name)
+            tasks += members
+            unknown += [] if members else [name]
     if unknown:
         raise UsageError("; ".join(_near(name) for name in unknown) + "; nothing was run")
     return list(dict.fromkeys(tasks))

@@ -8,7 +8,7 @@ from typing import Any
 from datasets import Dataset, Image, List
 
 from benchmarks.suites.sources import table_of
-from perception_gap.data import decode_image, open_image
+from perception_gap.data.images import decode_image, open_image
 from perception_gap.errors import GapcheckError, UsageError, one_line
 
 _KEPT = 16  # decoded documents
@@ -28,7 +28,7 @@ class Docs:
         self._pictures = [name for name, kind in table.features.items() if _holds_pictures(kind)]
         self.text_alone = False  # whether a row without any picture is a question of text alone, not a damaged one
         self.keep = _KEPT
-        self._last: dict[int, dict] = {}
+        self._last: dict[int, dict[str, Any]] = {}
 
     def __len__(self) -> int:
         return len(self.table)
@@ -48,9 +48,11 @@ class Docs:
         doc = dict(self.table[index])
         for name in self._pictures:
             value = doc[name]
-            doc[name] = [_picture(v, f"{name} {i}") for i, v in enumerate(value)] if isinstance(value, list) else (
-                None if value is None else _picture(value, name)
-            )  # fmt: skip
+            doc[name] = (
+                [_picture(v, f"{name} {i}") for i, v in enumerate(value)]
+                if isinstance(value, list)
+                else (None if value is None else _picture(value, name))
+            )
         if (
             self._pictures
             and not self.text_alone

@@ -76,8 +76,8 @@ def _mmvp(doc: Doc, index: int, target: Any) -> Question:
 
 
 def _vstar(doc: Doc, index: int, target: Any) -> Question:
-    asked = str(doc["text"]).split("\nAnswer with")[0]
-    question, options = asked.split("(A)")[0].strip(), _marked(asked, r"\(([A-D])\)")
+    stem = str(doc["text"]).split("\nAnswer with")[0]
+    question, options = stem.split("(A)")[0].strip(), _marked(stem, r"\(([A-D])\)")
     letter, identity = str(doc["label"]).strip().upper(), str(doc.get("question_id", index))
     return Question(identity, question, (letter,), options, len(options) or 4, None, doc.get("category"))
 
@@ -120,7 +120,7 @@ def _any(doc: Doc, index: int, target: Any) -> Question:
     """A task that this module does not know: options from `choices` or `options`, a list of right answers as such."""
     identity = next((str(doc[k]) for k in ("id", "question_id", "idx", "index") if doc.get(k) is not None), str(index))
     text = next((doc[k] for k in ("question", "prompt", "text", "query") if isinstance(doc.get(k), str)), "")
-    options: list = next((doc[k] for k in ("choices", "options") if isinstance(doc.get(k), list)), [])
+    options: list[Any] = next((doc[k] for k in ("choices", "options") if isinstance(doc.get(k), list)), [])
     targets = [t for t in (target if isinstance(target, list) else [target]) if t is not None]
     # Beside options a number may be a place or a text: undefined.
     references = () if options and any(isinstance(t, int) for t in targets) else tuple(map(str, targets))
@@ -131,9 +131,14 @@ def _any(doc: Doc, index: int, target: Any) -> Question:
 
 
 _READERS: dict[str, Callable[[Doc, int, Any], Question]] = {
-    "mmvp": _mmvp, "vstar_bench": _vstar, "blink": _blink, "mmstar": _mmstar, "hrbench4k": _hrbench,
-    "hrbench8k": _hrbench, "scenes": _scenes,
-}  # fmt: skip
+    "mmvp": _mmvp,
+    "vstar_bench": _vstar,
+    "blink": _blink,
+    "mmstar": _mmstar,
+    "hrbench4k": _hrbench,
+    "hrbench8k": _hrbench,
+    "scenes": _scenes,
+}
 
 
 def _marked(text: str, mark: str) -> tuple[str, ...]:
@@ -141,7 +146,7 @@ def _marked(text: str, mark: str) -> tuple[str, ...]:
 
     A mark out of turn belongs to the text of the option that it stands in.
     """
-    marks: list[re.Match] = []
+    marks: list[re.Match[str]] = []
     for match in re.finditer(mark, text):
         if match[1].upper() == string.ascii_uppercase[len(marks) : len(marks) + 1]:
             marks.append(match)

@@ -53,9 +53,9 @@ def _from_hub(task: str, config: dict[str, Any]) -> Dataset:
     kwargs = {k: v for k, v in (config.get("dataset_kwargs") or {}).items() if k not in _REFUSED}
     refusal = _refusal(repo, constants.ENDPOINT)
     if refusal:  # what `hf download` left in the hub's cache; else what `datasets` has kept
-        found = _find(task, config, _places(Path(constants.HF_HUB_CACHE), repo))
-        if found is not None:
-            return found
+        data = _find(task, config, _places(Path(constants.HF_HUB_CACHE), repo))
+        if data is not None:
+            return data
     try:
         with _offline() if refusal else nullcontext():
             return datasets.load_dataset(repo, name=config.get("dataset_name"), split=split_of(config), **kwargs)
@@ -95,9 +95,9 @@ def _from_folder(task: str, config: dict[str, Any], root: Path) -> Dataset:
         raise UsageError(f"--data-root {root}: is no folder; expected one folder a data set, such as {root}/MMVP")
     repo = config["dataset_path"]
     places = _places(root, repo)
-    found = _find(task, config, places)
-    if found is not None:
-        return found
+    data = _find(task, config, places)
+    if data is not None:
+        return data
     there = next((folder for folder in places if folder.is_dir()), None)
     names = " or ".join(_patterns(config))
     what = f"{there} has no {names}" if there else f"neither {places[0]} nor {places[1]} is there"
@@ -172,7 +172,7 @@ def mmvp_csv(folder: Path) -> Dataset:
         raise UsageError(f"{folder / 'Questions.csv'}: cannot be read as UTF-8 CSV ({one_line(error)})") from error
     if not rows or any(name not in rows[0] for name in needed):
         raise UsageError(f"{folder / 'Questions.csv'}: expected the columns {', '.join(needed)} and at least one row")
-    columns: dict[str, list] = {name: [row[name] for row in rows] for name in needed}
+    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in needed}
     try:
         columns["Index"] = [int(value) for value in columns["Index"]]
     except (TypeError, ValueError):

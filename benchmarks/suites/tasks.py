@@ -44,7 +44,7 @@ class _Task(ConfigurableMessagesTask):
         self._docs, self._split = docs, split_of(config)
         super().__init__(config=config, model_name=model_name)
 
-    def download(self, dataset_kwargs: dict | None = None) -> None:
+    def download(self, dataset_kwargs: dict[str, Any] | None = None) -> None:
         self.dataset = self.dataset_no_image = DatasetDict({self._split: self._docs.table})
 
 
@@ -71,7 +71,7 @@ class Suite:
             return ConfigurableTask.construct_requests(self.task, doc_id=index, ctx=text, metadata=metadata)
         return self.task.construct_requests(doc_id=index, ctx="", metadata=metadata)
 
-    def messages(self, index: int) -> list[dict]:
+    def messages(self, index: int) -> list[dict[str, Any]]:
         """The chat messages of one document; GapcheckError with the reason when they cannot be made."""
         doc = self.docs[index]
         try:

@@ -43,7 +43,7 @@ def open_text_model(name: str, system: str | None, max_new_tokens: int, load: di
     """
     options = {k: v for k, v in load.items() if k not in ("revision", "min_pixels", "max_pixels")}
     try:
-        loading.check(name, trust_remote_code=options.get("trust_remote_code", False))
+        loading.require_supported(name, trust_remote_code=options.get("trust_remote_code", False))
     except UnsupportedModelError:  # no vision-language model: then a language model
         return _language_model(name, system, max_new_tokens, **options)
     loaded = loading.load(name, **options)
@@ -54,15 +54,15 @@ def check_text_model(name: str, load: dict[str, Any]) -> None:
     """UsageError for what `open_text_model` would refuse before it reads weights; hours before it is needed."""
     trust = load.get("trust_remote_code", False)
     try:
-        loading.check(name, trust_remote_code=trust)
+        loading.require_supported(name, trust_remote_code=trust)
     except UnsupportedModelError:
         _tokenizer(name, locate(name, None), trust)
 
 
-def _tokenizer(name: str, found: Any, trust_remote_code: bool) -> Any:
+def _tokenizer(name: str, place: Any, trust_remote_code: bool) -> Any:
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(
-            found.source, trust_remote_code=trust_remote_code, **found.options
+            place.source, trust_remote_code=trust_remote_code, **place.options
         )
     except Exception as error:  # what a damaged tokenizer.json raises
         raise UsageError(f"--text-model {name!r}: its tokenizer does not load: {one_line(error)}") from error
@@ -85,21 +85,21 @@ def _language_model(
     trust_remote_code: bool = False,
 ) -> tuple[Ask, str]:
     wanted = choose_device(device)
-    found = locate(name, None)
-    tokenizer = _tokenizer(name, found, trust_remote_code)
+    place = locate(name, None)
+    tokenizer = _tokenizer(name, place, trust_remote_code)
     options: dict[str, Any] = {
         "dtype": choose_dtype(dtype, on_cpu(wanted, device_map)),
         "attn_implementation": attn,
         "device_map": device_map if device_map is not None else {"": wanted},
         "trust_remote_code": trust_remote_code,
-        **found.options,
+        **place.options,
     }
     if quantization is not None:
         options["quantization_config"] = quantized(quantization)
-    if os.path.isdir(found.source):
-        shapes(Path(found.source))
+    if os.path.isdir(place.source):
+        shapes(Path(place.source))
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(found.source, use_safetensors=True, **options).eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(place.source, use_safetensors=True, **options).eval()
     except (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"--text-model {name!r} does not load: {one_line(error)}") from error
     model.generation_config.eos_token_id = end_ids(model, tokenizer) or None
@@ -116,15 +116,13 @@ def _language_model(
             for prompt in prompts
         ]
         # The template wrote the special tokens already.
-        inputs = tokenizer(
-            texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False,
-            return_token_type_ids=False,
-        ).to(model.device)  # fmt: skip
+        padding = {"padding": True, "padding_side": "left"}
+        options = {"return_tensors": "pt", "add_special_tokens": False, "return_token_type_ids": False}
+        inputs = tokenizer(texts, **padding, **options).to(model.device)
         check_fits(model.config, inputs["attention_mask"], "the prompt is too long")
-        produced = model.generate(
-            **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, temperature=None, top_p=None,
-            top_k=None, pad_token_id=tokenizer.pad_token_id,
-        )  # fmt: skip
+        greedy = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
+        pad_id = tokenizer.pad_token_id
+        produced = model.generate(**inputs, max_new_tokens=max_new_tokens, **greedy, pad_token_id=pad_id)
         new = produced[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 

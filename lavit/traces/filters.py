@@ -22,7 +22,7 @@ _VERDICTS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "
 
 
 @dataclass(frozen=True)
-class Asked:
+class JudgedAnswer:
     """One answer to one way of putting a sample's question; `right`: index of the right option, if it has options."""
 
     question: str
@@ -32,10 +32,10 @@ class Asked:
     right: int | None = None
 
 
-def asked(sample: Sample, answer: str) -> Asked:
+def judged_answer(sample: Sample, answer: str) -> JudgedAnswer:
     """The question as it stands in the data."""
     right = chosen_option(sample.answer, sample.options) if sample.options else None
-    return Asked(sample.question, sample.answer, answer, sample.options, right)
+    return JudgedAnswer(sample.question, sample.answer, answer, sample.options, right)
 
 
 def rotations(sample: Sample) -> list[tuple[tuple[str, ...], int | None]]:
@@ -53,7 +53,7 @@ def rotations(sample: Sample) -> list[tuple[tuple[str, ...], int | None]]:
 
 def ask_blind(
     ask: Callable[[list[str]], list[str]], samples: Sequence[Sample], instruction: str, batch_size: int
-) -> list[list[Asked]]:
+) -> list[list[JudgedAnswer]]:
     """The answers of a model that sees no image: for every sample one for each rotation of its options.
 
     ask: prompts → answers, at most `batch_size` at a time.
@@ -61,15 +61,15 @@ def ask_blind(
     turned = [(i, *rotation) for i, sample in enumerate(samples) for rotation in rotations(sample)]
     prompts = [prompt_text(samples[i].question, options, instruction) for i, options, _ in turned]
     answers = [a for at in range(0, len(prompts), batch_size) for a in ask(prompts[at : at + batch_size])]
-    results: list[list[Asked]] = [[] for _ in samples]
+    results: list[list[JudgedAnswer]] = [[] for _ in samples]
     for (i, options, right), answer in zip(turned, answers, strict=True):
         sample = samples[i]
         reference = sample.answer if right is None else options[right]
-        results[i].append(Asked(sample.question, reference, answer, options, right))
+        results[i].append(JudgedAnswer(sample.question, reference, answer, options, right))
     return results
 
 
-def verdicts(questions: Sequence[Asked], judge: str | None = None) -> list[bool]:
+def verdicts(questions: Sequence[JudgedAnswer], judge: str | None = None) -> list[bool]:
     """Whether each answer is right: by normalised match and option letter, or by the judge command."""
     if judge is not None:
         return judged(judge, questions) if questions else []
@@ -79,17 +79,14 @@ def verdicts(questions: Sequence[Asked], judge: str | None = None) -> list[bool]
     ]
 
 
-def judged(command: str, questions: Sequence[Asked]) -> list[bool]:
+def judged(command: str, questions: Sequence[JudgedAnswer]) -> list[bool]:
     """One start of a user's command: JSON lines {question, reference, answer, options} in, one verdict a line out.
 
     Verdicts: 1/0, true/false, yes/no. UsageError for a command that does not start, fails, or prints something else:
     without a trustworthy judge no verdict of the run would mean anything.
     """
-    lines = [
-        json.dumps({"question": q.question, "reference": q.reference, "answer": q.answer, "options": list(q.options)},
-                   ensure_ascii=False) + "\n"
-        for q in questions
-    ]  # fmt: skip
+    names = ("question", "reference", "answer", "options")
+    lines = [json.dumps({name: getattr(q, name) for name in names}, ensure_ascii=False) + "\n" for q in questions]
     try:
         done = subprocess.run(split(command), input="".join(lines).encode(), capture_output=True, check=False)
     except OSError as error:
@@ -97,11 +94,11 @@ def judged(command: str, questions: Sequence[Asked]) -> list[bool]:
         raise UsageError(
             f"--judge {command!r}: does not start ({reason}); expected a program and its options"
         ) from None
-    said = done.stdout.decode(errors="replace")
+    stdout = done.stdout.decode(errors="replace")
     if done.returncode != 0:
         last = (done.stderr.decode(errors="replace").strip().splitlines() or ["nothing on stderr"])[-1]
         raise UsageError(f"--judge {command!r}: ended with status {done.returncode} ({last[:200]}); mend the command")
-    printed = [line.strip() for line in said.splitlines() if line.strip()]
+    printed = [line.strip() for line in stdout.splitlines() if line.strip()]
     for line in printed:
         if line.lower() not in _VERDICTS:
             raise UsageError(
@@ -142,30 +139,23 @@ def decide(row: dict[str, Any], filters: Sequence[str], min_focus: float, withou
     undefined focus (no boxes, an empty answer) is no verdict: `aligned` is null, and the sample is dropped unless it
     has no boxes and `without_boxes` is "keep".
     """
-    empty: dict[str, Any] = {
-        "correct": None,
-        "blind_answers": [],
-        "blind_correct": None,
-        "focus": None,
-        "aligned": None,
-    }
+    fields = dict.fromkeys(("correct", "blind_answers", "blind_correct", "focus", "aligned")) | {"blind_answers": []}
     if row["status"] != "ok":
-        return empty | {"kept": False, "dropped_by": "failed"}
-    found = dict(empty)
+        return fields | {"kept": False, "dropped_by": "failed"}
     if "correctness" in filters:
-        found["correct"] = row["correct"]
+        fields["correct"] = row["correct"]
         if not row["correct"]:
-            return found | {"kept": False, "dropped_by": "correctness"}
+            return fields | {"kept": False, "dropped_by": "correctness"}
     if "difficulty" in filters:
-        found |= {"blind_answers": row["blind_answers"], "blind_correct": row["blind_correct"]}
+        fields |= {"blind_answers": row["blind_answers"], "blind_correct": row["blind_correct"]}
         if row["blind_correct"]:
-            return found | {"kept": False, "dropped_by": "difficulty"}
+            return fields | {"kept": False, "dropped_by": "difficulty"}
     if "alignment" in filters:
         focus = row["focus"]
         if focus is None or math.isnan(focus):
             unchecked = not row["boxes"] and without_boxes == "keep"
-            return found | {"kept": unchecked, "dropped_by": None if unchecked else "alignment"}
-        found |= {"focus": focus, "aligned": focus >= min_focus}
+            return fields | {"kept": unchecked, "dropped_by": None if unchecked else "alignment"}
+        fields |= {"focus": focus, "aligned": focus >= min_focus}
         if focus < min_focus:
-            return found | {"kept": False, "dropped_by": "alignment"}
-    return found | {"kept": True, "dropped_by": None}
+            return fields | {"kept": False, "dropped_by": "alignment"}
+    return fields | {"kept": True, "dropped_by": None}

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from perception_gap.grid import grid
 from perception_gap.text.scoring import normalize
 
 TOP_ANSWERS = 8
@@ -47,24 +48,21 @@ def _answers(rows: Iterable[dict[str, Any]]) -> list[list[Any]]:
     return [[text, n] for text, n in sorted(counted.items(), key=lambda item: (-item[1], item[0]))[:TOP_ANSWERS]]
 
 
-def funnel_table(found: dict[str, Any]) -> str:
-    """The funnel as text: one line a task, then all; below it the answers before → after."""
-    from tabulate import tabulate
-
-    named = {**found["tasks"], "all": found["all"]} if len(found["tasks"]) > 1 else {"all": found["all"]}
+def funnel_table(counts: dict[str, Any]) -> str:
+    """What `funnel` counted as text: one line a task, then all; below it the answers before → after."""
+    tasks, over_all = counts["tasks"], counts["all"]
     head = ["task", "samples", "failed", "right", "not right blind", "aligned", "kept", "of samples"]
-    body = [
-        [name, c["samples"], c["failed"], *("off" if c[stage] is None else c[stage] for stage in _PASSED), c["kept"],
-         f"{c['kept'] / c['samples']:.1%}"]
-        for name, c in named.items()
-    ]  # fmt: skip
-    lines = [tabulate(body, head, colalign=["left", *["right"] * 7])]
+    body = []
+    for name, c in {**(tasks if len(tasks) > 1 else {}), "all": over_all}.items():
+        passed = ("off" if c[stage] is None else c[stage] for stage in _PASSED)
+        body.append([name, c["samples"], c["failed"], *passed, c["kept"], f"{c['kept'] / c['samples']:.1%}"])
+    lines = [grid(head, body, right=range(1, len(head)))]
     for key, text in (("kept_without_boxes", "have no boxes"), ("kept_without_gaze", "have no gaze")):
-        if found["all"][key]:
-            lines.append(f"{found['all'][key]} of the kept {text}")
+        if over_all[key]:
+            lines.append(f"{over_all[key]} of the kept {text}")
     lines.append("\nmost frequent answers")
-    for name, counts in found["tasks"].items():
+    for name, of_task in tasks.items():
         for when in ("before", "after"):
-            shown = [f"{text or '(empty)'} {n}" for text, n in counts[f"answers_{when}"]]
+            shown = [f"{text or '(empty)'} {n}" for text, n in of_task[f"answers_{when}"]]
             lines.append(f"  {name}, {when} the filters: {', '.join(shown) or 'none'}")
     return "\n".join(lines)

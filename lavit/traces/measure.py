@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lavit.traces import blind
-from lavit.traces.filters import ask_blind, asked, decide, verdicts
+from lavit.traces.filters import ask_blind, decide, judged_answer, verdicts
 from lavit.traces.keys import work_of
 from lavit.traces.look import TeacherLook, teacher_looks
 from lavit.traces.schema import V_SEM
@@ -46,7 +46,7 @@ def measure_batch(
                 rows[item.key] |= {"status": "ok"} | look_fields(outcome[i])
     seen = [(item.sample, item.key) for item in ready if item.key in looks]
     if "correctness" in settings.filters:
-        right = verdicts([asked(sample, looks[key].answer) for sample, key in seen], settings.judge)
+        right = verdicts([judged_answer(sample, looks[key].answer) for sample, key in seen], settings.judge)
         for (_, key), verdict in zip(seen, right, strict=True):
             rows[key]["correct"] = verdict
         seen = [(sample, key) for sample, key in seen if rows[key]["correct"]]
@@ -97,9 +97,12 @@ UNTRACED: dict[str, Any] = {
 def look_fields(seen: TeacherLook) -> dict[str, Any]:
     rows, cols = seen.geometry.grid_shape or (None, None)
     return {
-        "answer": seen.answer, "n_image_tokens": len(seen.geometry), "grid_rows": rows, "grid_cols": cols,
+        "answer": seen.answer,
+        "n_image_tokens": len(seen.geometry),
+        "grid_rows": rows,
+        "grid_cols": cols,
         "text_image_mass": None if np.isnan(seen.mass) else seen.mass,
-    }  # fmt: skip
+    }
 
 
 def blindly(
@@ -119,8 +122,10 @@ def blindly(
         for (_, key), turned in zip(group, outcome, strict=True):
             each = [next(right) for _ in turned]
             fields[key] = {
-                "status": "ok", "blind_answers": [q.answer for q in turned], "blind_correct": all(each),
-            }  # fmt: skip
+                "status": "ok",
+                "blind_answers": [q.answer for q in turned],
+                "blind_correct": all(each),
+            }
     return fields
 
 
@@ -148,18 +153,20 @@ def gaze_fields(seen: TeacherLook, top_k: int) -> dict[str, Any]:
     """The target in the row's form; where there is none, `error` says why."""
     if seen.attention is None:
         return {"error": "the answer is empty: no map"}
-    found = target(seen.attention, seen.geometry, top_k)
-    if found is None:
+    gaze = target(seen.attention, seen.geometry, top_k)
+    if gaze is None:
         return {"error": "the map is constant: no gaze target"}
-    if found.index.max() > np.iinfo(np.int16).max:
+    if gaze.index.max() > np.iinfo(np.int16).max:
         reason = f"{len(seen.geometry)} image tokens: the trace format ends at 32,768; lower --max-pixels"
         return {"status": "failed", "error": reason}
-    weights = found.weights.astype(np.float16)
+    weights = gaze.weights.astype(np.float16)
     some = weights > 0  # below 3e-8 there is nothing in half precision
     return {
-        "gaze_index": found.index[some].tolist(), "gaze_weight": weights[some].tolist(),
-        "gaze_boxes": found.boxes[some].ravel().tolist(), "gaze_images": found.images[some].tolist(),
-    }  # fmt: skip
+        "gaze_index": gaze.index[some].tolist(),
+        "gaze_weight": weights[some].tolist(),
+        "gaze_boxes": gaze.boxes[some].ravel().tolist(),
+        "gaze_images": gaze.images[some].tolist(),
+    }
 
 
 def _half(values: np.ndarray) -> np.ndarray:

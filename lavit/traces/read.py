@@ -125,8 +125,8 @@ def _gaze(row: dict[str, Any]) -> Target | None:
 
 def failures(folder: Path) -> dict[str, list[str]]:
     """reason → ids of the samples that failed for it, in the order of the data."""
-    found: dict[str, list[str]] = {}
+    ids: dict[str, list[str]] = {}
     for row in pq.read_table(folder / "traces.parquet", columns=["sample_id", "status", "error"]).to_pylist():
         if row["status"] != "ok":
-            found.setdefault(row["error"], []).append(row["sample_id"])
-    return found
+            ids.setdefault(row["error"], []).append(row["sample_id"])
+    return ids

@@ -23,7 +23,7 @@ from lavit.traces.released_files import Tree, read_features
 from lavit.traces.released_rows import Conversion, sample_of, trace_row
 from lavit.traces.settings import TraceSettings
 from lavit.traces.target import TOP_K
-from perception_gap.data import Contents
+from perception_gap.data.images import Contents
 from perception_gap.data.stream import Entry, stream_entries
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.runs.engine import Arrays, Engine, open_parts, writing

@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-from perception_gap.data.images import FORMATS
 from perception_gap.data.jsonl import text
+from perception_gap.data.references import FORMATS
 from perception_gap.errors import GapcheckError, UsageError, one_line
 
 SIDE = 28  # pixels of a merged image token of Qwen2.5-VL: patches of 14, two by two
@@ -66,7 +66,7 @@ class Tree:
 
     def _places(self, record: dict[str, Any], names: tuple[str, ...], folder: Path) -> list[Path]:
         places = []
-        for written in filter(None, (said(record, name) for name in names)):
+        for written in filter(None, (text_of(record, name) for name in names)):
             path = Path(written)
             inside = [path.parts[i + 1 :] for i, part in enumerate(path.parts) if part == "data"]
             places += [folder / path, self.source.absolute().parent / path]
@@ -78,7 +78,7 @@ def _first(places: list[Path]) -> Path:
     return next((place for place in places if os.path.isfile(place)), places[0])
 
 
-def said(record: dict[str, Any], *names: str) -> str:
+def text_of(record: dict[str, Any], *names: str) -> str:
     """The first of these fields that is a sound text with something in it; "" where none is."""
     for name in names:
         with suppress(UsageError):
@@ -98,8 +98,8 @@ def read_features(path: Path) -> Tensor:
         reason = one_line(error, 100) or type(error).__name__
         raise GapcheckError(f"V_top {path}: cannot be read ({reason}); fetch the file again") from None
     if not isinstance(states, Tensor) or states.ndim != 2 or not states.numel() or not states.is_floating_point():
-        found = f"{states.dtype} {list(states.shape)}" if isinstance(states, Tensor) else type(states).__name__
-        raise GapcheckError(f"V_top {path}: holds {found}: expected one floating tensor [image tokens, width]")
+        kind = f"{states.dtype} {list(states.shape)}" if isinstance(states, Tensor) else type(states).__name__
+        raise GapcheckError(f"V_top {path}: holds {kind}: expected one floating tensor [image tokens, width]")
     if not torch.isfinite(states).all():
         raise GapcheckError(f"V_top {path}: holds NaN or infinite values; fetch the file again")
     return states.float()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +14,9 @@ from torch import Tensor
 
 from lavit.traces.look import TeacherLook, pool
 from lavit.traces.measure import UNTRACED, look_fields, signal
-from lavit.traces.released_files import Tree, grid_of, read_attention, read_features, said, turned
+from lavit.traces.released_files import Tree, grid_of, read_attention, read_features, text_of, turned
 from lavit.traces.settings import TraceSettings
-from perception_gap.data import check_boxes, open_image
+from perception_gap.data.images import check_boxes, open_image
 from perception_gap.data.jsonl import parse_boxes, shown, text
 from perception_gap.data.stream import Entry
 from perception_gap.errors import GapcheckError
@@ -48,11 +49,13 @@ def sample_of(tree: Tree, entry: Entry) -> Sample:
     record = entry.value
     number, image = record.get("question_id"), tree.image(record)
     return Sample(
-        id=str(number) if type(number) is int else said(record, "question_id", "sample_id") or f"entry-{entry.number}",
+        id=str(number)
+        if type(number) is int
+        else text_of(record, "question_id", "sample_id") or f"entry-{entry.number}",
         images=() if image is None else (image,),
-        question=said(record, "question"),
-        answer=said(record, "ground_truth_enriched", "ground_truth"),
-        task=said(record, "dataset", "source_dataset") or "lavit15k",
+        question=text_of(record, "question"),
+        answer=text_of(record, "ground_truth_enriched", "ground_truth"),
+        task=text_of(record, "dataset", "source_dataset") or "lavit15k",
     )
 
 
@@ -77,14 +80,14 @@ def _fields(job: Conversion, entry: Entry, sample: Sample, key: str) -> tuple[di
     validation = record.get("validation")
     verdict = validation.get("is_correct") if isinstance(validation, dict) else None
     verdict = verdict if isinstance(verdict, bool) else None
-    answer = said(record, "teacher_full_response") or sample.answer
+    answer = text_of(record, "teacher_full_response") or sample.answer
     if verdict is False:  # such entries have no signals
         return {"status": "ok", "correct": False, "answer": answer}, {}
     if record.get("error") or record.get("skipped"):
         raise GapcheckError(f"not extracted: {shown(record.get('error') or record.get('skip_reason'))}")
-    for name, found in (("image_relative_path", sample.images), ("question", sample.question),
-                        ("ground_truth_enriched", sample.answer)):  # fmt: skip
-        if not found:
+    names = ("image_relative_path", "question", "ground_truth_enriched")
+    for name, given in zip(names, (sample.images, sample.question, sample.answer), strict=True):
+        if not given:
             text(record, name, where)  # says what is wrong with it
     picture = open_image(sample.images[0])
     size = (picture.height, picture.width)
@@ -95,18 +98,19 @@ def _fields(job: Conversion, entry: Entry, sample: Sample, key: str) -> tuple[di
     weights = None if attention is None else torch.from_numpy(attention).float()
     v_sem = None if states is None else pool(states, weights, job.settings.v_sem)
     notes += [note for note in (unsure, NO_WEIGHTS if states is not None and v_sem is None else None) if note]
-    seen = TeacherLook(
-        answer, TokenGeometry(np.zeros((0, 4)), np.zeros(0)) if geometry is None else geometry,
-        attention if geometry is not None else None, float("nan"), None if v_sem is None else v_sem.numpy(),
-    )  # fmt: skip
+    semantics = None if v_sem is None else v_sem.numpy()
+    if geometry is None:
+        seen = TeacherLook(answer, TokenGeometry(np.zeros((0, 4)), np.zeros(0)), None, math.nan, semantics)
+    else:
+        seen = TeacherLook(answer, geometry, attention, math.nan, semantics)
     taught, arrays = signal(key, seen, job.settings)
     if taught.get("status") == "failed":
         return fields | taught, {}
     if seen.attention is not None and "error" in taught:
         notes.append(taught["error"])
     fields |= look_fields(seen) | taught
-    return fields | {"status": "ok", "correct": verdict, "n_image_tokens": n or None,
-                     "error": "; ".join(notes) or None}, arrays  # fmt: skip
+    fields |= {"status": "ok", "correct": verdict, "n_image_tokens": n or None, "error": "; ".join(notes) or None}
+    return fields, arrays
 
 
 def _boxes(record: dict[str, Any], sample: Sample, size: tuple[int, int], where: str) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def attention_implementation(decoder: Any, model: nn.Module) -> str:
     return name
 
 
-def check_readable(module: nn.Module, kwargs: dict) -> None:
+def check_readable(module: nn.Module, kwargs: dict[str, Any]) -> None:
     """UnsupportedModelError for a layer whose weights depend on more than `attention_weights` knows."""
     unread = [name for name in _UNREAD if kwargs.get(name) is not None]
     if unread:
@@ -92,7 +92,7 @@ def check_readable(module: nn.Module, kwargs: dict) -> None:
         )
 
 
-def causal_without_mask(module: nn.Module, kwargs: dict, implementation: str) -> bool:
+def causal_without_mask(module: nn.Module, kwargs: dict[str, Any], implementation: str) -> bool:
     """Without a mask sdpa is causal if the call, else the module, says so; eager sees every key."""
     causal = kwargs.get("is_causal")
     return implementation == "sdpa" and bool(getattr(module, "is_causal", True) if causal is None else causal)
@@ -190,7 +190,7 @@ class AttentionCapture:
             listeners.setdefault(module, []).append(self)
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         for module in list(self._layer_of):
             listeners[module].remove(self)
             if not listeners[module]:
@@ -198,7 +198,9 @@ class AttentionCapture:
         uninstall(self._implementation)
         self._open = False
 
-    def record(self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict) -> None:
+    def record(
+        self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict[str, Any]
+    ) -> None:
         """Listener of the attention interface: adds the rows of one layer."""
         layer = self._layer_of.get(module)
         if layer is None:
@@ -229,7 +231,9 @@ class AttentionCapture:
         else:
             self._rows.append(rows)
 
-    def _compute(self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict) -> Tensor:
+    def _compute(
+        self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict[str, Any]
+    ) -> Tensor:
         check_readable(module, kwargs)
         rows, columns = self._positions_on(query.device)
         length, width = query.shape[2:]

@@ -88,16 +88,16 @@ class Gate:
             amenders.setdefault(module, []).append(self)
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         for module in list(self._layer_of):
             amenders[module].remove(self)
             if not amenders[module]:
                 del amenders[module]
         uninstall(self._implementation)
         if exception[0] is None:
-            self.check()
+            self.require_met()
 
-    def check(self) -> None:
+    def require_met(self) -> None:
         """After a forward: UnsupportedModelError unless every chosen layer has passed through the gate."""
         missing = sorted(set(self._layer_of.values()) - self._met)
         if missing:

@@ -11,7 +11,7 @@ import sys
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 from transformers.modeling_utils import AttentionInterface
@@ -21,9 +21,13 @@ from perception_gap.errors import UnsupportedModelError
 ROWS_KEYWORD = "attention_rows"
 GATE_KEYWORD = "attention_gate"
 
+T = TypeVar("T")
+
 
 class Listener(Protocol):
-    def record(self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict) -> None:
+    def record(
+        self, module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict[str, Any]
+    ) -> None:
         """query [B, H, S, D], key [B, Hkv, K, D], mask as the layer got it, kwargs as it passed them on."""
 
 
@@ -39,7 +43,7 @@ class Call:
     key: Tensor
     value: Tensor
     mask: Tensor | None
-    kwargs: dict
+    kwargs: dict[str, Any]
 
 
 class Amender(Protocol):
@@ -56,8 +60,8 @@ amenders: weakref.WeakKeyDictionary[nn.Module, list[Amender]] = weakref.WeakKeyD
 class _Hook:
     """What stands in the interface in place of one of its functions, and for how many users."""
 
-    original: Callable | None
-    dispatcher: Callable
+    original: Callable[..., Any] | None
+    dispatcher: Callable[..., Any]
     users: int = 0
 
 
@@ -73,7 +77,9 @@ def install(name: str) -> None:
     if name not in _hooks:
         original = AttentionInterface._global_mapping.get(name)
 
-        def dispatch(module, query, key, value, attention_mask, **kwargs):
+        def dispatch(
+            module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+        ) -> tuple[Tensor, Tensor | None]:
             rows, gate = kwargs.pop(ROWS_KEYWORD, None), kwargs.pop(GATE_KEYWORD, None)
             # Another library may go on calling this one after its hook is gone: then it only passes on.
             active = name in _hooks and _hooks[name].dispatcher is dispatch
@@ -90,7 +96,7 @@ def install(name: str) -> None:
     _hooks[name].users += 1
 
 
-def _all(registered: Mapping, module: nn.Module, requested: Any) -> list:
+def _all(registered: Mapping[nn.Module, list[T]], module: nn.Module, requested: T | None) -> list[T]:
     """Those registered for a module, and the one that the forward itself brings."""
     return [*registered.get(module, ()), *([] if requested is None else [requested])]
 
@@ -111,10 +117,12 @@ def uninstall(name: str) -> None:
         mapping[name] = hook.original
 
 
-def _eager_function(module: nn.Module) -> Callable:
+def _eager_function(module: nn.Module) -> Callable[..., Any]:
     """Eager attention is no entry of the interface but a function of the modeling file (or its parent's)."""
     for parent in type(module).__mro__:
-        function = getattr(sys.modules.get(parent.__module__), "eager_attention_forward", None)
+        function: Callable[..., Any] | None = getattr(
+            sys.modules.get(parent.__module__), "eager_attention_forward", None
+        )
         if function is not None:
             return function
     raise UnsupportedModelError(

@@ -14,7 +14,7 @@ be met: there sinks are undefined (None), which is not the same as none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,12 +62,12 @@ class SinkFinder:
         self._decoder = find_decoder(model)
         self._layers = choose_layers(layers, self._decoder)
         self._visible, self._image = visible, image
-        self._found: list[Tensor] | None = None
+        self._is_sink: list[Tensor] | None = None
         self._seen: set[int] = set()
         self._hooks: list[Any] = []
 
     def __enter__(self) -> SinkFinder:
-        self._seen, self._found = set(), [torch.zeros(int(n), dtype=torch.bool) for n in self._image.sum(1)]
+        self._seen, self._is_sink = set(), [torch.zeros(int(n), dtype=torch.bool) for n in self._image.sum(1)]
         for i in self._layers:
             hook = self._decoder.layers[i].register_forward_pre_hook(self._look(i), with_kwargs=True)
             self._hooks.append(hook)
@@ -77,19 +77,19 @@ class SinkFinder:
         while self._hooks:
             self._hooks.pop().remove()
 
-    def _look(self, layer: int):
-        def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def _look(self, layer: int) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             states: Any = args[0] if args else kwargs.get("hidden_states")
             if not isinstance(states, Tensor) or states.shape[:2] != self._visible.shape or states.ndim != 3:
-                self._found = None  # several streams, say: nothing that the criterion speaks of
-            if self._found is None or states.shape[2] < TAU**2:
+                self._is_sink = None  # several streams, say: nothing that the criterion speaks of
+            if self._is_sink is None or states.shape[2] < TAU**2:
                 return
             self._seen.add(layer)
             visible, image = self._visible.to(states.device), self._image.to(states.device)
-            for b, found in enumerate(self._found):
+            for b, is_sink in enumerate(self._is_sink):
                 dimensions = sink_dimensions(states[b][visible[b]])
                 if dimensions.any():
-                    found |= sink_tokens(states[b][image[b]], dimensions).to(found.device)
+                    is_sink |= sink_tokens(states[b][image[b]], dimensions).to(is_sink.device)
 
         return hook
 
@@ -100,6 +100,6 @@ class SinkFinder:
         None where sinks are undefined: a state of fewer than τ² = 400 dimensions, or layers that do not take one state
         [B, S, D] as their first argument.
         """
-        if self._found is None or self._seen != set(self._layers):
+        if self._is_sink is None or self._seen != set(self._layers):
             return [None] * len(self._image)
-        return [found.numpy() for found in self._found]
+        return [is_sink.numpy() for is_sink in self._is_sink]

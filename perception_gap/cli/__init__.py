@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NoReturn
@@ -75,14 +75,12 @@ class LazyGroup(click.Group):
                 raise
             raise missing from error
 
-    def main(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, prog_name: str | None = "gapcheck", **extra: Any
-    ) -> NoReturn:
-        extra["standalone_mode"] = False
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        extra = {"prog_name": "gapcheck", **extra, "standalone_mode": False}
         _open_streams()
         try:
             with _ends_as_interrupted():
-                result = super().main(args, prog_name, **extra)
+                result = super().main(*args, **extra)
             sys.stdout.flush()
         except GapcheckError as error:
             fail(str(error), error.exit_status)
@@ -92,7 +90,7 @@ class LazyGroup(click.Group):
             click.echo(error.format_message())
             sys.exit(2)
         except click.ClickException as error:
-            at = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else prog_name
+            at = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else extra["prog_name"]
             fail(f"{error.format_message()} (see {at} --help)", error.exit_code)
         except OSError as error:
             if error.errno != errno.EPIPE:  # a full disk, a folder where a file belongs: what is stored stays

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from perception_gap.cli import common_options
 from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.output import command_line
 from perception_gap.grid import grid
@@ -30,17 +31,17 @@ if TYPE_CHECKING:
 @data_options(help="Samples to measure on, held out.")
 @click.option("--hidden-limit", type=click.IntRange(min=1), help="How many of them also with the latents hidden.")
 @click.option("--instruction", help="A line after every question [default: that of the traces].")
-@click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
+@common_options.max_new_tokens
 @click.option("--batch-size", default=48, show_default=True, type=click.IntRange(min=1), help="Of the evaluation.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--cache-vision", type=click.Path(path_type=Path), metavar="DIR", help="As in gapcheck train.")
-def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Path | None, **options) -> None:
+def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Path | None, **options: Any) -> None:
     """Train every preset and seed on the same traces, measure each on the same held-out samples, write one tidy CSV.
 
     The same command resumes; more presets may be added. OUT/results.csv: preset, seed, rows, task, metric, value,
     low, high, n. OUT/means.csv: means over the seeds. OUT/comparisons.csv: paired differences, sample by sample.
     """
-    from lavit.ablation import TABLES, AblationRequest, ablate, parse_runs
+    from lavit.ablation import TABLES, AblationOptions, ablate, parse_runs
     from lavit.evaluation import Evaluation
     from lavit.settings import parse_changes
     from perception_gap.storage.files import write_text
@@ -57,19 +58,19 @@ def command(presets: str, seeds: str, changes: tuple[str, ...], cache_vision: Pa
 
         options["instruction"] = Traces.open(options["traces"]).info["settings"].get("instruction") or ""
     names = ("data", "image_root", "limit", "hidden_limit", "instruction", "max_new_tokens", "batch_size")
-    asked = {"reading": pop_reading(options)} | {name: options.pop(name) for name in names}
-    request = AblationRequest(
+    of_evaluation = {"reading": pop_reading(options)} | {name: options.pop(name) for name in names}
+    matrix = AblationOptions(
         runs=parse_runs(presets.split(","), listed),
         changes=parse_changes(changes),
         cache=cache_vision,
-        evaluation=Evaluation(command=command_line(), **asked),
+        evaluation=Evaluation(command=command_line(), **of_evaluation),
         **options,
     )
-    with locked(request.out):
-        results = ablate(request, say=click.echo)
-        write_text(request.out / TABLES, tables.render(tables.build(None, [open_source(request.out)]), "md"))
+    with locked(matrix.out):
+        results = ablate(matrix, say=click.echo)
+        write_text(matrix.out / TABLES, tables.render(tables.build(None, [open_source(matrix.out)]), "md"))
     print_results(results)
-    click.echo(f"{request.out / 'results.csv'}, {request.out / 'comparisons.csv'}")
+    click.echo(f"{matrix.out}: results.csv, means.csv, comparisons.csv")
 
 
 def print_results(results: pd.DataFrame) -> None:

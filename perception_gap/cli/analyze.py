@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from perception_gap.cli import common_options
 from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.deeper_options import deeper_options, pop_deeper
 from perception_gap.cli.model_options import model_options, pop_load
 from perception_gap.cli.output import command_line
+
+if TYPE_CHECKING:
+    from perception_gap.measure.analyze import AnalyzeOptions
+    from perception_gap.runs.run import Run
 
 
 @click.command(
@@ -20,39 +27,34 @@ from perception_gap.cli.output import command_line
 @click.option("--teacher", metavar="MODEL|RUN", help="Teacher model, or the directory of its finished run.")
 @data_options()
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory [default: runs/MODEL-vs-TEACHER-DATA].")
-@click.option("--layers", default="all", show_default=True, help="all, lastN, or comma-separated indices.")
+@common_options.layers
+@common_options.rows
 @click.option(
-    "--rows", default="answer", show_default=True,
-    type=click.Choice(["question", "answer", "latent", "response"]), help="Whose attention is the map.",
-)  # fmt: skip
-@click.option(
-    "--text", default="teacher", show_default=True, type=click.Choice(["teacher", "reference"]),
+    "--text",
+    default="teacher",
+    show_default=True,
+    type=click.Choice(["teacher", "reference"]),
     help="The one text on which both models are compared: the teacher's answer or the reference.",
-)  # fmt: skip
-@click.option(
-    "--latents", default="force", show_default=True,
-    type=click.Choice(["force", "none", "mask", "template", "blind"]),
-    help="Latent tokens of a LaViT model: inserted, left out, hidden from the answer; the controls: as many template "
-    "tokens hidden instead, or image and latents hidden.",
-)  # fmt: skip
-@click.option("--instruction", default="", help="A line after every question, e.g. 'Answer in one word.'")
-@click.option("--system", help="System prompt.")
-@click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1))
-@model_options
-@click.option(
-    "--raster", metavar="ROWSxCOLS",
-    help="Frame of everything that is compared.  [default: the token grid where all are equal, else 16x16]",
-)  # fmt: skip
-@click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes, floors and tests."
 )
+@common_options.latents(
+    "Latent tokens of a LaViT model: inserted, left out, hidden from the answer; the controls: as many template "
+    "tokens hidden instead, or image and latents hidden."
+)
+@common_options.instruction
+@common_options.system
+@common_options.max_new_tokens
+@common_options.batch_size
+@model_options
+@common_options.raster(
+    "Frame of everything that is compared.  [default: the token grid where all are equal, else 16x16]"
+)
+@common_options.seed
 @deeper_options
 @click.option("--fresh", is_flag=True, help="Forget what the run directory holds.")
-@click.option("--dry-run", is_flag=True, help="Run one batch; print bytes, peak memory and hours for the whole.")
-@click.option("--strict", is_flag=True, help="Exit 1 if any sample failed.")
+@common_options.dry_run
+@common_options.strict
 @click.option("--figures/--no-figures", default=True, show_default=True)
-def command(model: str, teacher: str | None, dry_run: bool, strict: bool, figures: bool, **options) -> None:
+def command(model: str, teacher: str | None, dry_run: bool, strict: bool, figures: bool, **options: Any) -> None:
     """Measure where MODEL looks: answers, attention maps, focus, and divergence from a teacher.
 
     MODEL is a hub id, a local checkpoint folder, or an embedded model (tiny:teacher, tiny:student). The same command
@@ -69,7 +71,7 @@ def command(model: str, teacher: str | None, dry_run: bool, strict: bool, figure
     if latents != "force" and not has_latents(facts_of(model, revision)):
         raise click.UsageError(f"--latents {latents}: {model} has no latent tokens; leave it out")
     if dry_run:
-        print_estimate(estimate(request, opener=opener))
+        print_estimates(estimate(request, opener=opener))
         return
     with writing(request.folder()):
         if (request.folder() / "figures").is_dir():
@@ -77,10 +79,10 @@ def command(model: str, teacher: str | None, dry_run: bool, strict: bool, figure
 
             forget_figures(request.folder() / "figures")  # an unfinished run must not show older ones
         run = analyze(request, say=click.echo, opener=opener)
-        sys.exit(show(run, strict=strict, figures=figures))
+        sys.exit(print_summary(run, strict=strict, figures=figures))
 
 
-def build_request(model: str, teacher: str | None, options: dict):
+def build_request(model: str, teacher: str | None, options: dict[str, Any]) -> AnalyzeOptions:
     """The AnalyzeOptions of these command-line options."""
     from perception_gap.measure.analyze import AnalyzeOptions
     from perception_gap.measure.settings import Settings
@@ -88,14 +90,13 @@ def build_request(model: str, teacher: str | None, options: dict):
     names = ("rows", "layers", "text", "max_new_tokens", "instruction", "system", "latents")
     chosen = {name: options.pop(name) for name in names}
     settings = Settings(load=pop_load(options), **pop_deeper(options), **chosen)
-    asked = options.pop("raster")
-    raster = None if asked is None else parse_raster(asked)
+    raster = options.pop("raster")
     return AnalyzeOptions(
         model=model,
         teacher=teacher,
         reading=pop_reading(options),
         settings=settings,
-        raster=raster,
+        raster=None if raster is None else parse_raster(raster),
         command=command_line(),
         **options,
     )
@@ -111,8 +112,9 @@ def parse_raster(text: str) -> tuple[int, int]:
     return rows, cols
 
 
-def print_estimate(found: dict) -> None:
-    for model, estimate in found.items():
+def print_estimates(by_model: Mapping[str, Mapping[str, Any]]) -> None:
+    """What `--dry-run` found of each model."""
+    for model, estimate in by_model.items():
         click.echo(model)
         for name, value in estimate.items():
             if "bytes" in name:
@@ -121,7 +123,7 @@ def print_estimate(found: dict) -> None:
                 click.echo(f"  {name:28} {value:,.4g}" if isinstance(value, float) else f"  {name:28} {value:,}")
 
 
-def show(run, *, strict: bool, figures: bool) -> int:
+def print_summary(run: Run, *, strict: bool, figures: bool) -> int:
     """Table, figures, what failed; the exit status."""
     from reports.summary import summary_table
 
@@ -136,7 +138,7 @@ def show(run, *, strict: bool, figures: bool) -> int:
     return 1 if failed == len(run.samples) or (strict and failed) else 0
 
 
-def say_failed(run, name: str = "") -> int:
+def say_failed(run: Run, name: str = "") -> int:
     """How many samples of the run failed; said on stderr by reason, of the model `name` where there are several."""
     failed = run.samples[run.samples["status"] != "ok"]
     if len(failed):

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from perception_gap.cli import common_options
 from perception_gap.cli.analyze import parse_raster, say_failed
 from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.deeper_options import deeper_options, pop_deeper
 from perception_gap.cli.model_options import model_options, pop_load
 from perception_gap.cli.output import command_line
+
+if TYPE_CHECKING:
+    from perception_gap.compare.run import FinishedComparison
 
 
 @click.command(
@@ -19,30 +24,32 @@ from perception_gap.cli.output import command_line
 )
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option(
-    "--teacher", metavar="MODEL|RUN",
+    "--teacher",
+    metavar="MODEL|RUN",
     help="Whose answers all are read on, a model or its finished run [default: each sample's reference answer].",
-)  # fmt: skip
+)
 @data_options()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True)
 @click.option(
-    "--pixels", default="same", show_default=True, metavar="same|own|N",
+    "--pixels",
+    default="same",
+    show_default=True,
+    metavar="same|own|N",
     help="Most pixels of a picture: what every model can take, each its own, or N (width × height).",
-)  # fmt: skip
-@click.option("--layers", default="all", show_default=True, help="Of the maps: all, lastN, or indices.")
-@click.option("--instruction", default="", help="A line after every question, e.g. 'Answer in one word.'")
-@click.option("--system", help="System prompt.")
-@click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1))
+)
+@common_options.layers_of_maps
+@common_options.instruction
+@common_options.system
+@common_options.max_new_tokens
+@common_options.batch_size
 @deeper_options
 @model_options
-@click.option("--raster", default="16x16", show_default=True, metavar="ROWSxCOLS", help="On which maps are compared.")
-@click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of drawn scenes, floors and tests."
-)
+@common_options.raster("On which maps are compared.", default="16x16")
+@common_options.seed
 @click.option("--fresh", is_flag=True, help="Forget what the models' run directories hold.")
-@click.option("--strict", is_flag=True, help="Exit 1 if any sample failed.")
+@common_options.strict
 @click.option("--page/--no-page", default=True, show_default=True, help="Figures, overlays and one page at the end.")
-def command(models: tuple[str, ...], strict: bool, page: bool, **options) -> None:
+def command(models: tuple[str, ...], strict: bool, page: bool, **options: Any) -> None:
     """Compare where MODELs look, on the same pictures, questions and text, each with its own tokenizer and grid.
 
     MODEL is a hub id, a local checkpoint folder, or an embedded model (tiny:teacher). Maps meet on a common raster and
@@ -56,7 +63,7 @@ def command(models: tuple[str, ...], strict: bool, page: bool, **options) -> Non
             raise click.UsageError(f"--{name.replace('_', '-')}: means nothing to some families; --pixels is for all")
     raster = parse_raster(options.pop("raster"))
     from lavit.checkpoint import opener
-    from perception_gap.compare import CompareOptions, compare
+    from perception_gap.compare.run import CompareOptions, compare_models
     from perception_gap.measure.settings import Settings
 
     settings = Settings(
@@ -72,30 +79,32 @@ def command(models: tuple[str, ...], strict: bool, page: bool, **options) -> Non
         command=command_line(),
         **options,
     )
-    done = compare(request, say=click.echo, opener=opener)
-    sys.exit(show(done, strict=strict, page=page))
+    done = compare_models(request, say=click.echo, opener=opener)
+    sys.exit(print_comparison(done, strict=strict, page=page))
 
 
-def show(done, *, strict: bool, page: bool) -> int:
+def print_comparison(done: FinishedComparison, *, strict: bool, page: bool) -> int:
     """Leaderboard, pairs, what was found, what failed, files; the exit status."""
     from reports.compared import CompareRun, open_comparison
     from reports.comparison import terminal_text
     from reports.comparison_files import write_files
 
-    found = open_comparison(done.path)
-    assert isinstance(found, CompareRun)  # it has come to its end
-    click.echo(terminal_text(found))
-    failed = {name: say_failed(run, name) for name, run in found.members.items()}
-    void = [name for name, run in found.members.items() if failed[name] == len(run.samples)]
+    comparison = open_comparison(done.path)
+    assert isinstance(comparison, CompareRun)  # it has come to its end
+    click.echo(terminal_text(comparison))
+    failed = {name: say_failed(run, name) for name, run in comparison.members.items()}
+    void = [name for name, run in comparison.members.items() if failed[name] == len(run.samples)]
     for name, reason in done.failed.items():
         click.echo(f"{name} was not measured: {' '.join(reason.split())}", err=True)
-    if page and len(void) < len(found.members):
-        paths, made = write_files(found, command_line())
-        for notice in made.notices:
+    if page and len(void) < len(comparison.members):
+        paths, written = write_files(comparison, command_line())
+        for notice in written.notices:
             click.echo(f"note: {notice}", err=True)
         for path in paths:
             click.echo(f"{'figure' if path.parent != done.path else 'file'} {path}")
-        click.echo(f"page: {made.samples:,} of {made.of:,} samples, {made.path.stat().st_size / 2**20:.1f} MiB")
-        click.echo(f"Open {made.path.resolve().as_uri()}")
+        click.echo(
+            f"page: {written.samples:,} of {written.of:,} samples, {written.path.stat().st_size / 2**20:.1f} MiB"
+        )
+        click.echo(f"Open {written.path.resolve().as_uri()}")
     click.echo(f"compare {done.path}")
     return 1 if done.failed or void or (strict and any(failed.values())) else 0

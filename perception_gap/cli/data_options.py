@@ -12,7 +12,7 @@ from perception_gap.cli.model_options import Command
 from perception_gap.sample import UNITS
 
 if TYPE_CHECKING:
-    from perception_gap.data import Reading
+    from perception_gap.data.reading import Reading
 
 SPECS = "scenes[:TASK,..]|FILE.jsonl|viscot:FILE|coco:FILE|FILE.parquet|FOLDER|hub:NAME"
 
@@ -49,7 +49,7 @@ def data_options(metavar: str = SPECS, help: str = "Questions with boxes.") -> C
 
 def pop_reading(options: dict[str, Any]) -> Reading:
     """Takes --boxes and --field out of a command's options. UsageError for a field that is not ours or comes twice."""
-    from perception_gap.data import Reading
+    from perception_gap.data.reading import Reading
 
     fields: dict[str, str] = {}
     for given in options.pop("fields"):

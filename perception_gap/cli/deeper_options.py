@@ -15,10 +15,12 @@ _OPTIONS = (
     ),
     click.option("--knockout-layers", metavar="LAYERS", help="Where it is cut, as --layers [default: all]."),
     click.option(
-        "--knockout-k", metavar="K", type=click.IntRange(min=1),
+        "--knockout-k",
+        metavar="K",
+        type=click.IntRange(min=1),
         help="Tokens of largest weight that are cut [default: 8].",
     ),
-)  # fmt: skip
+)
 
 
 def deeper_options(command: Command) -> Command:
@@ -30,11 +32,11 @@ def deeper_options(command: Command) -> Command:
 
 def pop_deeper(options: dict[str, Any]) -> dict[str, Any]:
     """`per_layer` and `knockout` of `Settings`; the options are taken out, `seed` stays."""
-    from perception_gap.knockout import Knockout
+    from perception_gap.knockout.conditions import Knockout
 
     per_layer = options.pop("per_layer")
-    asked, layers, k = (options.pop(name) for name in ("knockout", "knockout_layers", "knockout_k"))
-    if not asked and (layers or k):
+    is_cut, layers, k = (options.pop(name) for name in ("knockout", "knockout_layers", "knockout_k"))
+    if not is_cut and (layers or k):
         raise click.UsageError("--knockout-layers and --knockout-k say how to cut: give --knockout as well")
-    cut = Knockout(layers=layers or "all", k=k or Knockout.k, seed=options["seed"]) if asked else None
+    cut = Knockout(layers=layers or "all", k=k or Knockout.k, seed=options["seed"]) if is_cut else None
     return {"per_layer": per_layer, "knockout": cut}

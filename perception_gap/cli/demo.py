@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ def command(out: Path, limit: int) -> None:
     tiny:student, and tiny:lavit, which was trained from it to look where tiny:teacher looks. Ends with a page.
     """
     from lavit.checkpoint import opener
-    from perception_gap.cli.analyze import show
+    from perception_gap.cli.analyze import print_summary
     from perception_gap.cli.report import write
     from perception_gap.measure.analyze import AnalyzeOptions, analyze
     from perception_gap.measure.settings import Settings
@@ -34,14 +35,13 @@ def command(out: Path, limit: int) -> None:
 
     runs: list[Run] = []
     status = 0
+    settings = Settings(text="teacher", max_new_tokens=16)
+    shared = AnalyzeOptions("", limit=limit, batch_size=24, settings=settings, command=command_line())
     for name in STUDENTS:
-        request = AnalyzeOptions(
-            model=f"tiny:{name}", teacher=str(runs[0].path / "teacher") if runs else "tiny:teacher", data="scenes",
-            out=out / name, limit=limit, batch_size=24, settings=Settings(text="teacher", max_new_tokens=16),
-            command=command_line(),
-        )  # fmt: skip
+        teacher = str(runs[0].path / "teacher") if runs else "tiny:teacher"
+        request = replace(shared, model=f"tiny:{name}", teacher=teacher, out=out / name)
         runs.append(analyze(request, say=click.echo, opener=opener))
-        status = max(status, show(runs[-1], strict=False, figures=False))
+        status = max(status, print_summary(runs[-1], strict=False, figures=False))
         click.echo("")
     save(overlay_figure(runs, runs[0].teacher(), k=3), out, "overlays", ("png",))
     page = write(

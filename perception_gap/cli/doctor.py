@@ -25,11 +25,11 @@ ROOT = Path(__file__).resolve().parents[2]
 # what -> (is it there?, what it is for, how to get it)
 OPTIONAL: dict[str, tuple[Callable[[], object], str, str]] = {
     "spaCy's English model": (
-        lambda: _found("spacy") and _found("en_core_web_sm"),
+        lambda: _importable("spacy") and _importable("en_core_web_sm"),
         "analyze: parts of speech by spaCy; without it by HanTa, which is installed",
         "pip install spacy && python -m spacy download en_core_web_sm",
     ),
-    "bitsandbytes": (lambda: _found("bitsandbytes"), "models in 8 or 4 bit", "pip install bitsandbytes"),
+    "bitsandbytes": (lambda: _importable("bitsandbytes"), "models in 8 or 4 bit", "pip install bitsandbytes"),
     "chromium": (
         lambda: any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
         "tests of the HTML page",
@@ -87,7 +87,7 @@ def installed(name: str) -> str | None:
         return None
 
 
-def _found(module: str) -> bool:
+def _importable(module: str) -> bool:
     return find_spec(module) is not None
 
 
@@ -116,7 +116,7 @@ def required_packages() -> tuple[list[tuple[str, str]], list[str]]:
 
 def satisfies(version: str, requirement: str) -> bool:
     """Whether a version is one that the requirement allows; True where `packaging` is not there to say."""
-    if not _found("packaging"):
+    if not _importable("packaging"):
         return True
     from packaging.requirements import Requirement
 

@@ -15,9 +15,10 @@ from perception_gap.errors import DamagedError, GapcheckError, UsageError
 @click.command(epilog="Example: gapcheck figures runs/student runs/lavit --only entropy,gap_accuracy --format pdf")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
 @click.option(
-    "--out", type=OutFolder(path_type=Path, file_okay=False),
+    "--out",
+    type=OutFolder(path_type=Path, file_okay=False),
     help="Folder for the files [default: RUN/figures, of several RUNs runs/figures].",
-)  # fmt: skip
+)
 @click.option("--only", metavar="NAME,..", help="These figures only, e.g. focus_accuracy,entropy.")
 @click.option("--format", "formats", default="png,pdf", show_default=True, metavar="png,pdf,svg", help="File formats.")
 def command(runs: tuple[Path, ...], out: Path | None, only: str | None, formats: str) -> None:
@@ -34,22 +35,23 @@ def command(runs: tuple[Path, ...], out: Path | None, only: str | None, formats:
     sources = open_sources(runs)
     for line in absent(sources):
         click.echo(f"note: {line}", err=True)
-    made = [figure for figure in figures_of(sources) if kind_of(figure) in wanted]
-    if not made:
+    figures = [figure for figure in figures_of(sources) if kind_of(figure) in wanted]
+    if not figures:
         raise GapcheckError(f"{', '.join(map(str, runs))}: allow none of the figures {', '.join(wanted)}")
     folder = out or (runs[0] / "figures" if len(sources) == 1 else Path("runs") / "figures")
-    for figure in made:
+    for figure in figures:
         for kind in kinds:
             check_writable(folder / f"{figure.name}.{kind}", ours=FIGURE)
     # All are written before the first is named: a reader that leaves (`| head`) takes none away.
-    for path in [path for figure in made for path in save(figure.figure, folder, figure.name, kinds)]:
+    for path in [path for figure in figures for path in save(figure.figure, folder, figure.name, kinds)]:
         click.echo(f"figure {path}")
 
 
 def absent(sources: Sequence[Any]) -> Iterator[str]:
     """What is not in the figures though it was given: unfinished parts, teachers that are not where they were."""
     from perception_gap.runs.run import Run
-    from reports.sources import BenchRun, CompareRun, Unfinished
+    from reports.compared import CompareRun
+    from reports.sources import BenchRun, Unfinished
 
     for source in sources:
         if isinstance(source, Unfinished):

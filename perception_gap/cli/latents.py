@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from perception_gap.cli import common_options
 from perception_gap.cli.data_options import data_options, pop_reading
 from perception_gap.cli.output import command_line
 from perception_gap.grid import grid
@@ -16,10 +18,10 @@ from perception_gap.grid import grid
 @data_options()
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the five runs.")
 @click.option("--instruction", default="", help="A line after every question.")
-@click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(min=1))
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1))
+@common_options.max_new_tokens
+@common_options.batch_size
 @click.option("--device", default="auto", show_default=True)
-def command(model: str, out: Path, **options) -> None:
+def command(model: str, out: Path, **options: Any) -> None:
     """Answer with the latents as they are, left out, and hidden from the answer, and say how far the answers change.
 
     Hiding is out of distribution in itself: the same is done to as many template tokens. With image and latents hidden,

@@ -18,8 +18,8 @@ _OPTIONS = (
     click.option("--revision", help="Revision of a hub model."),
     click.option("--trust-remote-code", is_flag=True),
 )
-_NAMES = ("device", "device_map", "dtype", "attn", "quantization", "revision", "trust_remote_code", "min_pixels",
-          "max_pixels")  # fmt: skip
+_PLACEMENT = ("device", "device_map", "dtype", "attn", "quantization")
+_NAMES = (*_PLACEMENT, "revision", "trust_remote_code", "min_pixels", "max_pixels")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

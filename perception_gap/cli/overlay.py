@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perception_gap.cli import common_options
 from perception_gap.cli.model_options import model_options, pop_load
 from perception_gap.cli.output import FIGURE, check_writable, command_line
 from perception_gap.errors import GapcheckError, UsageError
 
 if TYPE_CHECKING:
+    from perception_gap.data.jsonl import Boxes
     from perception_gap.measure.settings import Settings
     from perception_gap.runs.run import Run
     from perception_gap.sample import Sample
@@ -29,38 +31,49 @@ SAMPLE = "1"  # the id of the one sample
 )
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option(
-    "--image", "images", multiple=True, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    "--image",
+    "images",
+    multiple=True,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The picture; several times for a question about several, in their order.",
-)  # fmt: skip
+)
 @click.option("--question", required=True, help="What to ask about it.")
 @click.option("--answer", help="The reference, to mark answers right or wrong.")
 @click.option("--options", multiple=True, metavar="A;B;..", help="Possible answers, shown to the models with letters.")
 @click.option(
-    "--boxes", multiple=True, metavar="X0,Y0,X1,Y1[,IMAGE]",
+    "--boxes",
+    multiple=True,
+    metavar="X0,Y0,X1,Y1[,IMAGE]",
     help="Where the answer lies, in pixels, for the focus score; several, or separated by ';'. IMAGE counts from 0.",
-)  # fmt: skip
+)
 @click.option(
-    "--text", default="first", show_default=True, type=click.Choice(["first", "reference", "own"]),
+    "--text",
+    default="first",
+    show_default=True,
+    type=click.Choice(["first", "reference", "own"]),
     help="What several models are read on: the first one's answer, --answer, or each its own answer (nothing is "
     "compared).",
-)  # fmt: skip
-@click.option(
-    "--rows", default="answer", show_default=True,
-    type=click.Choice(["question", "answer", "latent", "response"]), help="Whose attention is the map.",
-)  # fmt: skip
-@click.option("--layers", default="all", show_default=True, help="all, lastN, or comma-separated indices.")
+)
+@common_options.rows
+@common_options.layers
 @click.option("--instruction", default="", help="A line after the question, e.g. 'Answer in one word.'")
-@click.option("--system", help="System prompt.")
+@common_options.system
 @click.option("--max-new-tokens", default=64, show_default=True, type=click.IntRange(min=1))
 @model_options
 @click.option("--words/--no-words", default=True, show_default=True, help="One map per word below.")
 @click.option("--smooth", is_flag=True, help="Blur the maps for display.")
 @click.option("--top-k", default=8, show_default=True, type=click.IntRange(min=0), help="Strongest tokens outlined.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs/overlay.png"), show_default=True,
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs/overlay.png"),
+    show_default=True,
     help="Figure: .png, .pdf or .svg.",
-)  # fmt: skip
-def command(models: tuple[str, ...], out: Path, text: str, words: bool, smooth: bool, top_k: int, **options) -> None:
+)
+def command(
+    models: tuple[str, ...], out: Path, text: str, words: bool, smooth: bool, top_k: int, **options: Any
+) -> None:
     """Show where MODEL looks in a picture of yours; of several MODELs, where each looks reading the first one's answer.
 
     MODEL is a hub id, a local checkpoint folder, or an embedded model (tiny:teacher). With several the first is the
@@ -81,18 +94,18 @@ def command(models: tuple[str, ...], out: Path, text: str, words: bool, smooth: 
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="gapcheck-") as folder:
-        runs = measure(models, sample, settings, text, Path(folder))
+        runs = run_models(models, sample, settings, text, Path(folder))
         compared = len(runs) > 1 and text != "own"
         teacher, shown = (runs[0], runs[1:]) if compared else (None, runs)
         draw(shown, teacher, out, words=words, smooth=smooth, top_k=top_k)
-        for line in said(runs):
+        for line in summary_lines(runs):
             click.echo(line)
     click.echo(f"figure {out}")
 
 
 def read_sample(options: dict[str, Any]) -> Sample:
     """The Sample of these options, its pictures decoded and its boxes on them; UsageError for what is wrong."""
-    from perception_gap.data import check_boxes, open_image
+    from perception_gap.data.images import check_boxes, open_image
     from perception_gap.data.jsonl import text, texts
     from perception_gap.sample import LETTERS, Sample
     from perception_gap.text.scoring import score
@@ -102,7 +115,7 @@ def read_sample(options: dict[str, Any]) -> Sample:
     question = text({"question": options.pop("question")}, "question", where)
     reference = options.pop("answer")
     answer = "" if reference is None else text({"answer": reference}, "answer", where)
-    split = [one.strip() for given in options.pop("options") for one in given.split(";")]
+    split = [option.strip() for given in options.pop("options") for option in given.split(";")]
     choices = texts({"options": split}, "options", where)
     if len(choices) > len(LETTERS):
         raise UsageError(f"--options: {len(choices)} are given, expected at most {len(LETTERS)}, one for each letter")
@@ -118,22 +131,22 @@ def read_sample(options: dict[str, Any]) -> Sample:
     return sample
 
 
-def read_boxes(given: Sequence[str], n_images: int):
+def read_boxes(given: Sequence[str], n_images: int) -> tuple[Boxes, tuple[int, ...]]:
     """Boxes and their images of `x0,y0,x1,y1[,image]`, several separated by ';'."""
     from perception_gap.data.jsonl import parse_boxes
 
-    found = []
-    for one in [part for text in given for part in text.split(";") if part.strip()]:
+    boxes = []
+    for written in [part for text in given for part in text.split(";") if part.strip()]:
         try:
-            numbers = [float(number) for number in one.split(",")]
+            numbers = [float(number) for number in written.split(",")]
         except ValueError:
             numbers = []
         if len(numbers) not in (4, 5):
             raise UsageError(
-                f"--boxes {one.strip()!r}: expected x0,y0,x1,y1 in pixels, then the image's index if several"
+                f"--boxes {written.strip()!r}: expected x0,y0,x1,y1 in pixels, then the image's index if several"
             )
-        found.append(numbers)
-    return parse_boxes(found, where="--boxes", n_images=n_images)
+        boxes.append(numbers)
+    return parse_boxes(boxes, where="--boxes", n_images=n_images)
 
 
 def read_settings(options: dict[str, Any]) -> Settings:
@@ -142,7 +155,7 @@ def read_settings(options: dict[str, Any]) -> Settings:
     return Settings(load=pop_load(options), **options)
 
 
-def measure(models: Sequence[str], sample: Sample, settings: Settings, text: str, folder: Path) -> list[Run]:
+def run_models(models: Sequence[str], sample: Sample, settings: Settings, text: str, folder: Path) -> list[Run]:
     """One run of each model in `folder`, as `gapcheck analyze` makes them; never two models in memory.
 
     GapcheckError with the model and the reason where the sample failed.
@@ -153,10 +166,10 @@ def measure(models: Sequence[str], sample: Sample, settings: Settings, text: str
     from perception_gap.data import Dataset, hash_samples
     from perception_gap.measure.analyze import run_analysis
     from perception_gap.measure.settings import Analysis
-    from perception_gap.models.loading import check
+    from perception_gap.models.loading import require_supported
 
     for name in models:  # what would stop the last model is said before the first is loaded
-        check(name, settings.load.get("revision"), settings.load.get("trust_remote_code", False))
+        require_supported(name, settings.load.get("revision"), settings.load.get("trust_remote_code", False))
     dataset = Dataset("overlay", [sample], hash_samples([sample]))
     kind = {"first": "teacher", "reference": "reference", "own": "own"}[text if len(models) > 1 else "own"]
     runs: list[Run] = []
@@ -164,13 +177,10 @@ def measure(models: Sequence[str], sample: Sample, settings: Settings, text: str
         first = number == 1 and kind != "own"
         # As `gapcheck analyze` asks a teacher: latent rows are the students' alone.
         rows = "question" if settings.rows == "question" else "answer"
-        asked = replace(
-            settings,
-            text="own" if first and kind == "teacher" else kind,
-            rows=rows if first else settings.rows,
-        )
+        text_read = "own" if first and kind == "teacher" else kind
+        of_model = replace(settings, text=text_read, rows=rows if first else settings.rows)
         teacher = runs[0] if runs and kind != "own" else None
-        job = Analysis(name, dataset, folder / str(number), asked, teacher, batch_size=1, command=command_line())
+        job = Analysis(name, dataset, folder / str(number), of_model, teacher, batch_size=1, command=command_line())
         click.echo(f"{name}: loading and asking", err=True)
         runs.append(run_analysis(job, opener, progress=False))
         runs[-1].named = tuple(image.parent for image in sample.images)
@@ -193,7 +203,7 @@ def draw(runs: Sequence[Run], teacher: Run | None, out: Path, *, words: bool, sm
         click.echo("some letters are in no installed font and are drawn as boxes; install Noto Sans", err=True)
 
 
-def said(runs: Sequence[Run]) -> list[str]:
+def summary_lines(runs: Sequence[Run]) -> list[str]:
     """One line a model: mark, focus, KL, answer."""
     from reports.sources import labels
 
@@ -204,14 +214,14 @@ def said(runs: Sequence[Run]) -> list[str]:
         mark = "–" if row["correct"] is None else ("✓" if row["correct"] else "✗")
         fields = [f"{name:{max(map(len, names))}}  {mark}"]
         if len(row["boxes"]):
-            fields.append(f"focus {measured(row['focus_score'], '5.1f', '%', 100)}")
+            fields.append(f"focus {number_or_undefined(row['focus_score'], '5.1f', '%', 100)}")
         if run.info["teacher"]:
-            fields.append(f"KL {measured(row['kl'], '.2f', 'nats')}")
+            fields.append(f"KL {number_or_undefined(row['kl'], '.2f', 'nats')}")
         fields.append(" ".join(row["answer"].split()) or "(empty answer)")
         lines.append("  ".join(fields))
     return lines
 
 
-def measured(value: float | None, layout: str, unit: str, scale: float = 1) -> str:
+def number_or_undefined(value: float | None, layout: str, unit: str, scale: float = 1) -> str:
     """`16.4 %`, or `undefined`: of a map without mass, or a picture without the boxes."""
     return "undefined" if value is None or math.isnan(value) else f"{scale * value:{layout}} {unit}"

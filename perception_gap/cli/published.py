@@ -7,9 +7,8 @@ import sys
 
 import click
 
-CHECK = (
-    "paper", "table", "row", "column", "kind", "what", "printed", "recomputed", "unit", "agrees", "starred", "remark",
-)  # fmt: skip
+_PLACE = ("paper", "table", "row", "column")
+CHECK = (*_PLACE, "kind", "what", "printed", "recomputed", "unit", "agrees", "starred", "remark")
 
 
 @click.command(epilog="Example: gapcheck published lavit --table table1 --table table2")
@@ -31,8 +30,8 @@ def command(papers: tuple[str, ...], tables: tuple[str, ...], check: bool, layou
         click.echo("\n\n".join(report(paper, tables or None, everything=check) for paper in loaded))
         return
     if check:
-        found = [one for paper in loaded for one in published.checks(paper, tables or None)]
-        rows = [{name: getattr(one, name) for name in CHECK} for one in found]
+        checks = [each for paper in loaded for each in published.checks(paper, tables or None)]
+        rows = [{name: getattr(each, name) for name in CHECK} for each in checks]
     else:
         rows = [record for paper in loaded for record in published.records(paper, tables or None)]
     fields = dict.fromkeys((*(CHECK if check else published.RECORD), *(key for row in rows for key in row)))

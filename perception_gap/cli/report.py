@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from perception_gap.cli.output import PAGE, check_writable, command_line
+
+if TYPE_CHECKING:
+    from perception_gap.runs.run import Run
+    from reports.sources import Unfinished
 
 
 @click.command(epilog="Example: gapcheck report runs/student runs/lavit runs/bench --out runs/report.html")
@@ -15,10 +20,13 @@ from perception_gap.cli.output import PAGE, check_writable, command_line
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/report.html"), show_default=True)
 @click.option("--title", default="gapcheck report", show_default=True)
 @click.option(
-    "--samples", default="500", show_default=True, metavar="N|all",
+    "--samples",
+    default="500",
+    show_default=True,
+    metavar="N|all",
     help="Samples of each data set in the browser, the most telling first; those behind the first 500 lie in script "
     "files beside the page.",
-)  # fmt: skip
+)
 @click.option(
     "--thumbnail", default=320, show_default=True, type=click.IntRange(32, 2048), help="Long side of the pictures."
 )
@@ -71,7 +79,7 @@ def write(
     named = (*runs, *image_roots)
     with tempfile.TemporaryDirectory() as work:
         whole = [
-            measured(source, Path(work) / str(i), named) if isinstance(source, Unfinished) else source
+            run_so_far(source, Path(work) / str(i), named) if isinstance(source, Unfinished) else source
             for i, source in enumerate(sources)
         ]
         unfinished = [s for s in sources if isinstance(s, Unfinished)]
@@ -87,7 +95,7 @@ def write(
     return page.path
 
 
-def measured(unfinished, work: Path, named: Sequence[Path]):
+def run_so_far(unfinished: Unfinished, work: Path, named: Sequence[Path]) -> Run | None:
     """The Run of the samples that an unfinished analysis has so far; None if it has none."""
     from perception_gap.measure.finish import so_far
 

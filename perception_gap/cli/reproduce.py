@@ -73,7 +73,7 @@ def command(target: str, dry_run: bool, **options: Any) -> None:
     run.refuse_early(plan)
     if status := run.run_steps(plan, say=click.echo):
         sys.exit(status)
-    show(plan, again)
+    print_reproduction(plan, again)
 
 
 def wanted_of(target: str, options: dict[str, Any]) -> Wanted:
@@ -101,16 +101,21 @@ def wanted_of(target: str, options: dict[str, Any]) -> Wanted:
     # A smaller picture is smaller in training too.
     sizes = [f"{name}={options[name]}" for name in ("min_pixels", "max_pixels") if options[name]]
     return Wanted(
-        target=target, tiny=tiny, retrain=retrain, changes=(*sizes, *options["changes"]), asking=asking,
+        target=target,
+        tiny=tiny,
+        retrain=retrain,
+        changes=(*sizes, *options["changes"]),
+        asking=asking,
         out=options["out"] or Path("runs/reproduce") / (target + ("-tiny" if tiny else "")),
         models={name: options[name] for name in NAMED if options[name] is not None},
-        viscot=options["viscot"] or Path("viscot_363k.json"), image_root=options["image_root"] or Path("images"),
+        viscot=options["viscot"] or Path("viscot_363k.json"),
+        image_root=options["image_root"] or Path("images"),
         instruction="Answer in a few words." if options["instruction"] is None else options["instruction"],
         **{name: options[name] for name in ("traces", "data_root", "limit", "trace_limit", "batch_size", "device")},
-    )  # fmt: skip
+    )
 
 
-def show(plan: Plan, again: str) -> None:
+def print_reproduction(plan: Plan, again: str) -> None:
     """The table or figure, what it says, and the page about it."""
     from perception_gap.cli.reproduction.findings import finding, printed_beside
     from perception_gap.cli.reproduction.present import page, present

@@ -43,19 +43,19 @@ def command(
         )
     if out is not None:
         check_writable(out, ours=TABLES)
-    told = {}
+    published_rows = {}
     for given in rows:
         model, equals, row = given.partition("=")
         if not (model and equals and row):
             raise UsageError(f"--row {given!r}: expected MODEL=ROW, such as tiny:lavit='LaViT 3B'")
-        if model in told:
+        if model in published_rows:
             raise UsageError(f"--row {given!r}: {model} is given twice; expected each model once")
-        told[model] = row
+        published_rows[model] = row
     sources = open_sources(runs)
     for source in sources:
         if isinstance(source, Run) and (gone := teacher_or_reason(source)[1]):
             click.echo(f"note: {gone}; the tables are without it", err=True)
-    text = tables.render(tables.build(kind, sources, rows=told, baseline=baseline), layout)
+    text = tables.render(tables.build(kind, sources, rows=published_rows, baseline=baseline), layout)
     if out is None:
         click.echo(text, nl=False)
         return

@@ -23,8 +23,12 @@ from perception_gap.grid import grid
 )
 @click.option("--scale", default="full", show_default=True, help="full, or tiny: optimiser and steps for tiny models.")
 @click.option("--device", default="auto", show_default=True, help="auto or cpu.")
-@click.option("--cache-vision", type=click.Path(path_type=Path), metavar="DIR",
-              help="Compute prompts and vision features once, into DIR (frozen vision tower only).")  # fmt: skip
+@click.option(
+    "--cache-vision",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Compute prompts and vision features once, into DIR (frozen vision tower only).",
+)
 @click.option("--save-steps", default=200, show_default=True, type=click.IntRange(min=0), help="0: only at the end.")
 @click.option("--report-to", default="none", show_default=True, help="none, tensorboard or wandb, as Trainer does.")
 @click.option("--fsdp", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="FSDP settings (JSON).")
@@ -33,10 +37,19 @@ from perception_gap.grid import grid
 @click.option("--fresh", is_flag=True, help="Forget what the training folder holds.")
 @click.option("--show", is_flag=True, help="Print every setting with its source, and the presets; train nothing.")
 def command(
-    student: str, traces: Path | None, out: Path | None, preset: str, changes: tuple[str, ...], scale: str,
-    device: str, cache_vision: Path | None, save_steps: int, report_to: str, fsdp: Path | None,
-    deepspeed: Path | None, workers: int, fresh: bool, show: bool,
-) -> None:  # fmt: skip
+    traces: Path | None,
+    out: Path | None,
+    preset: str,
+    changes: tuple[str, ...],
+    scale: str,
+    cache_vision: Path | None,
+    report_to: str,
+    fsdp: Path | None,
+    deepspeed: Path | None,
+    workers: int,
+    show: bool,
+    **options: Any,
+) -> None:
     """Train STUDENT (hub id, folder, tiny:student) to answer as its teacher does, and to look where it looks.
 
     The same command resumes a killed training. Several GPUs: torchrun --nproc-per-node 8 -m perception_gap train ..,
@@ -50,7 +63,7 @@ def command(
         return
     if traces is None or out is None:
         raise click.UsageError("--traces and --out: both are needed to train")
-    from lavit.request import TrainRequest
+    from lavit.options import TrainOptions
     from lavit.training import train
     from perception_gap.storage.locks import locked
 
@@ -59,14 +72,19 @@ def command(
         extra |= read_json(fsdp)
     if deepspeed is not None:
         extra["deepspeed"] = str(deepspeed)
+    request = TrainOptions(
+        traces=traces,
+        out=out,
+        preset=preset,
+        settings=settings,
+        scale=scale,
+        cache=cache_vision,
+        command=command_line(),
+        arguments=extra,
+        **options,
+    )
     with locked(out):
-        model = train(
-            TrainRequest(
-                student=student, traces=traces, out=out, preset=preset, settings=settings, scale=scale, device=device,
-                cache=cache_vision, save_steps=save_steps, fresh=fresh, command=command_line(),
-                arguments=extra,
-            )
-        )  # fmt: skip
+        model = train(request)
     click.echo(f"model {model}")
 
 
@@ -75,15 +93,15 @@ def read_json(path: Path) -> dict[str, Any]:
     import json
 
     try:
-        found = json.loads(path.read_text())
+        options: dict[str, Any] = json.loads(path.read_text())
     except ValueError as error:
         raise click.UsageError(f"--fsdp {path}: is no JSON ({error}); start from lavit/configs/fsdp.json") from None
-    if not isinstance(found, dict) or found.keys() - {"fsdp", "fsdp_config"}:
+    if not isinstance(options, dict) or options.keys() - {"fsdp", "fsdp_config"}:
         raise click.UsageError(
             f"--fsdp {path}: expected a JSON object with fsdp and fsdp_config alone, like lavit/configs/fsdp.json; "
             "everything else is a setting (--set)"
         )
-    return found
+    return options
 
 
 def print_settings(preset: str, settings: Any, scale: str) -> None:

@@ -2,10 +2,6 @@
 
     OUT/  compare.json  summary.json  pairs.parquet  words.parquet  MODEL/ (a run of `analyze`)  teacher/  data/
 
-`run.compare` makes it, `budget` decides what every model gets to see, `pairs` measures how far two gazes lie apart,
-`summary` puts it into numbers with intervals.
+`run.compare_models` makes it, `budget` decides what every model gets to see, `pairs` measures how far two gazes lie
+apart, `summary` puts it into numbers with intervals.
 """
-
-from perception_gap.compare.run import CompareOptions, compare
-
-__all__ = ["CompareOptions", "compare"]

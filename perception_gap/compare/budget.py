@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from perception_gap.errors import UsageError
-from perception_gap.models.families import Family
+from perception_gap.models.families.base import Family
 
 
 def common_budget(families: Mapping[str, Family], pixels: str = "same") -> tuple[dict[str, int | None], str]:

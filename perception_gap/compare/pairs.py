@@ -38,7 +38,7 @@ class Member:
         return [row | {"shared_text": row["answer"]} for row in rows] if self.kind == "own" else rows
 
 
-def compared(
+def rows_of_pairs(
     members: Sequence[Member], raster: tuple[int, int], seed: int
 ) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
     """For every pair of members, in their order: a row a sample, and a row a word.
@@ -92,9 +92,9 @@ def _words(comparison: Comparison, first: Member, second: Member) -> list[dict[s
 
 
 def frames(members: Sequence[Member], raster: tuple[int, int], seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`compared` as two tables."""
+    """`rows_of_pairs` as two tables."""
     samples, words = [], []
-    for of_samples, of_words in compared(members, raster, seed):
+    for of_samples, of_words in rows_of_pairs(members, raster, seed):
         samples += of_samples
         words += of_words
     return pd.DataFrame(samples), pd.DataFrame(words)

@@ -13,9 +13,10 @@ from perception_gap.compare import pairs, summary
 from perception_gap.compare.budget import common_budget
 from perception_gap.compare.pairs import Member
 from perception_gap.compare.reuse import finished
-from perception_gap.data import Dataset, Reading, open_data
+from perception_gap.data import Dataset, open_data
+from perception_gap.data.reading import Reading
 from perception_gap.errors import DamagedError, GapcheckError, UsageError
-from perception_gap.measure.analyze import Opener, open_plain, run_analysis, stored_teacher
+from perception_gap.measure.analyze import Opener, Say, open_plain, run_analysis, stored_teacher
 from perception_gap.measure.settings import Analysis, Settings, check_teacher
 from perception_gap.models import loading
 from perception_gap.runs.key import image_hashes, provenance
@@ -28,8 +29,9 @@ from perception_gap.storage.folders import claim, named
 from perception_gap.storage.locks import locked
 
 MADE = "compare.json"
-_OURS = {"data", "teacher", "figures", MADE, "summary.json", "pairs.parquet", "words.parquet", "overlays.png",
-         "report.html", "tables.md"}  # fmt: skip
+_FOLDERS = {"data", "teacher", "figures"}
+_OURS = _FOLDERS | {MADE, "summary.json", "pairs.parquet", "words.parquet", "overlays.png", "report.html", "tables.md"}
+ReadModel = Callable[[Analysis], Run]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class CompareOptions:
 
 
 @dataclass(frozen=True)
-class Compared:
+class FinishedComparison:
     """A comparison in `path`: its members, a teacher first; the models that failed, with the reason."""
 
     path: Path
@@ -66,10 +68,13 @@ class Compared:
     failed: dict[str, str]
 
 
-def compare(
-    options: CompareOptions, *, progress: bool = True, say: Callable[[str], None] = print,
+def compare_models(
+    options: CompareOptions,
+    *,
+    progress: bool = True,
+    say: Say = print,
     opener: Opener = open_plain,
-) -> Compared:  # fmt: skip
+) -> FinishedComparison:
     """Every model over the same samples, then every pair of them.
 
     UsageError before any model is read for what is wrong with one of them. A model that fails later is named in the
@@ -77,15 +82,22 @@ def compare(
     """
     budgets, line = _budgets(options)
     claim(options.out, MADE, lambda name: name in ("data", "teacher") or name.endswith(".tmp"))
+
+    def read_model(job: Analysis) -> Run:
+        stored = finished(job)
+        if stored is None:
+            return run_analysis(job, opener, progress=progress)
+        say(f"{job.model}: finished in {job.out}")
+        return stored
+
     with locked(options.out):
         say(line)
-        return _compare(options, budgets, line, progress, say, opener)
+        return _with_budgets(options, budgets, line, read_model, say)
 
 
-def _compare(
-    options: CompareOptions, budgets: dict[str, int | None], line: str, progress: bool, say: Callable[[str], None],
-    opener: Opener,
-) -> Compared:  # fmt: skip
+def _with_budgets(
+    options: CompareOptions, budgets: dict[str, int | None], line: str, read_model: ReadModel, say: Say
+) -> FinishedComparison:
     dataset = open_data(
         options.data,
         limit=options.limit,
@@ -95,7 +107,7 @@ def _compare(
         reading=options.reading,
     )
     folders = dict(zip(options.models, named(options.models, _OURS), strict=True))
-    teacher = _teacher(options, dataset, budgets, say, progress, opener)
+    teacher = _teacher(options, dataset, budgets, read_model)
     describe(options, folders, budgets, line, dataset, teacher)
     members = [Member(teacher.info["model"]["name"], teacher, "own")] if teacher else []
     failed: dict[str, str] = {}
@@ -105,7 +117,7 @@ def _compare(
             continue
         job = _job(options, name, dataset, options.out / folder, budgets[name], teacher)
         try:
-            members.append(Member(name, _one(job, say, progress, opener)))
+            members.append(Member(name, read_model(job)))
         except GapcheckError as error:
             failed[name] = str(error)
             wrong_use = wrong_use and isinstance(error, UsageError | DamagedError)
@@ -116,7 +128,7 @@ def _compare(
         raise kind(
             f"{len(members)} of {len(folders) + bool(teacher)} models were measured, nothing to compare: {reasons}"
         )
-    return finish(options, tuple(members), folders, budgets, failed)
+    return finish(options, tuple(members), budgets, failed)
 
 
 def _budgets(options: CompareOptions) -> tuple[dict[str, int | None], str]:
@@ -134,11 +146,11 @@ def _budgets(options: CompareOptions) -> tuple[dict[str, int | None], str]:
     if len(names) > 1 and "revision" in load:
         raise UsageError("--revision belongs to one model; give folders, or leave it out")
     trust = load.get("trust_remote_code", False)
-    families = {name: loading.check(name, load.get("revision"), trust) for name in names}
+    families = {name: loading.require_supported(name, load.get("revision"), trust) for name in names}
     if stored:
-        asked = run_info(Path(options.teacher or ""))["model"]["name"]
+        of_run = run_info(Path(options.teacher or ""))["model"]["name"]
         with suppress(UsageError, DamagedError):  # a run may outlive its model: what that saw is then not known
-            families[asked] = loading.check(asked, None, trust)
+            families[of_run] = loading.require_supported(of_run, None, trust)
     return common_budget(families, options.pixels)
 
 
@@ -188,49 +200,46 @@ def _place(name: str) -> str:
 
 def _job(
     options: CompareOptions, name: str, dataset: Dataset, out: Path, most_pixels: int | None, teacher: Run | None
-) -> Analysis:  # fmt: skip
+) -> Analysis:
     text = "teacher" if options.teacher else "reference"
     settings = replace(options.settings, text=text, most_pixels=most_pixels)
     return Analysis(
-        model=name, dataset=dataset, out=out, settings=settings, teacher=teacher, batch_size=options.batch_size,
-        seed=options.seed, raster=options.raster, fresh=options.fresh, command=options.command,
-    )  # fmt: skip
-
-
-def _one(job: Analysis, say: Callable[[str], None], progress: bool, opener: Opener) -> Run:
-    found = finished(job)
-    if found is not None:
-        say(f"{job.model}: finished in {job.out}")
-        return found
-    return run_analysis(job, opener, progress=progress)
+        model=name,
+        dataset=dataset,
+        out=out,
+        settings=settings,
+        teacher=teacher,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        raster=options.raster,
+        fresh=options.fresh,
+        command=options.command,
+    )
 
 
 def _teacher(
-    options: CompareOptions,
-    dataset: Dataset,
-    budgets: dict[str, int | None],
-    say: Callable[[str], None],
-    progress: bool,
-    opener: Opener,
+    options: CompareOptions, dataset: Dataset, budgets: dict[str, int | None], read_model: ReadModel
 ) -> Run | None:
     """The teacher's finished run, or its own pass into OUT/teacher; None without a teacher."""
     if options.teacher is None:
         return None
     if (Path(options.teacher) / "run.json").exists():
-        asked = replace(
-            options.settings, text="own", rows="question" if options.settings.rows == "question" else "answer"
-        )
-        run = stored_teacher(options.teacher, asked, options.out)
+        rows = "question" if options.settings.rows == "question" else "answer"
+        run = stored_teacher(options.teacher, replace(options.settings, text="own", rows=rows), options.out)
         check_whole(run, dataset, budgets, options)
         return run
     job = _job(options, options.teacher, dataset, options.out / "teacher", _of(options.teacher, budgets), None)
-    return _one(replace(job, settings=replace(job.settings, text="own")), say, progress, opener)
+    return read_model(replace(job, settings=replace(job.settings, text="own")))
 
 
 def describe(
-    options: CompareOptions, folders: dict[str, str], budgets: dict[str, int | None], line: str, dataset: Dataset,
+    options: CompareOptions,
+    folders: dict[str, str],
+    budgets: dict[str, int | None],
+    line: str,
+    dataset: Dataset,
     teacher: Run | None,
-) -> None:  # fmt: skip
+) -> None:
     """compare.json: what was asked, and where each model's run lies; an older summary would speak of something else."""
     (options.out / "summary.json").unlink(missing_ok=True)
     taught = (options.teacher, teacher.info["model"]["name"]) if teacher else ()
@@ -252,9 +261,8 @@ def describe(
 
 
 def finish(
-    options: CompareOptions, members: tuple[Member, ...], folders: dict[str, str], budgets: dict[str, int | None],
-    failed: dict[str, str],
-) -> Compared:  # fmt: skip
+    options: CompareOptions, members: tuple[Member, ...], budgets: dict[str, int | None], failed: dict[str, str]
+) -> FinishedComparison:
     """pairs.parquet, words.parquet and, last, summary.json."""
     samples, words = pairs.frames(members, options.raster, options.seed)
     files = {
@@ -264,12 +272,13 @@ def finish(
     facts = {
         member.name: {
             "folder": os.path.relpath(member.run.path, options.out),
-            "most_pixels": budgets.get(member.name), "is_teacher": member.kind == "own",
+            "most_pixels": budgets.get(member.name),
+            "is_teacher": member.kind == "own",
         }
         for member in members
-    }  # fmt: skip
+    }
     of_pairs = summary.of_pairs(samples, words, options.seed) if len(samples) else []
-    told = {
+    numbers = {
         "baseline": members[0].name,
         "models": summary.of_models(members, facts, options.seed),
         "pairs": of_pairs,
@@ -277,5 +286,5 @@ def finish(
         "failed": failed,
         "files": files,
     }
-    write_json(options.out / "summary.json", told)
-    return Compared(options.out, members, told, failed)
+    write_json(options.out / "summary.json", numbers)
+    return FinishedComparison(options.out, members, numbers, failed)

@@ -25,9 +25,11 @@ from perception_gap.stats.statistics import difference_ci
 BESIDE = (f"focus_score{WITHOUT_SINKS}", "kl_floor")
 # Verdicts of a pair of models on one sample: (first right, second right).
 VERDICTS = {
-    "both_right": (True, True), "both_wrong": (False, False),
-    "only_first_right": (True, False), "only_second_right": (False, True),
-}  # fmt: skip
+    "both_right": (True, True),
+    "both_wrong": (False, False),
+    "only_first_right": (True, False),
+    "only_second_right": (False, True),
+}
 
 
 def of_models(members: Sequence[Member], facts: Mapping[str, Mapping[str, Any]], seed: int) -> list[dict[str, Any]]:
@@ -39,7 +41,7 @@ def of_models(members: Sequence[Member], facts: Mapping[str, Mapping[str, Any]],
     rows = []
     for member in members:
         samples = member.run.samples
-        about, told = member.run.info["model"], member.run.summary
+        about, summary = member.run.info["model"], member.run.summary
         row = {
             "name": member.name,
             **facts.get(member.name, {}),
@@ -47,15 +49,15 @@ def of_models(members: Sequence[Member], facts: Mapping[str, Mapping[str, Any]],
             "family": about["family"],
             "parameters": about["parameters"],
             "image_tokens": _median(samples["n_image_tokens"]),
-            "n_samples": told["n_samples"],
-            "n_failed": told["n_failed"],
-            "accuracy": told["accuracy"],
-            "auroc": told["focus_score"]["auroc"],
-            "focus_chance": told["focus_score"]["chance"],
-            "decides": dict(told["focus_score"]["decides"]["overall"]),
+            "n_samples": summary["n_samples"],
+            "n_failed": summary["n_failed"],
+            "accuracy": summary["accuracy"],
+            "auroc": summary["focus_score"]["auroc"],
+            "focus_chance": summary["focus_score"]["chance"],
+            "decides": dict(summary["focus_score"]["decides"]["overall"]),
         }
-        if "knockout" in told:
-            row["rests"] = dict(told["knockout"]["contrasts"]["text"]["inside_minus_outside_number"]["change"])
+        if "knockout" in summary:
+            row["rests"] = dict(summary["knockout"]["contrasts"]["text"]["inside_minus_outside_number"]["change"])
         for name in (*(measure.name for measure in measures("model", Measure)), *BESIDE):
             if name in samples and samples[name].notna().any():
                 row[name] = mean_of(samples, name)

@@ -9,16 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from perception_gap.data.images import Contents, check_boxes, decode_image, open_image, open_pictures, shrink
 from perception_gap.data.reading import Reading
 from perception_gap.errors import UsageError
 from perception_gap.sample import Sample
 from perception_gap.storage.redaction import public_text
 
-__all__ = [
-    "SCENES_DEFAULT", "Contents", "Dataset", "Reading", "check_boxes", "decode_image", "hash_samples", "open_data",
-    "open_image", "open_pictures", "shrink",
-]  # fmt: skip
+__all__ = ["Dataset", "hash_samples", "open_data"]
 
 SCENES_DEFAULT = 300  # scenes in a run without --limit
 KNOWN = (
@@ -45,7 +41,7 @@ class Dataset:
     def description(self) -> dict[str, Any]:
         """What a run keeps of it: spec, hash, n, and what the user said of boxes and fields."""
         spec = public_text(self.spec)
-        return {"spec": spec, "hash": self.hash, "n": len(self.samples)} | self.reading.said()
+        return {"spec": spec, "hash": self.hash, "n": len(self.samples)} | self.reading.description()
 
     def __len__(self) -> int:
         return len(self.samples)

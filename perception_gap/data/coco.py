@@ -35,28 +35,28 @@ def read_coco(path: Path, *, limit: int | None = None, reading: Reading | None =
 
 def _merged(samples: Iterator[Sample], limit: int | None) -> list[Sample]:
     """Samples that ask the same of the same picture as one, with the boxes of all; then the first `limit`."""
-    found: dict[tuple, list[Sample]] = {}
+    by_question: dict[tuple[object, ...], list[Sample]] = {}
     for sample in samples:
-        found.setdefault((sample.images, sample.question, sample.answer, sample.options), []).append(sample)
+        by_question.setdefault((sample.images, sample.question, sample.answer, sample.options), []).append(sample)
     return [
         replace(
             same[0],
             boxes=tuple(box for sample in same for box in sample.boxes),
             box_images=tuple(image for sample in same for image in sample.box_images),
         )
-        for same in islice(found.values(), limit)
+        for same in islice(by_question.values(), limit)
     ]
 
 
 def _by_id(path: Path, field: str) -> dict[Any, dict[str, Any]]:
     """id → entry of one of the file's lists; UsageError for an id that is none, or that comes twice."""
-    found: dict[Any, dict[str, Any]] = {}
+    entries: dict[Any, dict[str, Any]] = {}
     for entry in stream_entries(path, field):
         key = entry.value.get("id")
-        if type(key) not in (int, str) or key in found:
+        if type(key) not in (int, str) or key in entries:
             raise UsageError(f"{path}: {field} {entry.number}: id {shown(key)}: expected a number or a text of its own")
-        found[key] = {name: value for name, value in entry.value.items() if name not in _OF_IMAGE}
-    return found
+        entries[key] = {name: value for name, value in entry.value.items() if name not in _OF_IMAGE}
+    return entries
 
 
 def _annotations(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -86,7 +86,7 @@ def _annotations(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _categories(path: Path) -> dict[Any, str]:
     """id → name; none where the file has no categories."""
     try:
-        found = _by_id(path, "categories")
+        categories = _by_id(path, "categories")
     except NoListError:
         return {}
-    return {key: text(entry, "name", f"{path}: category {shown(key)}") for key, entry in found.items()}
+    return {key: text(entry, "name", f"{path}: category {shown(key)}") for key, entry in categories.items()}

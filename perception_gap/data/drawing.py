@@ -23,6 +23,7 @@ COLORS: dict[str, tuple[float, float, float]] = {
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 DIRECTIONS = ("up", "right", "down", "left")
 Box = tuple[float, float, float, float]
+Pixels = tuple[np.ndarray, np.ndarray]  # (rows, columns)
 Y, X = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
 
 
@@ -69,20 +70,8 @@ def _outline(shape: str, x: float, y: float, radius: float, direction: str | Non
         points = list(zip(radii * np.cos(angles), radii * np.sin(angles), strict=True))
     elif shape == "cross":
         a, b = 0.34, 0.95
-        points = [
-            (-a, -b),
-            (a, -b),
-            (a, -a),
-            (b, -a),
-            (b, a),
-            (a, a),
-            (a, b),
-            (-a, b),
-            (-a, a),
-            (-b, a),
-            (-b, -a),
-            (-a, -a),
-        ]
+        arm = [(-a, -b), (a, -b), (a, -a)]  # the upper one, clockwise; the others are its quarter turns
+        points = [*arm, *((-py, px) for px, py in arm), *((-px, -py) for px, py in arm), *((py, -px) for px, py in arm)]
     elif shape == "arrow":
         points = [(0, -1), (0.85, 0.05), (0.35, 0.05), (0.35, 1), (-0.35, 1), (-0.35, 0.05), (-0.85, 0.05)]
         for _ in range(DIRECTIONS.index(direction or "up")):
@@ -93,12 +82,29 @@ def _outline(shape: str, x: float, y: float, radius: float, direction: str | Non
     return x + radius * corners[:, 0], y + radius * corners[:, 1]
 
 
-def mask(shape: str, x: float, y: float, radius: float, direction: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, columns) of the pixels inside the shape, clipped to the canvas."""
+def disc(x: float, y: float, radius: float) -> Pixels:
+    """The pixels of a disc, clipped to the canvas."""
+    pixels: Pixels = draw.disk((y, x), radius, shape=(SIDE, SIDE))
+    return pixels
+
+
+def shadow(x: float, y: float, radius: float) -> Pixels:
+    """The pixels of a flat ellipse around a thing's foot, clipped to the canvas."""
+    pixels: Pixels = draw.ellipse(y, x, 0.22 * radius, 1.05 * radius, shape=(SIDE, SIDE))
+    return pixels
+
+
+def mask(shape: str, x: float, y: float, radius: float, direction: str | None = None) -> Pixels:
+    """The pixels inside the shape, clipped to the canvas."""
     if shape == "circle":
-        return draw.disk((y, x), 0.95 * radius, shape=(SIDE, SIDE))
+        return disc(x, y, 0.95 * radius)
     xs, ys = _outline(shape, x, y, radius, direction)
-    return draw.polygon(ys, xs, shape=(SIDE, SIDE))
+    pixels: Pixels = draw.polygon(ys, xs, shape=(SIDE, SIDE))
+    return pixels
+
+
+def _around(x: float, y: float, radius: float) -> Box:
+    return x - radius, y - radius, x + radius, y + radius
 
 
 def paint(
@@ -109,11 +115,12 @@ def paint(
     radius: float,
     color: str,
     *,
+    size: str | None = None,
     hollow: bool = False,
-    **facts,
+    direction: str | None = None,
+    depth: float | None = None,
 ) -> Thing:
     """Draw a shape with a thin dark rim and return the Thing it is; `hollow` shows what lay behind its middle."""
-    direction = facts.get("direction")
     rgb = np.asarray(COLORS[color], dtype=np.float32)
     behind = canvas.copy() if hollow else canvas
     canvas[mask(shape, x, y, radius, direction)] = 0.45 * rgb
@@ -121,7 +128,7 @@ def paint(
     if hollow:
         hole = mask(shape, x, y, 0.58 * radius, direction)
         canvas[hole] = behind[hole]
-    return Thing(shape, (x - radius, y - radius, x + radius, y + radius), color, hollow=hollow, **facts)
+    return Thing(shape, _around(x, y, radius), color, size, hollow, direction, depth)
 
 
 _LETTERS = {
@@ -131,11 +138,20 @@ _LETTERS = {
 }
 
 
-def marker(canvas: np.ndarray, letter: str, x: float, y: float, radius: float = 15, **facts) -> Thing:
+def marker(
+    canvas: np.ndarray,
+    letter: str,
+    x: float,
+    y: float,
+    radius: float,
+    *,
+    depth: float | None = None,
+    albedo: int | None = None,
+) -> Thing:
     """A lettered disc: a is dark on white, b white on dark, ? dark on grey."""
     paper, ink = {"a": (1.0, 0.05), "b": (0.05, 1.0), "?": (0.75, 0.1)}[letter]
-    canvas[draw.disk((y, x), radius, shape=(SIDE, SIDE))] = ink
-    canvas[draw.disk((y, x), radius - 1.5, shape=(SIDE, SIDE))] = paper
+    canvas[disc(x, y, radius)] = ink
+    canvas[disc(x, y, radius - 1.5)] = paper
     scale = max(1, round(radius / 6))
     bitmap = np.kron(np.array([[int(c) for c in row] for row in _LETTERS[letter]]), np.ones((scale, scale)))
     rows, columns = np.nonzero(bitmap)
@@ -143,7 +159,7 @@ def marker(canvas: np.ndarray, letter: str, x: float, y: float, radius: float = 
     columns = columns + round(x - bitmap.shape[1] / 2)
     inside = (rows >= 0) & (rows < SIDE) & (columns >= 0) & (columns < SIDE)
     canvas[rows[inside], columns[inside]] = ink
-    return Thing(letter, (x - radius, y - radius, x + radius, y + radius), **facts)
+    return Thing(letter, _around(x, y, radius), depth=depth, albedo=albedo)
 
 
 def scatter(
@@ -155,9 +171,8 @@ def scatter(
         for radius in radii:
             for _ in range(60):
                 x, y = rng.uniform(radius + margin, SIDE - radius - margin, 2)
-                if all(
-                    np.hypot(x - a, y - b) > 1.3 * (radius + r) + gap for (a, b), r in zip(centers, radii, strict=False)
-                ):
+                placed = zip(centers, radii, strict=False)
+                if all(np.hypot(x - a, y - b) > 1.3 * (radius + r) + gap for (a, b), r in placed):
                     centers.append((float(x), float(y)))
                     break
         if len(centers) == len(radii):
@@ -167,4 +182,5 @@ def scatter(
 def finish(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Sensor noise and rounding: uint8 [SIDE, SIDE, 3]."""
     noise = rng.standard_normal((SIDE, SIDE, 1), dtype=np.float32)
-    return np.clip(255 * canvas + 3 * noise + 0.5, 0, 255).astype(np.uint8)
+    image: np.ndarray = np.clip(255 * canvas + 3 * noise + 0.5, 0, 255).astype(np.uint8)
+    return image

@@ -46,11 +46,11 @@ def renamed(record: Mapping[str, Any], fields: Mapping[str, str], where: str) ->
     used: set[str] = set()
 
     def value(path: str, ours: str) -> Any:
-        found, name = _at(path, record)
+        held, name = _at(path, record)
         if name is None:
             raise UsageError(f"{where}: --field {ours}={fields[ours]}: no field {path!r}: {listed(record)}")
         used.add(name)
-        return found
+        return held
 
     for ours, theirs in fields.items():
         if _at(theirs, record)[1] is None and re.search(r"[{\s]", theirs):
@@ -84,17 +84,17 @@ def untyped(row: Mapping[str, Any]) -> dict[str, Any]:
 
     A picture and an answer that are not there are faults of this row alone, and stay as empty ones.
     """
-    found = {name: value for name, value in row.items() if value is not None}
-    found |= {name: empty for name, empty in (("image", {}), ("answer", "")) if name in row and name not in found}
-    for name in {"answer", "task"} & set(found):
-        found[name] = _text(found[name])
-    if isinstance(found.get("options"), list):
-        found["options"] = [_text(option) for option in found["options"]]
-    if isinstance(found.get("images"), list):
-        found["images"] = [{} if image is None else image for image in found["images"]]
-    if is_box(found.get("boxes")):
-        found["boxes"] = [found["boxes"]]
-    return found
+    fields = {name: value for name, value in row.items() if value is not None}
+    fields |= {name: empty for name, empty in (("image", {}), ("answer", "")) if name in row and name not in fields}
+    for name in {"answer", "task"} & set(fields):
+        fields[name] = _text(fields[name])
+    if isinstance(fields.get("options"), list):
+        fields["options"] = [_text(option) for option in fields["options"]]
+    if isinstance(fields.get("images"), list):
+        fields["images"] = [{} if image is None else image for image in fields["images"]]
+    if is_box(fields.get("boxes")):
+        fields["boxes"] = [fields["boxes"]]
+    return fields
 
 
 def _text(value: Any) -> Any:

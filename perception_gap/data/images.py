@@ -35,13 +35,13 @@ class Contents:
 
     @classmethod
     def of(cls, paths: Sequence[Path]) -> Contents:
-        found: list[bytes | GapcheckError] = []
+        files: list[bytes | GapcheckError] = []
         for path in paths:
             try:
-                found.append(read_image(path))
+                files.append(read_image(path))
             except GapcheckError as error:
-                found.append(error)
-        return cls(tuple(paths), tuple(found))
+                files.append(error)
+        return cls(tuple(paths), tuple(files))
 
     @property
     def hash(self) -> str:
@@ -53,12 +53,12 @@ class Contents:
 
     def pictures(self) -> list[Image.Image]:
         """As `open_image` opens them. GapcheckError for the first that cannot be read or decoded."""
-        found = []
+        pictures = []
         for path, content in zip(self.paths, self.files, strict=True):
             if isinstance(content, GapcheckError):
                 raise content
-            found.append(decode_image(content, short(str(path), 200)))
-        return found
+            pictures.append(decode_image(content, short(str(path), 200)))
+        return pictures
 
 
 def open_pictures(sample: Sample, contents: Contents | None = None) -> list[Image.Image]:

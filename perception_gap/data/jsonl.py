@@ -113,16 +113,16 @@ def parse_sample(record: dict[str, Any], *, where: str, default_id: str, reader:
     )
 
 
-def _references(record: dict, where: str) -> list[Any]:
+def _references(record: dict[str, Any], where: str) -> list[Any]:
     """What stands for the pictures: texts, or what `locate` takes beside them."""
     if "image" in record:
         return [record["image"] if _inside(record["image"]) else text(record, "image", where)]
-    values = record["images"]
+    values: Any = record["images"]
     if values == []:
         raise UsageError(f"{where}: images is empty: expected at least one path")
     written = [value for value in values if not _inside(value)] if isinstance(values, list) else values
     texts({"images": written}, "images", where)
-    return values
+    return list(values)
 
 
 def _inside(value: Any) -> bool:
@@ -151,13 +151,13 @@ def parse_boxes(value: Any, *, where: str, n_images: int, unit: str = "pixels") 
     return tuple(boxes), tuple(images)
 
 
-def question(record: dict, field: str, where: str) -> str:
+def question(record: dict[str, Any], field: str, where: str) -> str:
     """The question without the marks that say where a picture stands in it."""
     plain, marks = _PLACE.subn("", text(record, field, where))
     return text({field: plain.strip()}, field, where) if marks else plain
 
 
-def reference(record: dict, field: str, where: str) -> str:
+def reference(record: dict[str, Any], field: str, where: str) -> str:
     """The answer without the tags of published layouts; "" where it is empty."""
     if isinstance(record.get(field), str) and not record[field].strip():
         return ""
@@ -166,7 +166,7 @@ def reference(record: dict, field: str, where: str) -> str:
     return (answers[-1] if answers else written).strip()
 
 
-def text(record: dict, field: str, where: str) -> str:
+def text(record: dict[str, Any], field: str, where: str) -> str:
     """A field that must be a text with something in it."""
     if field not in record:
         raise UsageError(f"{where}: no {field}: expected image (or images), question and answer")
@@ -176,7 +176,7 @@ def text(record: dict, field: str, where: str) -> str:
     return _sound(value, field, where)
 
 
-def texts(record: dict, field: str, where: str) -> tuple[str, ...]:
+def texts(record: dict[str, Any], field: str, where: str) -> tuple[str, ...]:
     """A field that must be a list of texts."""
     value = record[field]
     if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
@@ -191,7 +191,7 @@ def _sound(value: str, field: str, where: str) -> str:
     return value
 
 
-def _name(record: dict, field: str, where: str) -> str | None:
+def _name(record: dict[str, Any], field: str, where: str) -> str | None:
     value = record.get(field)
     if value is not None and (type(value) not in (str, int) or value == ""):
         raise UsageError(f"{where}: {field} is {shown(value)}: expected a text or a whole number")

@@ -38,7 +38,7 @@ class Reading:
             if name not in FIELDS:
                 raise UsageError(f"--field {name}=..: {listed(FIELDS)} before the =")
 
-    def said(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """What of it is not the default, for a run's description."""
         return ({"boxes": self.boxes} if self.boxes else {}) | ({"fields": dict(self.fields)} if self.fields else {})
 
@@ -72,16 +72,16 @@ class Reader:
 
     def fields(self, record: Mapping[str, Any], where: str) -> dict[str, Any]:
         """The record under our names; UsageError for what changes its meaning, and a required field that is missing."""
-        found, used = renamed(record, self.reading.fields, where)
+        fields, used = renamed(record, self.reading.fields, where)
         self._used |= used
-        self._taken |= self.reading.fields.keys() & found.keys()
+        self._taken |= self.reading.fields.keys() & fields.keys()
         if self.typed:
-            found = untyped(found)
-        refuse_meaningful(found, where)
+            fields = untyped(fields)
+        refuse_meaningful(fields, where)
         for name in ("question", "answer"):
-            if name not in found:
+            if name not in fields:
                 raise UsageError(f"{where}: no {name}: {listed(record)} as --field {name}=NAME")
-        return found
+        return fields
 
     def images(self, references: Sequence[Any]) -> tuple[tuple[Path, ...], str | None]:
         """A path for each reference (see `locate`), and why one has none."""
@@ -127,9 +127,9 @@ class Reader:
                 f"with --boxes {'|'.join(UNITS)}"
             )
         if self._passed:
-            print(f"note: {self.name}: {self._told(known)}", file=sys.stderr)
+            print(f"note: {self.name}: {self._passed_over(known)}", file=sys.stderr)
 
-    def _told(self, known: Sequence[str]) -> str:
+    def _passed_over(self, known: Sequence[str]) -> str:
         named = []
         for name, n in self._passed.most_common(_MOST_NAMED):
             guess = nearest(name, known)

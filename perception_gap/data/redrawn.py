@@ -18,10 +18,10 @@ def without_boxed(name: str, picture: np.ndarray) -> np.ndarray | None:
     None unless `picture` (uint8 [H, W, 3]) is exactly the scene that the id names, whatever file brought it, and for
     WITHOUT_OBJECT.
     """
-    found = _ID.fullmatch(name)
-    if found is None or found[1] in WITHOUT_OBJECT:
+    named = _ID.fullmatch(name)
+    if named is None or named[1] in WITHOUT_OBJECT:
         return None
-    task, split, seed, index = found[1], found[2], int(found[3]), int(found[4])
+    task, split, seed, index = named[1], named[2], int(named[3]), int(named[4])
     drawn = scene(task, index, split=split, seed=seed)
     if drawn.id != name or not np.array_equal(drawn.image, picture):
         return None

@@ -7,8 +7,9 @@ With `boxed=False` what lies in the boxes is not painted: every other pixel, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from perception_gap.data.drawing import COLORS, SHAPES, SIDE, Box, Thing
 
 SPLITS = ("train", "heldout")
 LETTERS = "ABCDEF"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class Scene:
     options: tuple[str, ...] = ()
     pair: str | None = None
 
-    def record(self, image_path: str) -> dict:
+    def record(self, image_path: str) -> dict[str, Any]:
         """The scene as a JSONL record of `perception_gap.data`."""
-        row: dict = {
+        row: dict[str, Any] = {
             "id": self.id,
             "image": image_path,
             "question": self.question,
@@ -50,20 +52,28 @@ class Scene:
         return row
 
 
-def _pick(rng: np.random.Generator, values, n: int | None = None):
-    values = list(values)
-    if n is None:
-        return values[int(rng.integers(len(values)))]
-    return [values[i] for i in rng.permutation(len(values))[:n]]
+def _pick(rng: np.random.Generator, values: Iterable[T]) -> T:
+    choices = list(values)
+    return choices[int(rng.integers(len(choices)))]
 
 
-def _options(rng: np.random.Generator, right: str, others) -> tuple[str, ...]:
-    wrong = _pick(rng, [o for o in others if o != right], 3)
-    return tuple(_pick(rng, [right, *wrong], len(wrong) + 1))
+def _several(rng: np.random.Generator, values: Iterable[T], n: int) -> list[T]:
+    choices = list(values)
+    return [choices[i] for i in rng.permutation(len(choices))[:n]]
 
 
-def _distractors(rng, canvas, things_wanted: list[tuple[str, str, float]], centers, unpainted=()) -> list[Thing]:
-    """unpainted: indices of those that stay invisible."""
+def _options(rng: np.random.Generator, right: str, others: Iterable[str]) -> tuple[str, ...]:
+    wrong = _several(rng, [o for o in others if o != right], 3)
+    return tuple(_several(rng, [right, *wrong], len(wrong) + 1))
+
+
+def _distractors(
+    canvas: np.ndarray,
+    things_wanted: Sequence[tuple[str, str, float]],
+    centers: Sequence[tuple[float, float]],
+    unpainted: Sequence[int] = (),
+) -> list[Thing]:
+    """things_wanted: (shape, colour, radius). unpainted: indices of those that stay invisible."""
     things = []
     for i, ((shape, color, radius), (x, y)) in enumerate(zip(things_wanted, centers, strict=True)):
         on, size = drawing.surface(canvas, i not in unpainted), "small" if radius < 24 else "large"
@@ -74,21 +84,20 @@ def _distractors(rng, canvas, things_wanted: list[tuple[str, str, float]], cente
 def attribute(rng: np.random.Generator, *, boxed: bool = True) -> Scene:
     """The colour of one small object among larger distractors, sometimes with a large object of the same shape."""
     canvas = drawing.background(rng)
-    target, *others = _pick(rng, SHAPES, len(SHAPES))
+    target, *others = _several(rng, SHAPES, len(SHAPES))
     n = int(rng.integers(3, 5))
     shapes = others[:n]
     if rng.random() < 0.3:
         shapes[0] = target
-    color, *rest = _pick(rng, COLORS, len(COLORS))
+    color, *rest = _several(rng, COLORS, len(COLORS))
     wanted = [(shape, _pick(rng, rest), float(rng.uniform(30, 38))) for shape in shapes]
     wanted.append((target, color, float(rng.uniform(17, 21))))
     centers = drawing.scatter(rng, [w[2] for w in wanted])
-    things = _distractors(rng, canvas, wanted, centers, () if boxed else (len(wanted) - 1,))
-    return Scene(
-        "", "attribute", drawing.finish(canvas, rng),
-        f"What color is the small {target}?", f"the small {target} is {color}",
-        (things[-1].box,), tuple(things), _options(rng, color, COLORS),
-    )  # fmt: skip
+    things = _distractors(canvas, wanted, centers, () if boxed else (len(wanted) - 1,))
+    image = drawing.finish(canvas, rng)
+    question, answer = f"What color is the small {target}?", f"the small {target} is {color}"
+    options = _options(rng, color, COLORS)
+    return Scene("", "attribute", image, question, answer, (things[-1].box,), tuple(things), options)
 
 
 def relative_depth(rng: np.random.Generator, *, boxed: bool = True) -> Scene:
@@ -113,17 +122,14 @@ def relative_depth(rng: np.random.Generator, *, boxed: bool = True) -> Scene:
         radius = 52 / depth * float(rng.uniform(0.85, 1.15))
         foot = horizon + (SIDE - 8 - horizon) / depth
         shape = _pick(rng, ("circle", "square", "triangle"))
-        shadow = drawing.draw.ellipse(foot, columns[i], 0.22 * radius, 1.05 * radius, shape=(SIDE, SIDE))
         on, x, y = drawing.surface(canvas, boxed), columns[i], foot - radius
-        on[shadow] *= 0.55
+        on[drawing.shadow(x, foot, radius)] *= 0.55
         things.append(drawing.paint(on, shape, x, y, radius, _pick(rng, COLORS), depth=depth))
         marks.append(drawing.marker(on, letters[i], x, y, 13, depth=depth))
-    nearer = letters[1]
-    return Scene(
-        "", "relative_depth", drawing.finish(canvas, rng),
-        "Which point is closer, point a or point b?", f"point {nearer} is closer",
-        tuple(t.box for t in things), (*things, *marks), tuple(_pick(rng, ["point a", "point b"], 2)),
-    )  # fmt: skip
+    image = drawing.finish(canvas, rng)
+    question, answer = "Which point is closer, point a or point b?", f"point {letters[1]} is closer"
+    boxes, options = tuple(t.box for t in things), tuple(_several(rng, ["point a", "point b"], 2))
+    return Scene("", "relative_depth", image, question, answer, boxes, (*things, *marks), options)
 
 
 ALBEDOS = (0.22, 0.42, 0.66, 0.95)
@@ -133,7 +139,7 @@ def relative_reflectance(rng: np.random.Generator) -> Scene:
     """Which of two marked patches has the darker surface, under shading that can reverse the pixel values."""
     n = 4
     levels = rng.integers(0, len(ALBEDOS), (n, n))
-    cells = _pick(rng, [(r, c) for r in range(n) for c in range(n)], 2)
+    cells = _several(rng, [(r, c) for r in range(n) for c in range(n)], 2)
     (ra, ca), (rb, cb) = cells
     while levels[ra, ca] == levels[rb, cb]:
         levels[ra, ca], levels[rb, cb] = rng.integers(0, len(ALBEDOS), 2)
@@ -146,20 +152,19 @@ def relative_reflectance(rng: np.random.Generator) -> Scene:
     canvas = ((surface * light)[..., None] * tint).astype(np.float32)
     patches = [
         Thing("patch", (c * side, r * side, (c + 1) * side, (r + 1) * side), albedo=int(levels[r, c]))
-        for r in range(n) for c in range(n)
-    ]  # fmt: skip
+        for r, c in np.ndindex(n, n)
+    ]
     marks = []
     for letter, (r, c) in zip("ab", cells, strict=True):
         jx, jy = rng.uniform(-12, 12, 2)
         px, py = (c + 0.5) * side + jx, (r + 0.5) * side + jy
         marks.append(drawing.marker(canvas, letter, px, py, 13, albedo=int(levels[r, c])))
     darker = "a" if levels[ra, ca] < levels[rb, cb] else "b"
-    return Scene(
-        "", "relative_reflectance", drawing.finish(canvas, rng),
-        "Which point has the darker surface, point a or point b?", f"point {darker} is darker",
-        tuple(patches[r * n + c].box for r, c in cells), (*patches, *marks),
-        tuple(_pick(rng, ["point a", "point b"], 2)),
-    )  # fmt: skip
+    image = drawing.finish(canvas, rng)
+    question, answer = "Which point has the darker surface, point a or point b?", f"point {darker} is darker"
+    boxes = tuple(patches[r * n + c].box for r, c in cells)
+    options = tuple(_several(rng, ["point a", "point b"], 2))
+    return Scene("", "relative_reflectance", image, question, answer, boxes, (*patches, *marks), options)
 
 
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
@@ -170,7 +175,7 @@ def spatial_relation(rng: np.random.Generator, *, boxed: bool = True) -> Scene:
     canvas = drawing.background(rng)
     relation = _pick(rng, RELATIONS)
     dx, dy = RELATIONS[relation]
-    shapes = _pick(rng, SHAPES, 4)
+    shapes = _several(rng, SHAPES, 4)
     radii = [float(r) for r in rng.uniform(20, 28, int(rng.integers(3, 5)))]
     while True:
         centers = drawing.scatter(rng, radii)
@@ -180,41 +185,36 @@ def spatial_relation(rng: np.random.Generator, *, boxed: bool = True) -> Scene:
         if along > 50 and across < 0.5 * along:
             break
     wanted = [(shape, _pick(rng, COLORS), r) for shape, r in zip(shapes, radii, strict=False)]
-    things = _distractors(rng, canvas, wanted, centers, () if boxed else (0, 1))
+    things = _distractors(canvas, wanted, centers, () if boxed else (0, 1))
     a, b = shapes[:2]
-    return Scene(
-        "", "spatial_relation", drawing.finish(canvas, rng),
-        f"Where is the {a}, seen from the {b}?", f"the {a} is {relation} the {b}",
-        (things[0].box, things[1].box), tuple(things), _options(rng, relation, RELATIONS),
-    )  # fmt: skip
+    image = drawing.finish(canvas, rng)
+    question, answer = f"Where is the {a}, seen from the {b}?", f"the {a} is {relation} the {b}"
+    boxes, options = (things[0].box, things[1].box), _options(rng, relation, RELATIONS)
+    return Scene("", "spatial_relation", image, question, answer, boxes, tuple(things), options)
 
 
 def pairs(rng: np.random.Generator, member: int = 0, *, boxed: bool = True) -> Scene:
     """One of two pictures that differ in one detail of one object (fill, direction or colour); `member` is 0 or 1."""
     canvas = drawing.background(rng)
     detail = _pick(rng, ("fill", "direction", "color"))
-    shapes = _pick(rng, SHAPES, 4)
+    shapes = _several(rng, SHAPES, 4)
     target = "arrow" if detail == "direction" else shapes[0]
     radii = [float(r) for r in rng.uniform(22, 30, int(rng.integers(3, 5)))]
     centers = drawing.scatter(rng, radii)
     wanted = [(shape, _pick(rng, COLORS), r) for shape, r in zip(shapes[1:], radii[1:], strict=False)]
-    others = _distractors(rng, canvas, wanted, centers[1:])
-    colors = _pick(rng, COLORS, 2)
+    others = _distractors(canvas, wanted, centers[1:])
+    colors = _several(rng, COLORS, 2)
     opposite = _pick(rng, (("up", "down"), ("left", "right")))
     names = {"fill": ("solid", "hollow"), "direction": opposite, "color": tuple(colors)}[detail]
     first = int(rng.integers(2))  # which of the two the first member shows
     shown = names[first ^ member]
-    thing = drawing.paint(
-        drawing.surface(canvas, boxed), target, *centers[0], radii[0], shown if detail == "color" else colors[0],
-        hollow=shown == "hollow", direction=shown if detail == "direction" else None,
-        size="small" if radii[0] < 24 else "large",
-    )  # fmt: skip
+    color, direction = shown if detail == "color" else colors[0], shown if detail == "direction" else None
+    on, size, hollow = drawing.surface(canvas, boxed), "small" if radii[0] < 24 else "large", shown == "hollow"
+    thing = drawing.paint(on, target, *centers[0], radii[0], color, size=size, hollow=hollow, direction=direction)
     verb = "pointing " if detail == "direction" else ""
-    return Scene(
-        "", "pairs", drawing.finish(canvas, rng),
-        f"Is the {target} {verb}{names[0]} or {names[1]}?", f"the {target} is {verb}{shown}",
-        (thing.box,), (*others, thing), tuple(_pick(rng, names, 2)),
-    )  # fmt: skip
+    image = drawing.finish(canvas, rng)
+    question, answer = f"Is the {target} {verb}{names[0]} or {names[1]}?", f"the {target} is {verb}{shown}"
+    return Scene("", "pairs", image, question, answer, (thing.box,), (*others, thing), tuple(_several(rng, names, 2)))
 
 
 DECIDING = ((0, 2), (1, 2), (2, 0), (2, 1))  # the column and the row of the missing cell, (2, 2)
@@ -223,7 +223,7 @@ DECIDING = ((0, 2), (1, 2), (2, 0), (2, 1))  # the column and the row of the mis
 def iq(rng: np.random.Generator, *, boxed: bool = True) -> Scene:
     """Pattern completion: a 3 × 3 matrix whose rows share one property and whose columns share the other."""
     canvas = drawing.background(rng)
-    colors, shapes = _pick(rng, COLORS, 3), _pick(rng, SHAPES, 3)
+    colors, shapes = _several(rng, COLORS, 3), _several(rng, SHAPES, 3)
     color_by_row = bool(rng.random() < 0.5)
     step = SIDE / 3
     things: list[Thing] = []
@@ -238,11 +238,10 @@ def iq(rng: np.random.Generator, *, boxed: bool = True) -> Scene:
                 things.append(drawing.paint(on, shape, x, y, float(rng.uniform(24, 29)), color, size="large"))
     article = "an" if color.startswith("o") else "a"
     phrases = [f"{k} {s}" for k in colors for s in shapes]
-    return Scene(
-        "", "iq", drawing.finish(canvas, rng),
-        "Which shape is missing?", f"the missing shape is {article} {color} {shape}",
-        tuple(things[3 * r + c].box for r, c in DECIDING), tuple(things), _options(rng, f"{color} {shape}", phrases),
-    )  # fmt: skip
+    image = drawing.finish(canvas, rng)
+    question, answer = "Which shape is missing?", f"the missing shape is {article} {color} {shape}"
+    boxes, options = tuple(things[3 * r + c].box for r, c in DECIDING), _options(rng, f"{color} {shape}", phrases)
+    return Scene("", "iq", image, question, answer, boxes, tuple(things), options)
 
 
 TASKS: dict[str, Callable[..., Scene]] = {
@@ -254,8 +253,13 @@ TASKS: dict[str, Callable[..., Scene]] = {
     "iq": iq,
 }
 # What blind guessing over the possible answers scores, for reports that need a floor beside an accuracy.
-CHANCE = {"attribute": 1 / 6, "relative_depth": 1 / 2, "relative_reflectance": 1 / 2, "spatial_relation": 1 / 4,
-          "pairs": 1 / 2, "iq": 1 / 9}  # fmt: skip
+CHANCE = dict.fromkeys(("relative_depth", "relative_reflectance", "pairs"), 1 / 2)
+CHANCE |= {"attribute": 1 / 6, "spatial_relation": 1 / 4, "iq": 1 / 9}
+
+
+def _on_canvas(x0: float, y0: float, x1: float, y1: float) -> Box:
+    x0, y0, x1, y1 = (min(max(float(v), 0.0), float(SIDE)) for v in (x0, y0, x1, y1))
+    return x0, y0, x1, y1
 
 
 def scene(task: str, index: int, *, split: str = "heldout", seed: int = 0, boxed: bool = True) -> Scene:
@@ -280,21 +284,23 @@ def scene(task: str, index: int, *, split: str = "heldout", seed: int = 0, boxed
         drawn,
         id=f"{name}-{index:06d}",
         # An object may be cut by the border: its box is what can be seen of it.
-        boxes=tuple(tuple(min(max(float(v), 0.0), float(SIDE)) for v in box) for box in drawn.boxes),  # type: ignore[misc]
+        boxes=tuple(_on_canvas(*box) for box in drawn.boxes),
         options=drawn.options if stream % 4 == 3 else (),
         pair=f"{name}-pair{stream:06d}" if task == "pairs" else None,
     )
 
 
-def scenes(tasks=tuple(TASKS), n: int | None = None, *, split: str = "heldout", seed: int = 0) -> Iterator[Scene]:
+def scenes(
+    tasks: Sequence[str] = tuple(TASKS), n: int | None = None, *, split: str = "heldout", seed: int = 0
+) -> Iterator[Scene]:
     """`n` scenes (None: endless), the tasks taking turns, pairs two at a time so that no limit splits one early."""
-    made = 0
+    drawn = 0
     counts = dict.fromkeys(tasks, 0)
     while True:
         for task in tasks:
             for _ in range(2 if task == "pairs" else 1):
-                if n is not None and made >= n:
+                if n is not None and drawn >= n:
                     return
                 yield scene(task, counts[task], split=split, seed=seed)
                 counts[task] += 1
-                made += 1
+                drawn += 1

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from PIL import Image
 
@@ -42,12 +42,12 @@ def write_scenes(folder: Path, tasks: Sequence[str], n: int, split: str = "heldo
     if n < 1 or seed < 0:
         raise UsageError(f"{n} scenes with seed {seed}: expected at least one scene and a seed of at least 0")
     wanted = {"tasks": list(tasks), "n": n, "split": split, "seed": seed, "drawn_by": _drawn_by()}
-    rows, made = folder / "scenes.jsonl", folder / "scenes.json"
+    rows, facts = folder / "scenes.jsonl", folder / "scenes.json"
     try:
         if _holds(folder, wanted):
             return rows
         make_folder(folder / "images")
-        made.unlink(missing_ok=True)
+        facts.unlink(missing_ok=True)
         lines = []
         for scene in scenes(tasks, n, split=split, seed=seed):
             name = f"images/{scene.id}.png"
@@ -55,7 +55,7 @@ def write_scenes(folder: Path, tasks: Sequence[str], n: int, split: str = "heldo
             lines.append(json.dumps(scene.record(name), ensure_ascii=False) + "\n")
         _replace(rows, lambda file: file.write("".join(lines).encode()))
         whole = wanted | {"checksum": _checksum(folder)}
-        _replace(made, lambda file: file.write(json.dumps(whole, indent=1).encode()))
+        _replace(facts, lambda file: file.write(json.dumps(whole, indent=1).encode()))
     except OSError as error:
         raise GapcheckError(f"cannot write {folder} ({error.strerror}): choose another folder") from None
     return rows
@@ -70,10 +70,10 @@ def _drawn_by() -> str:
     return digest.hexdigest()
 
 
-def _holds(folder: Path, wanted: dict) -> bool:
+def _holds(folder: Path, wanted: dict[str, Any]) -> bool:
     """Whether the folder holds just these scenes, each file as it was written."""
     try:
-        return json.loads((folder / "scenes.json").read_text()) == wanted | {"checksum": _checksum(folder)}
+        return bool(json.loads((folder / "scenes.json").read_text()) == wanted | {"checksum": _checksum(folder)})
     except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, TypeError):
         return False
 

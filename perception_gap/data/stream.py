@@ -59,7 +59,8 @@ class _Text:
     def peek(self) -> str:
         """The next character that is no white space, '' at the end."""
         while True:
-            self.advance(BLANK.match(self.text, self.position).end())  # type: ignore[union-attr]
+            blank = BLANK.match(self.text, self.position)
+            self.advance(blank.end() if blank else self.position)
             if self.position < len(self.text) or self.ended:
                 return self.text[self.position : self.position + 1]
             self.grow()
@@ -157,11 +158,11 @@ def _next_value(text: _Text, number: int) -> tuple[Any, int]:
 
 def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; ValueError for a field that stands twice in it, of which Python would keep the last."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    value = dict(pairs)
+    if len(value) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"{next(name for name in names if names.count(name) > 1)[:60]!r} stands twice in one object")
-    return found
+    return value
 
 
 def read_entry(path: Path, offset: int, size: int) -> dict[str, Any]:
@@ -169,6 +170,7 @@ def read_entry(path: Path, offset: int, size: int) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             file.seek(offset)
-            return json.loads(file.read(size))
+            entry: dict[str, Any] = json.loads(file.read(size))
+            return entry
     except (OSError, ValueError):
         raise UsageError(f"{path}: changed or vanished while it was read: start again") from None

@@ -87,11 +87,11 @@ def parse_entry(entry: dict[str, Any], *, number: int, reader: Reader) -> Sample
         images, boxes = _marked_images(entry, where)
         if not boxes:
             boxes, usual = entry.get("bboxes"), "fractions"
-        asked, answer = _turns(entry["conversations"], where)
+        question_text, answer = _turns(entry["conversations"], where)
     elif "question" in entry:
         images = (text(entry, "image", where),)
         boxes = entry.get("bboxes") if entry.get("bboxs") in (None, []) else entry["bboxs"]
-        asked, answer = question(entry, "question", where), reference(entry, "answer", where)
+        question_text, answer = question(entry, "question", where), reference(entry, "answer", where)
     else:
         raise UsageError(f"{where}: neither conversations nor question: is this a Visual-CoT file?")
     unit = reader.unit(usual)
@@ -101,7 +101,7 @@ def parse_entry(entry: dict[str, Any], *, number: int, reader: Reader) -> Sample
     return Sample(
         id=f"{dataset}-{number:06d}",
         images=paths,
-        question=asked,
+        question=question_text,
         answer=answer,
         boxes=checked,
         box_images=box_images,
@@ -119,14 +119,14 @@ def known_fields(entry: dict[str, Any]) -> tuple[str, ...]:
     return _CONVERSATIONS if any("###" in name for name in images) else (*_CONVERSATIONS, "bboxes")
 
 
-def _marked_images(entry: dict[str, Any], where: str) -> tuple[tuple[str, ...], list]:
+def _marked_images(entry: dict[str, Any], where: str) -> tuple[tuple[str, ...], list[Any]]:
     """The images of an entry, each once, and the boxes behind ### with the index of their image."""
     if isinstance(entry.get("image"), str):
         entry = {"image": [entry["image"]]}
     elif not entry.get("image"):
         raise UsageError(f'{where}: no image: expected ["FILE", "FILE###[x0, y0, x1, y1]"]')
     names: list[str] = []
-    boxes: list = []
+    boxes: list[Any] = []
     for name in texts(entry, "image", where):
         name, mark, written = name.partition("###")
         if name not in names:
@@ -145,9 +145,10 @@ def _marked_images(entry: dict[str, Any], where: str) -> tuple[tuple[str, ...], 
 def _turns(conversations: Any, where: str) -> tuple[str, str]:
     """The question of the first turn, without image marks and the request for a box, and the answer of the last."""
     turns = conversations if isinstance(conversations, list) else []
-    said = [(t.get("from"), t.get("value")) for t in turns if isinstance(t, dict)]
-    if len(said) < 2 or len(said) != len(turns) or said[0][0] != "human" or said[-1][0] != "gpt":
+    messages = [(t.get("from"), t.get("value")) for t in turns if isinstance(t, dict)]
+    of_turns = [sender for sender, _ in messages]
+    if len(messages) < 2 or len(messages) != len(turns) or (of_turns[0], of_turns[-1]) != ("human", "gpt"):
         raise UsageError(f"{where}: conversations: expected turns from human and gpt, the answer last")
-    record = {"question": said[0][1], "answer": said[-1][1]}
-    asked = {"question": REQUEST.sub("", question(record, "question", where)).strip()}
-    return text(asked, "question", where), reference(record, "answer", where)
+    record = {"question": messages[0][1], "answer": messages[-1][1]}
+    without_request = {"question": REQUEST.sub("", question(record, "question", where)).strip()}
+    return text(without_request, "question", where), reference(record, "answer", where)

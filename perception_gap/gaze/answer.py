@@ -61,11 +61,10 @@ def generate(loaded: LoadedModel, encoded: Encoded, max_new_tokens: int) -> list
     """
     model: Any = loaded.model
     config, pad = model.generation_config, pad_id(loaded)
+    greedy = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
+    options = {"max_new_tokens": max_new_tokens, "pad_token_id": pad, "logits_processor": [refuse_undefined]}
     with loaded.reading(encoded):
-        produced = model.generate(
-            **encoded.inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, pad_token_id=pad,
-            temperature=None, top_p=None, top_k=None, logits_processor=[refuse_undefined],
-        )  # fmt: skip
+        produced = model.generate(**encoded.inputs, **greedy, **options)
     new = produced[:, encoded.inputs["input_ids"].shape[1] :].tolist()
     ends = as_ids(config.eos_token_id)
     tokenizer = loaded.processor.tokenizer
@@ -98,4 +97,4 @@ def encode_text(loaded: LoadedModel, text: str) -> list[int]:
 def decode_answer(loaded: LoadedModel, ids: Sequence[int]) -> str:
     """The text of an answer's tokens, without special tokens and outer blanks."""
     decode = loaded.processor.tokenizer.decode
-    return decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
+    return str(decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -133,7 +134,7 @@ def _finite(values: Tensor) -> np.ndarray:
 
 
 def _gaze(
-    tokenizer, ids: list[int], raw: np.ndarray, mapped: np.ndarray, latents: np.ndarray, hidden: np.ndarray
+    tokenizer: Any, ids: list[int], raw: np.ndarray, mapped: np.ndarray, latents: np.ndarray, hidden: np.ndarray
 ) -> Gaze:
     """raw, mapped, latents: rows [T, N] of the text, of what the map averages, of the latent tokens."""
     text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

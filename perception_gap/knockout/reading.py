@@ -19,14 +19,19 @@ from perception_gap.models.endings import as_ids
 from perception_gap.models.families.encoded import Encoded
 from perception_gap.models.loading import LoadedModel
 
-# What `generate` does to logits or to the text beyond taking the largest: name in the generation config → neutral.
-_NEUTRAL: dict[str, Any] = {
-    "repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
-    "encoder_no_repeat_ngram_size": 0, "min_length": 0, "min_new_tokens": 0, "bad_words_ids": None,
-    "suppress_tokens": None, "begin_suppress_tokens": None, "forced_bos_token_id": None, "forced_eos_token_id": None,
-    "sequence_bias": None, "exponential_decay_length_penalty": None, "guidance_scale": 1.0, "stop_strings": None,
-    "watermarking_config": None, "max_time": None,
-}  # fmt: skip
+# What `generate` does to logits or to the text beyond taking the largest, by name in the generation config: neutral at
+# 1, at 0, and None.
+_FACTORS = "repetition_penalty encoder_repetition_penalty guidance_scale"
+_COUNTS = "no_repeat_ngram_size encoder_no_repeat_ngram_size min_length min_new_tokens"
+_ABSENT = (
+    "bad_words_ids suppress_tokens begin_suppress_tokens forced_bos_token_id forced_eos_token_id sequence_bias "
+    "exponential_decay_length_penalty stop_strings watermarking_config max_time"
+)
+_NEUTRAL: dict[str, float | None] = {
+    **dict.fromkeys(_FACTORS.split(), 1.0),
+    **dict.fromkeys(_COUNTS.split(), 0),
+    **dict.fromkeys(_ABSENT.split()),
+}
 
 
 @dataclass(frozen=True)
@@ -59,14 +64,15 @@ def read(loaded: LoadedModel, encoded: Encoded, answers: Sequence[Sequence[int]]
     with loaded.reading(encoded):
         logits = model(**whole.inputs, use_cache=False, logits_to_keep=keep).logits
     ends = as_ids(model.generation_config.eos_token_id)
-    found = [
-        _one(logits[b, : len(ids) + 1], list(ids), [] if len(ids) >= max_new_tokens else ends)
-        for b, ids in enumerate(answers)
-    ]
-    return Reading(np.array([value for value, _ in found]), np.array([greedy for _, greedy in found]))
+    sums, greedy = [], []
+    for b, ids in enumerate(answers):
+        read_answer = _of_answer(logits[b, : len(ids) + 1], list(ids), [] if len(ids) >= max_new_tokens else ends)
+        sums.append(read_answer[0])
+        greedy.append(read_answer[1])
+    return Reading(np.array(sums), np.array(greedy))
 
 
-def _one(logits: Tensor, ids: list[int], ends: list[int]) -> tuple[float, bool]:
+def _of_answer(logits: Tensor, ids: list[int], ends: list[int]) -> tuple[float, bool]:
     """logits: [T + 1, V] of an answer of T tokens; ends: ids that end it, [] where the limit did."""
     lead = 1e-3 if logits.dtype == torch.float32 else 0.25  # half precision: two steps of a logit near 16
     values = logits.float()
@@ -74,19 +80,19 @@ def _one(logits: Tensor, ids: list[int], ends: list[int]) -> tuple[float, bool]:
         raise GapcheckError(
             "the model produced NaN or infinite logits; load it with --dtype float32 or bfloat16, or fetch it again"
         )
-    said = torch.as_tensor(ids, device=values.device, dtype=torch.long)
-    chosen = values[: len(ids)].gather(1, said[:, None])[:, 0] - values[: len(ids)].logsumexp(1)
+    targets = torch.as_tensor(ids, device=values.device, dtype=torch.long)
+    chosen = values[: len(ids)].gather(1, targets[:, None])[:, 0] - values[: len(ids)].logsumexp(1)
     best, token = values.topk(2, dim=1)
     sure = best[:, 0] - best[:, 1] > lead
-    asked = len(ids) + bool(ends)
-    greedy = bool(sure[:asked].all()) and token[: len(ids), 0].tolist() == ids
+    decided = len(ids) + bool(ends)
+    greedy = bool(sure[:decided].all()) and token[: len(ids), 0].tolist() == ids
     if ends:
         greedy = greedy and int(token[-1, 0]) in ends
     return (float(chosen.double().sum()) if ids else float("nan")), greedy
 
 
 def plain_greedy(loaded: LoadedModel) -> bool:
-    """Whether `forward.generate` writes the most probable token each time: no penalty, no forbidden or forced one."""
+    """Whether `generate` writes the most probable token each time: no penalty, no forbidden or forced one."""
     config: Any = loaded.model.generation_config
     return all(getattr(config, name, None) in (None, neutral) for name, neutral in _NEUTRAL.items())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ from perception_gap.stats.statistics import mean_ci
 CONTRASTS = {"inside_minus_outside_number": "outside_number", "inside_minus_outside_mass": "outside_mass"}
 
 
-def summarise(table: pd.DataFrame, samples: pd.DataFrame, asked: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """table: as `condition_rows`; samples: as samples.parquet, failed ones too; asked: the settings of the knockout.
+def summarise(table: pd.DataFrame, samples: pd.DataFrame, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """table: as `condition_rows`; samples: as samples.parquet, failed ones too; settings: of the knockout.
 
     {layers, k, rows: {tokens: condition}, contrasts: {rows: {name: change}}}. Estimates are {mean, ci, n} with 95 %
     intervals, clustered by image or pair, changes and differences also with p (flipped signs). change: log-probability
@@ -29,12 +30,14 @@ def summarise(table: pd.DataFrame, samples: pd.DataFrame, asked: Mapping[str, An
     known = samples.set_index("sample_id")[["cluster", "correct"]].rename(columns={"correct": "base_correct"})
     joined = table.join(known, on="sample_id")
     by = {name: joined[(joined["rows"] == name[0]) & (joined["tokens"] == name[1])] for name in CONDITIONS}
-    found: dict[str, Any] = {"layers": asked["layers"], "k": asked["k"]}
-    for name, group in by.items():
-        found.setdefault(name[0], {})[name[1]] = _condition(group, len(samples), seed)
-    contrasts = {rows: {name: _contrast(by[rows, "inside"], by[rows, other], len(samples), seed)
-                        for name, other in CONTRASTS.items()} for rows in ROWS}  # fmt: skip
-    return found | {"contrasts": contrasts}
+    summary: dict[str, Any] = {"layers": settings["layers"], "k": settings["k"]}
+    for condition, group in by.items():
+        summary.setdefault(condition[0], {})[condition[1]] = _condition(group, len(samples), seed)
+    summary["contrasts"] = {rows: {} for rows in ROWS}
+    for rows, (name, other) in product(ROWS, CONTRASTS.items()):
+        contrast = _contrast(by[rows, "inside"], by[rows, other], len(samples), seed)
+        summary["contrasts"][rows][name] = contrast
+    return summary
 
 
 def _condition(group: pd.DataFrame, n_samples: int, seed: int) -> dict[str, Any]:
@@ -45,16 +48,15 @@ def _condition(group: pd.DataFrame, n_samples: int, seed: int) -> dict[str, Any]
     def share(values: Any) -> dict[str, Any]:
         return proportion_ci(values, clusters).as_dict()
 
+    difference = paired_ci(after - before, clusters).as_dict()
     return _by_verdict(group["change"], group, seed) | {
         "change_per_token": mean_of(group, "change_per_token"),
-        "accuracy": {
-            "base": share(before), "cut": share(after),
-            "difference": paired_ci(after - before, clusters).as_dict(),
-        },
+        "accuracy": {"base": share(before), "cut": share(after), "difference": difference},
         "changed": share(group["changed"].astype(float)),
-        "n_cut": mean_of(group, "n_cut"), "mass_cut": mean_of(group, "mass_cut"),
+        "n_cut": mean_of(group, "n_cut"),
+        "mass_cut": mean_of(group, "mass_cut"),
         "n_undefined": n_samples - int(defined.sum()),
-    }  # fmt: skip
+    }
 
 
 def _contrast(inside: pd.DataFrame, other: pd.DataFrame, n_samples: int, seed: int) -> dict[str, Any]:

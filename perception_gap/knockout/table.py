@@ -18,28 +18,28 @@ FILE = "knockout.parquet"
 
 
 class Table:
-    """The conditions of a whole run; of a run without a knockout nothing, and no file. asked: its settings, or None."""
+    """The conditions of a whole run; of a run without a knockout nothing, and no file. settings: None."""
 
-    def __init__(self, asked: Mapping[str, Any] | None) -> None:
-        self._asked, self._rows = asked, list[dict[str, Any]]()
+    def __init__(self, settings: Mapping[str, Any] | None) -> None:
+        self._settings, self._rows = settings, list[dict[str, Any]]()
 
-    def add(self, row: dict, arrays: dict[str, np.ndarray]) -> None:
+    def add(self, row: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """One valid sample; its `knockout`, which is no map, is taken out of `arrays`."""
         values = arrays.pop("knockout", None)
-        if self._asked is not None and values is not None:
+        if self._settings is not None and values is not None:
             self._rows += condition_rows(row, values)
 
     def finish(self, folder: Path, samples: pd.DataFrame, seed: int) -> tuple[dict[str, Any], dict[str, str]]:
         """Write (or remove) the file; (what summary.json gets of it, file → checksum), empty without a knockout."""
-        if self._asked is None:
+        if self._settings is None:
             (folder / FILE).unlink(missing_ok=True)
             return {}, {}
         table = frame_of(self._rows, KNOCKOUT.names)
         checksum = write_rows(folder / FILE, self._rows, KNOCKOUT)
-        return {"knockout": summarise(table, samples, self._asked, seed)}, {FILE: checksum}
+        return {"knockout": summarise(table, samples, self._settings, seed)}, {FILE: checksum}
 
 
-def condition_rows(row: dict, values: np.ndarray) -> list[dict[str, Any]]:
+def condition_rows(row: dict[str, Any], values: np.ndarray) -> list[dict[str, Any]]:
     """The conditions of one sample. row: as stored, with `knockout_answers`; values: as `Cuts.values`.
 
     base, log_probability: of the own answer, uncut and under the condition, nats (sums over its tokens); change: the
@@ -47,19 +47,18 @@ def condition_rows(row: dict, values: np.ndarray) -> list[dict[str, Any]]:
     share of the own map on the tokens that are cut, 0..1. Undefined is NaN, or None in the last three.
     """
     base, *cut = (dict(zip(FIELDS, map(float, fields), strict=True)) for fields in values)
-    found = []
+    conditions = []
     for (rows, tokens), here, answer in zip(CONDITIONS, cut, row["knockout_answers"], strict=True):
         change = here["log_probability"] - base["log_probability"]
         defined = not np.isnan(here["changed"])
-        said = (row["answer"] if answer is None else answer) if defined else None
-        found.append({
-            "sample_id": row["sample_id"], "rows": rows, "tokens": tokens, "n_cut": here["n_cut"],
-            "mass_cut": here["mass_cut"], "log_probability": here["log_probability"],
-            "base": base["log_probability"], "change": change,
-            "change_per_token": change / base["n_tokens"] if base["n_tokens"] else float("nan"),
-            "answer": said, "correct": _verdict(here["correct"]), "changed": _verdict(here["changed"]),
-        })  # fmt: skip
-    return found
+        own_or_new = (row["answer"] if answer is None else answer) if defined else None
+        per_token = change / base["n_tokens"] if base["n_tokens"] else float("nan")
+        condition = {"sample_id": row["sample_id"], "rows": rows, "tokens": tokens}
+        condition |= {name: here[name] for name in ("n_cut", "mass_cut", "log_probability")}
+        condition |= {"base": base["log_probability"], "change": change, "change_per_token": per_token}
+        condition |= {"answer": own_or_new}
+        conditions.append(condition | {name: _verdict(here[name]) for name in ("correct", "changed")})
+    return conditions
 
 
 def _verdict(value: float) -> bool | None:

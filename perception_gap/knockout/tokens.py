@@ -14,9 +14,14 @@ _TOUCHES = 1e-9  # of a token's area: less is the rounding of a common edge
 
 
 def token_sets(
-    geometry: TokenGeometry, boxes: np.ndarray, images: np.ndarray | None, attention: np.ndarray, k: int,
-    seed: int, sample_id: str,
-) -> dict[str, np.ndarray]:  # fmt: skip
+    geometry: TokenGeometry,
+    boxes: np.ndarray,
+    images: np.ndarray | None,
+    attention: np.ndarray,
+    k: int,
+    seed: int,
+    sample_id: str,
+) -> dict[str, np.ndarray]:
     """Name → bool [N] of every set that is defined for the sample; never a smaller one than was asked for.
 
     boxes: [M, 4], fractions of their images; images: [M]. attention: raw map [N], NaN where the sample has none.
@@ -27,23 +32,23 @@ def token_sets(
     without boxes; `outside_number` where fewer tokens lie outside; `outside_mass` where no order of the tokens outside
     comes near enough, or there is no map; `top_k` where there is no map or N < k.
     """
-    found: dict[str, np.ndarray] = {}
+    sets: dict[str, np.ndarray] = {}
     share = shares(attention)
     meets = geometry.overlap(boxes, images) > _TOUCHES
     outside = np.flatnonzero((geometry.areas > 0) & ~meets)
     if meets.any():
-        found["inside"] = meets
+        sets["inside"] = meets
         if len(outside) >= meets.sum():
             drawn = _generator(seed, sample_id, "outside_number").permutation(outside)[: meets.sum()]
-            found["outside_number"] = _mask(drawn, len(geometry))
+            sets["outside_number"] = _mask(drawn, len(geometry))
         matched = same_mass(share, outside, share[meets].sum(), _generator(seed, sample_id, "outside_mass"))
         if matched is not None:
-            found["outside_mass"] = _mask(matched, len(geometry))
+            sets["outside_mass"] = _mask(matched, len(geometry))
     if len(share) >= k and np.isfinite(share).all():
-        found["top_k"] = _mask(np.argsort(-share, kind="stable")[:k], len(geometry))
+        sets["top_k"] = _mask(np.argsort(-share, kind="stable")[:k], len(geometry))
     if len(geometry):
-        found["image"] = np.ones(len(geometry), dtype=bool)
-    return found
+        sets["image"] = np.ones(len(geometry), dtype=bool)
+    return sets
 
 
 def same_mass(share: np.ndarray, outside: np.ndarray, wanted: float, rng: np.random.Generator) -> np.ndarray | None:

@@ -10,13 +10,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from perception_gap.attention.capture import choose_layers, find_decoder
-from perception_gap.data import Dataset, Reading, open_data
+from perception_gap.data import Dataset, open_data
+from perception_gap.data.reading import Reading
 from perception_gap.errors import UsageError
 from perception_gap.gaze.look import check_rows
 from perception_gap.measure.batch import measure_batch
 from perception_gap.measure.finish import finish
 from perception_gap.measure.settings import Analysis, Settings, describe
-from perception_gap.models.loading import LoadedModel, check, load
+from perception_gap.models.loading import LoadedModel, load, require_supported
 from perception_gap.runs.engine import Engine, open_parts, with_model, writing
 from perception_gap.runs.run import Run
 from perception_gap.runs.samples import Work
@@ -153,7 +154,7 @@ def teacher_run(options: AnalyzeOptions, dataset: Dataset, out: Path, progress: 
     )
     if (Path(options.teacher) / "run.json").exists():
         return stored_teacher(options.teacher, settings, out)
-    check(options.model, settings.load.get("revision"), settings.load.get("trust_remote_code", False))
+    require_supported(options.model, settings.load.get("revision"), settings.load.get("trust_remote_code", False))
     # A revision belongs to one repository; everything else is the same for both models.
     settings = replace(settings, load={k: v for k, v in settings.load.items() if k != "revision"})
     job = options.analysis(options.teacher, dataset, out / "teacher", settings, None)

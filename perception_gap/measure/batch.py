@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from perception_gap.data import shrink
+from perception_gap.data.images import shrink
 from perception_gap.gaze.answer import decode_answer, encode, encode_text, generate
 from perception_gap.gaze.look import Gaze, look
 from perception_gap.geometry import TokenGeometry
-from perception_gap.knockout.measure import measure as knocked_out
+from perception_gap.knockout.batch import read_under_cuts
 from perception_gap.measure import per_layer
 from perception_gap.measure.settings import Analysis
 from perception_gap.measure.teacher import DEFAULT_RASTER
@@ -43,7 +43,7 @@ def measure_batch(loaded: LoadedModel, job: Analysis, items: Sequence[Work]) -> 
             fields, read = outcome[i]
             row |= fields
             against = per_layer.reference(job.teacher, job.settings.text, item.sample, item.work.images)
-            kept = per_layer.measured(row, read, against, job.raster or DEFAULT_RASTER)
+            kept = per_layer.with_head_measures(row, read, against, job.raster or DEFAULT_RASTER)
             arrays |= {f"{item.key}/{kind}": array for kind, array in kept.items()}
     return list(rows.values()), arrays
 
@@ -79,7 +79,7 @@ def _read(loaded: LoadedModel, job: Analysis, ready: list[Opened]) -> list[tuple
         results.append(_result(sample, answer, encoded.geometry[b], own[b], shared[b], seconds))
     if settings.knockout is not None:
         maps = [gaze.map for gaze in own]
-        cuts = knocked_out(
+        cuts = read_under_cuts(
             loaded, settings.knockout, settings.prompting, samples, pictures, encoded, answers, maps, verdict
         )
         for (fields, arrays), cut in zip(results, cuts, strict=True):

@@ -60,7 +60,7 @@ def reference(teacher: Run | None, text: str, sample: Sample, images: str) -> Re
     return None if attention is None else Reference(attention, teacher.geometry(sample.id))
 
 
-def measured(
+def with_head_measures(
     row: dict[str, Any], arrays: dict[str, np.ndarray], against: Reference | None, raster: tuple[int, int]
 ) -> dict[str, np.ndarray]:
     """The arrays of a sample with `of_heads` of its head maps in their place, where it has any."""

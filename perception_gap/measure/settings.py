@@ -13,7 +13,7 @@ from perception_gap.attention.capture import choose_layers, find_decoder
 from perception_gap.data import Dataset
 from perception_gap.errors import UsageError
 from perception_gap.gaze.prompting import Prompting
-from perception_gap.knockout import Knockout
+from perception_gap.knockout.conditions import Knockout
 from perception_gap.measure import per_layer
 from perception_gap.models.loading import LoadedModel
 from perception_gap.runs.key import image_hashes, key_of, model_facts, provenance, sample_content, versions
@@ -91,7 +91,7 @@ def row_key(job: Analysis, facts: dict[str, Any], sample: Sample, images: str, s
     decided += [asdict(job.settings), shared]
     if job.settings.per_layer:  # its divergences are measured with the row, unlike those of whole maps
         against = per_layer.reference(job.teacher, job.settings.text, sample, images)
-        decided += [job.raster, against and hashlib.sha256(against.map.tobytes()).hexdigest()]
+        decided += [job.raster, per_layer.stored(), against and hashlib.sha256(against.map.tobytes()).hexdigest()]
     return key_of(*decided)
 
 

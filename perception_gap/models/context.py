@@ -19,15 +19,15 @@ def context_of(config: Any) -> int | None:
     A sliding window is no limit: layers under it see less, and the text may be longer.
     """
     text = config.get_text_config()
-    said = (getattr(text, name, None) for name in _NAMES)
-    declared = next((n for n in said if isinstance(n, int) and n > 0), None)
+    lengths = (getattr(text, name, None) for name in _NAMES)
+    declared = next((n for n in lengths if isinstance(n, int) and n > 0), None)
     return None if declared is None else max([declared, *_stretched(text)])
 
 
 def _stretched(text: Any) -> Iterator[int]:
     """original × factor, of every position encoding that says both (YaRN; per kind of layer in some models)."""
-    found = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
-    for rope in (found, *(found.values() if isinstance(found, dict) else ())):
+    ropes = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    for rope in (ropes, *(ropes.values() if isinstance(ropes, dict) else ())):
         if isinstance(rope, dict):
             original, factor = rope.get("original_max_position_embeddings"), rope.get("factor")
             if isinstance(original, int | float) and isinstance(factor, int | float):

@@ -50,9 +50,9 @@ def locate(name: str, revision: str | None) -> ModelFiles:
     return _locate_on_hub(name, revision)
 
 
-def _with_base(found: ModelFiles, name: str) -> ModelFiles:
+def _with_base(files: ModelFiles, name: str) -> ModelFiles:
     """An adapter with the base that it names; UsageError where that is not there, or is an adapter itself."""
-    config = file_of(found, adapters.CONFIG)
+    config = file_of(files, adapters.CONFIG)
     assert config is not None
     base_name, revision = adapters.base_of(config, name)
     try:
@@ -61,7 +61,7 @@ def _with_base(found: ModelFiles, name: str) -> ModelFiles:
         raise UsageError(f"adapter {name!r}: its base: {error}; {adapters.REMEDY}") from error
     if base.base is not None:
         raise UsageError(f"adapter {name!r}: its base {base_name!r} is an adapter too: merge that one first")
-    return replace(found, base=base)
+    return replace(files, base=base)
 
 
 def _locate_on_hub(name: str, revision: str | None) -> ModelFiles:
@@ -78,21 +78,19 @@ def _locate_on_hub(name: str, revision: str | None) -> ModelFiles:
             "a hub id (owner/name) or tiny:NAME"
         ) from error
     except (errors.HTTPError, OSError):  # offline, unreachable, out of service: the cache may have it
-        found = ModelFiles(name, {"local_files_only": True, "revision": revision})
-        is_adapter = file_of(found, "config.json") is None and file_of(found, adapters.CONFIG) is not None
-        return _with_base(found, name) if is_adapter else found
-    found, files = (
-        ModelFiles(name, {"revision": info.sha or revision}, info.sha),
-        {f.rfilename for f in info.siblings or ()},
-    )
-    return _with_base(found, name) if adapters.CONFIG in files and "config.json" not in files else found
+        files = ModelFiles(name, {"local_files_only": True, "revision": revision})
+        is_adapter = file_of(files, "config.json") is None and file_of(files, adapters.CONFIG) is not None
+        return _with_base(files, name) if is_adapter else files
+    files = ModelFiles(name, {"revision": info.sha or revision}, info.sha)
+    names = {sibling.rfilename for sibling in info.siblings or ()}
+    return _with_base(files, name) if adapters.CONFIG in names and "config.json" not in names else files
 
 
-def file_of(found: ModelFiles, filename: str) -> Path | None:
+def file_of(files: ModelFiles, filename: str) -> Path | None:
     """One of the files, fetched where it lies on the hub; None where there is none of that name."""
-    if os.path.isdir(found.source):
-        path = Path(found.source) / filename
+    if os.path.isdir(files.source):
+        path = Path(files.source) / filename
         return path if path.is_file() else None
-    cached = cached_file(found.source, filename, _raise_exceptions_for_missing_entries=False,
-                         _raise_exceptions_for_connection_errors=False, **found.options)  # fmt: skip
+    quiet = dict.fromkeys(("_raise_exceptions_for_missing_entries", "_raise_exceptions_for_connection_errors"), False)
+    cached = cached_file(files.source, filename, **quiet, **files.options)
     return Path(cached) if cached else None

@@ -35,12 +35,12 @@ def folder_hash(folder: Path) -> str:
     known = _load(folder)
     try:
         with ThreadPoolExecutor(min(8, len(files) or 1)) as pool:
-            found = list(pool.map(lambda path: _content(path, known), files))
+            hashes = list(pool.map(lambda path: _content(path, known), files))
     except OSError as error:
         raise UsageError(f"model {folder}: {error.filename} cannot be read ({error.strerror})") from None
-    _keep(folder, {stamp: hashed for stamp, hashed in found if stamp is not None})
+    _keep(folder, {stamp: hashed for stamp, hashed in hashes if stamp is not None})
     digest = hashlib.sha256()
-    for path, (_, hashed) in zip(files, found, strict=True):
+    for path, (_, hashed) in zip(files, hashes, strict=True):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{hashed}\0".encode())
     return f"sha256:{digest.hexdigest()[:16]}"
 

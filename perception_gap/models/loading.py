@@ -16,7 +16,9 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedMode
 from perception_gap.errors import UnsupportedModelError, UsageError, one_line
 from perception_gap.models import adapters
 from perception_gap.models.endings import end_ids
-from perception_gap.models.families import Encoded, Family, check_supported, family_for
+from perception_gap.models.families import check_supported, family_for
+from perception_gap.models.families.base import Family
+from perception_gap.models.families.encoded import Encoded
 from perception_gap.models.files import ModelFiles, file_of, locate
 from perception_gap.models.fingerprint import folder_hash
 from perception_gap.models.placement import choose_attention, choose_device, choose_dtype, is_host, on_cpu, quantized
@@ -104,25 +106,26 @@ def load(
     if quantization not in (None, "4bit", "8bit"):
         raise UsageError(f'quantization {quantization!r}: expected "4bit", "8bit" or none')
     wanted = choose_device(device)
-    found = locate(name, revision)
-    whole = found.base or found
-    config = _config(found, name, trust_remote_code)
+    files = locate(name, revision)
+    whole = files.base or files
+    config = _config(files, name, trust_remote_code)
     check_supported(config)
-    family = _family(found, name, trust_remote_code, config)
+    family = _family(files, name, trust_remote_code, config)
     processor = family.processor
     if min_pixels is not None or max_pixels is not None:
         family.set_pixel_limits(min_pixels, max_pixels)
     if os.path.isdir(whole.source):
         check_weights(Path(whole.source), config, trust_remote_code)
     options: dict[str, Any] = {
-        "dtype": choose_dtype(dtype, on_cpu(wanted, device_map)), "attn_implementation": choose_attention(config, attn),
-        "trust_remote_code": trust_remote_code, **whole.options,
-    }  # fmt: skip
+        "dtype": choose_dtype(dtype, on_cpu(wanted, device_map)),
+        "attn_implementation": choose_attention(config, attn),
+        "trust_remote_code": trust_remote_code,
+        **whole.options,
+    }
     if quantization is not None:
         options["quantization_config"] = quantized(quantization)
-        device_map = (
-            device_map if device_map is not None else {"": wanted}
-        )  # quantized weights are placed while loading
+        # Quantized weights are placed while loading.
+        device_map = device_map if device_map is not None else {"": wanted}
     if device_map is not None:
         options["device_map"] = device_map
     try:
@@ -142,19 +145,19 @@ def load(
     if report["missing_keys"]:  # transformers would fill them with random numbers
         some = ", ".join(sorted(report["missing_keys"])[:3])
         raise UsageError(f"model {name!r} lacks {len(report['missing_keys'])} of its weights ({some}): fetch it again")
-    if found.base is not None:
-        model = adapters.merged(model, found.source, name, found.options)
+    if files.base is not None:
+        model = adapters.merged(model, files.source, name, files.options)
     model.generation_config.eos_token_id = end_ids(model, processor) or None
     commit = getattr(model.config, "_commit_hash", None)
-    return LoadedModel(model.eval(), processor, family, name, _revision(found, commit) or str(commit))
+    return LoadedModel(model.eval(), processor, family, name, _revision(files, commit) or str(commit))
 
 
-def check(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Family:
+def require_supported(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Family:
     """A model's family; UsageError for what `load` would refuse before it reads weights: name, family, processor."""
-    found = locate(name, revision)
-    config = _config(found, name, trust_remote_code)
+    files = locate(name, revision)
+    config = _config(files, name, trust_remote_code)
     check_supported(config)
-    return _family(found, name, trust_remote_code, config)
+    return _family(files, name, trust_remote_code, config)
 
 
 def revision_of(name: str, revision: str | None = None) -> str | None:
@@ -162,15 +165,15 @@ def revision_of(name: str, revision: str | None = None) -> str | None:
     return _revision(locate(name, revision))
 
 
-def _revision(found: ModelFiles, commit: str | None = None) -> str | None:
+def _revision(files: ModelFiles, commit: str | None = None) -> str | None:
     """The commit, or the hash of the folder, with the base's behind that of an adapter; None where it is not known.
 
     commit: what the loaded model's configuration says, for what is on the hub and was asked for offline.
     """
-    own = folder_hash(Path(found.source)) if os.path.isdir(found.source) else found.commit
-    if found.base is None:
+    own = folder_hash(Path(files.source)) if os.path.isdir(files.source) else files.commit
+    if files.base is None:
         return own or commit
-    base = _revision(found.base, commit)
+    base = _revision(files.base, commit)
     return f"{own} on {base}" if own and base else None
 
 
@@ -179,20 +182,20 @@ def find_file(name: str, filename: str, revision: str | None = None) -> Path | N
 
     Of an adapter its base's file where it has none of its own.
     """
-    found = locate(name, revision)
-    return file_of(found, filename) or (file_of(found.base, filename) if found.base else None)
+    files = locate(name, revision)
+    return file_of(files, filename) or (file_of(files.base, filename) if files.base else None)
 
 
-def _config(found: ModelFiles, name: str, trust_remote_code: bool) -> Any:
-    if found.base is not None:
+def _config(files: ModelFiles, name: str, trust_remote_code: bool) -> Any:
+    if files.base is not None:
         try:
-            return _config(found.base, found.base.source, trust_remote_code)
+            return _config(files.base, files.base.source, trust_remote_code)
         except UsageError as error:
             raise type(error)(f"adapter {name!r}: its base: {error}; {adapters.REMEDY}") from error
     try:
-        return AutoConfig.from_pretrained(found.source, trust_remote_code=trust_remote_code, **found.options)
+        return AutoConfig.from_pretrained(files.source, trust_remote_code=trust_remote_code, **files.options)
     except OSError as error:
-        if os.path.isdir(found.source):
+        if os.path.isdir(files.source):
             raise UsageError(f"folder {name!r}: config.json cannot be read: {one_line(error)}") from error
         raise UsageError(
             f"model {name!r} is no folder, not in the local cache, and the hub cannot be reached: expected a folder, "
@@ -204,8 +207,8 @@ def _config(found: ModelFiles, name: str, trust_remote_code: bool) -> Any:
         ) from error
 
 
-def _family(found: ModelFiles, name: str, trust_remote_code: bool, config: Any) -> Family:
-    processor = open_processor(found, name, trust_remote_code, config)
+def _family(files: ModelFiles, name: str, trust_remote_code: bool, config: Any) -> Family:
+    processor = open_processor(files, name, trust_remote_code, config)
     family = family_for(config, processor)
     check_reads(family, name)
     return family

@@ -11,11 +11,12 @@ import torch
 
 from perception_gap.errors import UsageError
 
-_DTYPES = {
-    "float32": torch.float32, "fp32": torch.float32,
-    "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
-    "float16": torch.float16, "fp16": torch.float16,
-}  # fmt: skip
+_FLOAT32, _BFLOAT16, _FLOAT16 = torch.float32, torch.bfloat16, torch.float16
+_DTYPES = {"float32": _FLOAT32, "bfloat16": _BFLOAT16, "float16": _FLOAT16} | {
+    "fp32": _FLOAT32,
+    "bf16": _BFLOAT16,
+    "fp16": _FLOAT16,
+}
 
 
 def choose_device(device: str) -> torch.device:

@@ -8,7 +8,7 @@ from PIL import Image
 from transformers import AutoProcessor
 
 from perception_gap.errors import GapcheckError, UsageError, one_line
-from perception_gap.models.families import Family
+from perception_gap.models.families.base import Family
 from perception_gap.models.files import ModelFiles, file_of
 
 _BLANK = (64, 48)  # width, height
@@ -16,13 +16,13 @@ _BLANK = (64, 48)  # width, height
 _WRONG_SETTING = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
 
-def open_processor(found: ModelFiles, name: str, trust_remote_code: bool, config: Any) -> Any:
+def open_processor(files: ModelFiles, name: str, trust_remote_code: bool, config: Any) -> Any:
     """The processor of a model, of an adapter without one its base's. UsageError where it is not whole."""
-    if found.base is not None:
-        own = any(file_of(found, f"{kind}_config.json") for kind in ("preprocessor", "processor"))
-        found, name = (found, name) if own else (found.base, found.base.source)
+    if files.base is not None:
+        own = any(file_of(files, f"{kind}_config.json") for kind in ("preprocessor", "processor"))
+        files, name = (files, name) if own else (files.base, files.base.source)
     try:
-        processor = AutoProcessor.from_pretrained(found.source, trust_remote_code=trust_remote_code, **found.options)
+        processor = AutoProcessor.from_pretrained(files.source, trust_remote_code=trust_remote_code, **files.options)
     # Each incomplete folder fails in its own way inside transformers, the remedy is the same; a damaged tokenizer.json
     # raises Exception itself.
     except Exception as error:

@@ -55,14 +55,14 @@ def weight_files(folder: Path) -> list[Path]:
 
 def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Tensor → its shape, of all weight files; UsageError for a file that is not whole."""
-    found: dict[str, tuple[int, ...]] = {}
+    by_tensor: dict[str, tuple[int, ...]] = {}
     for path in weight_files(folder):
         try:
             with safe_open(path, framework="pt") as file:  # checks that the file is as long as its header says
-                found |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+                by_tensor |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise intact.damaged(path, f"not a whole safetensors file: {one_line(error, 80)}", _AGAIN) from None
-    return found
+    return by_tensor
 
 
 def check_weights(folder: Path, config: Any, trust_remote_code: bool = False) -> None:

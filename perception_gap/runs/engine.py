@@ -48,7 +48,7 @@ def open_parts(
 
     One process of several mends, before the others open the folder: a file that another one writes is none of theirs.
     """
-    parts = Parts(out, fresh=fresh, schema=schema, made=described_in)
+    parts = Parts(out, fresh=fresh, schema=schema, described_in=described_in)
     if os.environ.get("RANK", "0") == "0" and (line := parts.mend()):
         tqdm.write(line, file=sys.stderr)
     return parts
@@ -97,9 +97,9 @@ class Engine(Generic[Item]):
         counts_all = not isinstance(items, Sequence)
         with tqdm(total=total, unit=self.unit, desc=self.label, disable=self.label is None) as bar:
             for batch in _batches(items, self.batch_size):
-                asked, batch_keys = self.batch(batch)
+                n_asked, batch_keys = self.batch(batch)
                 keys += batch_keys
-                bar.update(len(batch) if counts_all else asked)
+                bar.update(len(batch) if counts_all else n_asked)
         return keys
 
     def batch(self, items: Sequence[Item]) -> tuple[int, list[str | None]]:

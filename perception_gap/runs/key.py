@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import perception_gap
-from perception_gap.data import Contents
+from perception_gap.data.images import Contents
 from perception_gap.runs.paths import stored_path
 from perception_gap.sample import Sample
 from perception_gap.text.categories import tagger_name

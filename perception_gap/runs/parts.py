@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -51,19 +52,19 @@ def open_part(path: Path) -> tuple[pa.Table, intact.Arrays]:
 
 def stored(parts: Path) -> tuple[dict[str, str], list[str]]:
     """(key of every row that lies whole in this folder of parts → name of its part, names of the damaged parts)."""
-    found: dict[str, str] = {}
+    part_of: dict[str, str] = {}
     damaged: list[str] = []
     for path in sorted(parts.glob("*.parquet")):
         if not path.with_suffix(".safetensors").exists():
             continue  # a kill came between the two
         try:
             rows, arrays = open_part(path)
-            arrays.check()
+            arrays.require_intact()
         except (DamagedError, OSError):
             damaged.append(path.stem)
             continue
-        found |= dict.fromkeys(rows.column("key").to_pylist(), path.stem)
-    return found, damaged
+        part_of |= dict.fromkeys(rows.column("key").to_pylist(), path.stem)
+    return part_of, damaged
 
 
 # What a run may hold before its run.json is written.
@@ -71,21 +72,21 @@ _OURS = ("parts", "data", "teacher")
 _PART = re.compile(r"[0-9a-f]{32}(-\d+)?")  # the name of a part, where no second half says that it is one
 
 
-def claim_run(folder: Path, made: str = "run.json") -> None:
+def claim_run(folder: Path, described_in: str = "run.json") -> None:
     """Creates the folder of a run. UsageError where it cannot be written, or holds what is no run's."""
-    claim(folder, made, lambda name: name in _OURS or name.endswith(".tmp"))
+    claim(folder, described_in, lambda name: name in _OURS or name.endswith(".tmp"))
 
 
 class Parts:
-    """The growing half of a run directory; `schema` is that of its rows, `made` the file that says whose it is."""
+    """The growing half of a run directory; `schema` is that of its rows, `described_in` says whose it is."""
 
     def __init__(
-        self, folder: Path, *, fresh: bool = False, schema: pa.Schema = tables.ROW, made: str = "run.json"
+        self, folder: Path, *, fresh: bool = False, schema: pa.Schema = tables.ROW, described_in: str = "run.json"
     ) -> None:
         self.folder, self.schema = folder / "parts", schema
         self._known: dict[str, str] | None = None
         self._damaged: list[str] = []
-        claim_run(folder, made)
+        claim_run(folder, described_in)
         try:
             if fresh:
                 self._forget()
@@ -122,15 +123,15 @@ class Parts:
         for name in self._damaged:
             for kind in ("parquet", "safetensors"):
                 (self.folder / f"{name}.{kind}").unlink(missing_ok=True)
-        found, self._damaged = len(self._damaged), []
-        if not found:
+        n_damaged, self._damaged = len(self._damaged), []
+        if not n_damaged:
             return None
         return (
-            f"{self.folder}: {found} part{'s are' if found > 1 else ' is'} damaged (checksum), or of an older "
+            f"{self.folder}: {n_damaged} part{'s are' if n_damaged > 1 else ' is'} damaged (checksum), or of an older "
             "gapcheck: their samples are measured again"
         )
 
-    def write(self, rows: list[dict], arrays: dict[str, np.ndarray], name: str | None = None) -> None:
+    def write(self, rows: list[dict[str, Any]], arrays: dict[str, np.ndarray], name: str | None = None) -> None:
         """One batch; arrays are named "KEY/kind" after the row that they belong to, the part after the first row."""
         name = name or rows[0]["key"]
         checksum = write_rows(self.folder / f"{name}.parquet", rows, self.schema)
@@ -142,14 +143,16 @@ class Parts:
         """Writes which rows the run will have, in their order (`stored_keys` reads that)."""
         write_json(self.folder / KEYS, {"keys": list(keys)})
 
-    def read(self, keys: list[str], kinds: Container[str] | None = None) -> Iterator[tuple[dict, dict]]:
+    def read(
+        self, keys: list[str], kinds: Container[str] | None = None
+    ) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
         """(row, arrays by kind) of the stored keys, in the order asked for; one part in memory at a time.
 
         kinds: the arrays wanted, all by default.
         """
         where = self.done()
         loaded: str | None = None
-        rows: dict[str, dict] = {}
+        rows: dict[str, dict[str, Any]] = {}
         arrays: dict[str, dict[str, np.ndarray]] = {}
         for key in keys:
             if key not in where:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,20 +11,20 @@ import pandas as pd
 from perception_gap.geometry import TokenGeometry
 
 
-def answered(row: Mapping | pd.Series, question: str, image_hash: str, options: Sequence[str]) -> bool:
+def answered(row: Mapping[str, Any] | pd.Series, question: str, image_hash: str, options: Sequence[str]) -> bool:
     """Whether a run's row is a valid one of this very question: the same words, pictures and options."""
     same = row["question"] == question and row["image_hash"] == image_hash and list(row["options"]) == list(options)
     return bool(same and row["status"] == "ok")
 
 
-def geometry_of(row: dict | pd.Series) -> TokenGeometry:
+def geometry_of(row: dict[str, Any] | pd.Series) -> TokenGeometry:
     """The TokenGeometry that a row describes: a whole-image grid by its shape, anything else by its rectangles."""
     if row["grid_rows"] is not None and not pd.isna(row["grid_rows"]):
         return TokenGeometry.grid(int(row["grid_rows"]), int(row["grid_cols"]))
     return TokenGeometry(np.asarray(list(row["token_boxes"])).reshape(-1, 4), np.asarray(list(row["token_images"])))
 
 
-def geometry_fields(geometry: TokenGeometry) -> dict:
+def geometry_fields(geometry: TokenGeometry) -> dict[str, Any]:
     """The row's fields that `geometry_of` reads."""
     if geometry.grid_shape:
         rows, cols = geometry.grid_shape

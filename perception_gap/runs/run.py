@@ -30,7 +30,7 @@ class Run:
     named: folders that the user named, below which paths in the run are followed (see `run_paths`).
     """
 
-    def __init__(self, path: Path, info: dict, summary: dict) -> None:
+    def __init__(self, path: Path, info: dict[str, Any], summary: dict[str, Any]) -> None:
         self.path, self.info, self.summary = path, info, summary
         self.named: tuple[Path, ...] = ()
         sums = summary["files"]
@@ -89,8 +89,8 @@ class Run:
 
     def sinks(self, sample_id: str) -> np.ndarray | None:
         """bool [N]: which image tokens are attention sinks (see `sinks`); None where undefined or not measured."""
-        found = self.map(sample_id, "sinks")
-        return None if found is None else found.astype(bool)
+        sinks = self.map(sample_id, "sinks")
+        return None if sinks is None else sinks.astype(bool)
 
     def hidden(self, sample_id: str) -> np.ndarray | None:
         """float16 [W, D]: last hidden states of the words of the shared text (else the own one); None if absent."""

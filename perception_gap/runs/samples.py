@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from perception_gap.data import Contents, check_boxes, open_pictures
+from perception_gap.data.images import Contents, check_boxes, open_pictures
 from perception_gap.errors import GapcheckError
 from perception_gap.runs.engine import failure
 from perception_gap.runs.key import stored_paths

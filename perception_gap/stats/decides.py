@@ -41,19 +41,19 @@ def decides(
         str(task): _of_task(group, column, chances.get(str(task)), seed, resamples)
         for task, group in known.groupby("task")
     }
-    telling = [task for task, told in by_task.items() if told["cannot_tell"] is None]
-    overall = {"tasks": telling} | _compared(known[known["task"].isin(telling)], column, seed, resamples)
+    telling = [task for task, estimates in by_task.items() if estimates["cannot_tell"] is None]
+    overall = {"tasks": telling} | _right_against_wrong(known[known["task"].isin(telling)], column, seed, resamples)
     p_values = {task: by_task[task]["auroc"]["p"] for task in telling}
     if len(telling) > 1:
         p_values[OVERALL] = overall["auroc"]["p"]
     adjusted = holm(p_values)
-    for task, told in by_task.items():
-        told["p_holm"] = adjusted.get(task)
+    for task, estimates in by_task.items():
+        estimates["p_holm"] = adjusted.get(task)
     overall["p_holm"] = adjusted.get(OVERALL, adjusted[telling[0]] if telling else None)
     return {"by_task": by_task, "overall": overall}
 
 
-def _compared(rows: pd.DataFrame, column: str, seed: int, resamples: int) -> dict[str, Any]:
+def _right_against_wrong(rows: pd.DataFrame, column: str, seed: int, resamples: int) -> dict[str, Any]:
     """n_right, n_wrong, auroc and difference, within tasks."""
     values, right = rows[column].to_numpy(float), rows["correct"].to_numpy(bool)
     if not len(rows):
@@ -69,21 +69,21 @@ def _compared(rows: pd.DataFrame, column: str, seed: int, resamples: int) -> dic
 
 
 def _of_task(rows: pd.DataFrame, column: str, chance: float | None, seed: int, resamples: int) -> dict[str, Any]:
-    told = _compared(rows, column, seed, resamples)
+    estimates = _right_against_wrong(rows, column, seed, resamples)
     accuracy = proportion_ci(rows["correct"].to_numpy(float), rows["cluster"].to_numpy())
     return {
         "accuracy": accuracy.as_dict(),
         "chance": chance,
-        "cannot_tell": _cannot_tell(told, chance, accuracy.low),
-    } | told
+        "cannot_tell": _cannot_tell(estimates, chance, accuracy.low),
+    } | estimates
 
 
-def _cannot_tell(told: Mapping[str, Any], chance: float | None, lowest: float) -> str | None:
-    if not told["n_wrong"]:
+def _cannot_tell(estimates: Mapping[str, Any], chance: float | None, lowest: float) -> str | None:
+    if not estimates["n_wrong"]:
         return "no wrong answers"
-    if not told["n_right"]:
+    if not estimates["n_right"]:
         return "no right answers"
-    if told["auroc"].get("reason") == TOO_FEW:
+    if estimates["auroc"].get("reason") == TOO_FEW:
         return TOO_FEW
     if chance is not None and not np.isnan(lowest) and lowest <= chance:
         return "at chance"

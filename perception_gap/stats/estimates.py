@@ -42,14 +42,14 @@ class Estimate:
         "p" where a test was made, "reason" where something is undefined.
         """
         defined = not (math.isnan(self.low) or math.isnan(self.high))
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "mean": None if math.isnan(self.mean) else self.mean,
             "ci": [self.low, self.high] if defined else None,
             "n": self.n,
         }
         if not math.isnan(self.p):
-            told["p"] = self.p
-        return told | ({"reason": self.reason} if self.reason else {})
+            fields["p"] = self.p
+        return fields | ({"reason": self.reason} if self.reason else {})
 
 
 def side(metric: Mapping[str, Any] | None, null: float = 0.0) -> int:
@@ -112,7 +112,8 @@ class Labelled:
 
     def cells(self) -> np.ndarray:
         """[n]: 2 × stratum + label."""
-        return self.stratum * 2 + self.label
+        codes: np.ndarray = self.stratum * 2 + self.label
+        return codes
 
 
 def labelled(

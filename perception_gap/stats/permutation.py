@@ -109,7 +109,8 @@ class _Group(NamedTuple):
         for block in self.blocks:
             if block.stop - block.start > 1:
                 labels[:, :, block] = generator.permuted(labels[:, :, block], axis=2)
-        return np.einsum("akm,km->a", labels, self.scores)
+        sums: np.ndarray = np.einsum("akm,km->a", labels, self.scores)
+        return sums
 
     def _shares(self) -> tuple[np.ndarray, np.ndarray]:
         """Per cluster and block: share of true labels, sum of scores; both [k, blocks]."""

@@ -211,27 +211,27 @@ def spread_ci(values: ArrayLike, clusters: ArrayLike | None = None, level: float
         return dict.fromkeys(("std", "cv", "min", "max"), undefined())
     mean, std = float(array.mean()), float(array.std())
     ends = {"min": array.min(), "max": array.max()}
-    told = {name: Estimate(float(value), math.nan, math.nan, n) for name, value in ends.items()}
+    estimates = {name: Estimate(float(value), math.nan, math.nan, n) for name, value in ends.items()}
     cv = std / mean if mean > 0 else math.nan
     if n_clusters < FEWEST or std <= 1e-12 * abs(mean):
         reason = FEW if n_clusters < FEWEST else ALIKE
-        return told | {
+        return estimates | {
             name: Estimate(value, math.nan, math.nan, n, reason=reason) for name, value in (("std", std), ("cv", cv))
         }
     of_std = ((array - mean) ** 2 / std**2 - 1) / (2 * n)
     of_mean = (array - mean) / (mean * n) if mean > 0 else np.zeros(n)
     for name, value, parts in (("std", std, of_std), ("cv", cv, of_std - of_mean)):
         if math.isnan(value):
-            told[name] = undefined(n, "the mean is not above 0")
+            estimates[name] = undefined(n, "the mean is not above 0")
             continue
         sums = np.bincount(cluster, parts, n_clusters)
         variance = n_clusters / (n_clusters - 1) * float((sums**2).sum())
         if variance <= 1e-24:  # of a logarithm: two values, each as often, have one deviation
-            told[name] = Estimate(value, math.nan, math.nan, n, reason="all deviations are alike")
+            estimates[name] = Estimate(value, math.nan, math.nan, n, reason="all deviations are alike")
             continue
         low, high = _skewed(math.log(value), variance, _third_moment(sums), n_clusters - 1, level)
-        told[name] = Estimate(value, math.exp(low), math.exp(high), n)
-    return told
+        estimates[name] = Estimate(value, math.exp(low), math.exp(high), n)
+    return estimates
 
 
 def _area(rows: Labelled) -> tuple[float, np.ndarray, np.ndarray]:

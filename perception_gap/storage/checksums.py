@@ -34,7 +34,7 @@ def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def intact(value: Mapping[str, Any]) -> bool:
     """Whether an object is as it was `sealed`."""
-    return sealed(value)[FIELD] == value.get(FIELD)
+    return bool(sealed(value)[FIELD] == value.get(FIELD))
 
 
 def of_array(name: str, array: np.ndarray) -> str:

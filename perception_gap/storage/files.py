@@ -141,14 +141,13 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, str
 class ArrayFile:
     """A safetensors file written array by array, so that a run's maps never lie in memory together."""
 
-    _DTYPES: ClassVar[dict[str, str]] = {
-        "float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "uint8": "U8",
-    }  # fmt: skip
+    _FLOATS: ClassVar[dict[str, str]] = {"float64": "F64", "float32": "F32", "float16": "F16"}
+    _DTYPES: ClassVar[dict[str, str]] = {**_FLOATS, "int64": "I64", "uint8": "U8"}
 
     def __init__(self, path: Path) -> None:
         self.path, self._body_path = path, new_beside(path)
         self._body = self._body_path.open("wb")
-        self._header: dict[str, dict] = {}
+        self._header: dict[str, dict[str, Any]] = {}
         self._sums: dict[str, str] = {}
 
     def add(self, name: str, array: np.ndarray) -> None:

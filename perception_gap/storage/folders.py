@@ -26,12 +26,13 @@ def slug(name: str) -> str:
 
 def named(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     """A folder name for each of the names, each once and none of `taken`."""
-    used, found = set(taken), []
+    used, folders = set(taken), []
     for wanted in map(slug, names):
-        free = next(one for one in (wanted, *(f"{wanted}-{i}" for i in range(1, len(used) + 2))) if one not in used)
+        candidates = (wanted, *(f"{wanted}-{i}" for i in range(1, len(used) + 2)))
+        free = next(name for name in candidates if name not in used)
         used.add(free)
-        found.append(free)
-    return found
+        folders.append(free)
+    return folders
 
 
 def make(out: Path) -> None:
@@ -63,15 +64,15 @@ def make_folder(path: Path) -> None:
         folder.mkdir(exist_ok=True)
 
 
-def claim(out: Path, made: str, ours: Callable[[str], bool]) -> None:
+def claim(out: Path, described_in: str, ours: Callable[[str], bool]) -> None:
     """Creates `out`. UsageError where it cannot be written, or holds something that is none of ours.
 
-    made: the file that says whose folder it is; ours: whether a name may lie there before that file does.
+    described_in: the file that says whose folder it is; ours: whether a name may lie there before that file does.
     """
     make(out)
     try:
         foreign = sorted(p.name for p in out.iterdir() if p.name != LOCK and not ours(p.name))
     except OSError as error:
         raise UsageError(f"--out {out}: cannot be read ({error.strerror}); choose another folder") from None
-    if foreign and not (out / made).exists():
+    if foreign and not (out / described_in).exists():
         raise UsageError(f"--out {out}: holds other files ({foreign[0]}); choose a new folder")

@@ -47,16 +47,16 @@ def undefined(_: str) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a file. DamagedError where it cannot be read or is no JSON object."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=undefined)
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=undefined)
     except UnicodeDecodeError:
         raise damaged(path, "its text is not UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"not valid JSON: {one_line(error, 80)}") from None
     except OSError as error:
         raise damaged(path, f"cannot be read: {error.strerror}") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise damaged(path, "not valid JSON of keys and values")
-    return found
+    return content
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -101,9 +101,9 @@ class Arrays:
         if checksum is not None and checksums.of_metadata(self.facts) != checksum:
             raise damaged(path, CHANGED)
         if path.stat().st_size <= WHOLE:
-            self.check()
+            self.require_intact()
 
-    def check(self) -> None:
+    def require_intact(self) -> None:
         """DamagedError unless all arrays are as they were written."""
         for name in self._sums:
             self[name]
@@ -116,7 +116,7 @@ class Arrays:
 
     def __getitem__(self, name: str) -> np.ndarray:
         try:
-            array = self._file.get_tensor(name)
+            array: np.ndarray = self._file.get_tensor(name)
         except (SafetensorError, OSError, ValueError, TypeError) as error:
             raise damaged(self.path, f"{name} cannot be read: {one_line(error, 80)}") from None
         if checksums.of_array(name, array) != self._sums[name]:

@@ -19,9 +19,9 @@ def signature(*content: Any) -> str:
     return hmac.new(_key(), json.dumps(content).encode(), "sha256").hexdigest()
 
 
-def signed_here(found: Any, *content: Any) -> bool:
-    """Whether `found` is the `signature` of the content."""
-    return isinstance(found, str) and hmac.compare_digest(found.encode(), signature(*content).encode())
+def signed_here(signed: Any, *content: Any) -> bool:
+    """Whether `signed` is the `signature` of the content."""
+    return isinstance(signed, str) and hmac.compare_digest(signed.encode(), signature(*content).encode())
 
 
 @cache
@@ -29,17 +29,17 @@ def _key() -> bytes:
     """Made at the first call, in $XDG_STATE_HOME; where nothing can be kept it lasts as long as the process."""
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     path = Path(state).expanduser() / "gapcheck" / "key"
-    made = secrets.token_bytes(SIZE)
+    fresh = secrets.token_bytes(SIZE)
     with contextlib.suppress(OSError, RuntimeError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         aside = path.with_name(f"{secrets.token_hex(8)}.tmp")
         with os.fdopen(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(made)
+            file.write(fresh)
         try:
             with contextlib.suppress(FileExistsError):  # another process was faster: its key holds
                 os.link(aside, path)
         finally:
             aside.unlink()
         kept = path.read_bytes()
-        return kept if len(kept) == SIZE else made
-    return made
+        return kept if len(kept) == SIZE else fresh
+    return fresh

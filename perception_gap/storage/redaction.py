@@ -35,7 +35,7 @@ _USUAL_PATH = re.compile(r"(/(v\d+|api|openai|chat|completions|generate|inferenc
 
 def public_text(text: str) -> str:
     """The text whose addresses have lost user names, passwords and queries, and its backends what is not harmless."""
-    return _without_addresses(_SPEC.sub(lambda found: public_model(found[0]), text))
+    return _without_addresses(_SPEC.sub(lambda match: public_model(match[0]), text))
 
 
 def _without_addresses(text: str) -> str:
@@ -61,12 +61,12 @@ def hidden_arguments(name: str) -> dict[str, str]:
 
     Of an address all but user name and password.
     """
-    found = {}
+    hidden = {}
     for key, value in _arguments(name):
-        told = _ADDRESS.sub("://", value)
-        if _shown(key, told) != f"{key}={told}" and not _CREDENTIAL.search(key):
-            found[key] = told
-    return found
+        anonymous = _ADDRESS.sub("://", value)
+        if _shown(key, anonymous) != f"{key}={anonymous}" and not _CREDENTIAL.search(key):
+            hidden[key] = anonymous
+    return hidden
 
 
 def without_secrets(text: str, name: str = "") -> str:
@@ -83,8 +83,8 @@ def without_secrets(text: str, name: str = "") -> str:
 
 
 def _public_argument(argument: str) -> str:
-    option, found, rest = argument.partition(BACKEND)
-    return public_text(option) + (public_model(found + rest) if found else "")
+    option, backend, rest = argument.partition(BACKEND)
+    return public_text(option) + (public_model(backend + rest) if backend else "")
 
 
 def _arguments(name: str) -> Iterator[tuple[str, str]]:
@@ -103,8 +103,8 @@ def _arguments(name: str) -> Iterator[tuple[str, str]]:
 def _shown(key: str, value: str) -> str:
     if not HARMLESS.fullmatch(key) or re.search(r"[\"'{\[\s]", value):
         return f"{key}={HIDDEN}" if re.fullmatch(r"\w{1,40}", key) else HIDDEN
-    told = _without_addresses(value)
-    address = _PATH.match(told)
+    public = _without_addresses(value)
+    address = _PATH.match(public)
     if address and not _USUAL_PATH.fullmatch(address[2] or ""):
-        told = f"{address[1]}/{HIDDEN}"
-    return f"{key}={told}"
+        public = f"{address[1]}/{HIDDEN}"
+    return f"{key}={public}"

@@ -27,4 +27,4 @@ def unescaped(value: Any) -> Any:
 
 def csv_text(frame: pd.DataFrame, **options: Any) -> str:
     """The frame as CSV without its index, texts `escaped`; options: of `DataFrame.to_csv`."""
-    return frame.map(escaped).to_csv(index=False, **options)
+    return str(frame.map(escaped).to_csv(index=False, **options))

@@ -80,16 +80,11 @@ _OTHER_FUNCTION_WORDS = vocabulary(
 )
 FUNCTION_WORDS = AUXILIARIES | CONJUNCTIONS | _PREPOSITIONS | _PRONOUNS | _OTHER_FUNCTION_WORDS
 # HanTa's English tags (CLAWS C5), by prefix; what is listed nowhere (verbs VV*, numbers, adverbs, unknown) is "other".
-_CLAWS = {
-    "AJ": "attribute", "NN": "object", "NP": "object", "ZZ": "object",
-    "AT": "functional", "AVQ": "functional", "CJ": "functional", "DPS": "functional", "DT": "functional",
-    "EX": "functional", "PN": "functional", "PO": "functional", "PR": "functional", "TO": "functional",
-    "VB": "functional", "VD": "functional", "VH": "functional", "VM": "functional", "XX": "functional",
-}  # fmt: skip
-_UNIVERSAL = {
-    "ADJ": "attribute", "NOUN": "object", "PROPN": "object", "ADP": "functional", "AUX": "functional",
-    "CCONJ": "functional", "DET": "functional", "PART": "functional", "PRON": "functional", "SCONJ": "functional",
-}  # fmt: skip
+_FUNCTIONAL_CLAWS = ["AT", "AVQ", "CJ", "DPS", "DT", "EX", "PN", "PO", "PR", "TO", "VB", "VD", "VH", "VM", "XX"]
+_CLAWS = {"AJ": "attribute", "NN": "object", "NP": "object", "ZZ": "object"}
+_CLAWS |= dict.fromkeys(_FUNCTIONAL_CLAWS, "functional")
+_UNIVERSAL = {"ADJ": "attribute", "NOUN": "object", "PROPN": "object"}
+_UNIVERSAL |= dict.fromkeys(["ADP", "AUX", "CCONJ", "DET", "PART", "PRON", "SCONJ"], "functional")
 _NEVER_AFTER_ARTICLE = AUXILIARIES | CONJUNCTIONS | _PREPOSITIONS | _PRONOUNS
 _LONGEST = 50  # HanTa takes seconds for a word of hundreds of letters, which a looping model does write
 _LETTERS = frozenset("abcdefghjklmnopqrstuvwxyz")  # "I" is a pronoun
@@ -136,14 +131,14 @@ def words(text: str, tagger: str = "auto") -> list[Word]:
     """
     tag = _tagger(tagger)[1]
     plain = "".join(_MARK if unicodedata.category(c)[0] == "M" else c for c in text)
-    found = []
+    split = []
     for sentence in _SENTENCE.finditer(plain):  # the taggers read one sentence at a time
         spans = [span for m in _WORD.finditer(plain, *sentence.span()) for span in _parted(text, *m.span())]
-        found += [
+        split += [
             Word(text[start:end], start, end, category)
             for (start, end), category in zip(spans, _categories(text, spans, tag), strict=True)
         ]
-    return found
+    return split
 
 
 def _parted(text: str, start: int, end: int) -> list[tuple[int, int]]:
@@ -197,7 +192,7 @@ def token_spans(tokenizer: Any, ids: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _decode(tokenizer: Any, ids: list[int]) -> str:
-    return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def _common_prefix(a: str, b: str) -> int:

@@ -112,9 +112,9 @@ def option_letter(text: str, n_options: int) -> str | None:
     text = _SCRIPT_CHANGE.sub(" ", unicodedata.normalize("NFKC", final_part(text)))
     allowed = LETTERS[: max(n_options, 0)]
     for rule in (_explicit, _boxed, _leading, _standalone):
-        found = rule(text, allowed)
-        if found:
-            return found.pop() if len(found) == 1 else None
+        letters = rule(text, allowed)
+        if letters:
+            return letters.pop() if len(letters) == 1 else None
     return None
 
 
@@ -138,12 +138,12 @@ def _last_line(text: str, allowed: str) -> set[str]:
 
 def _with_joined(m: re.Match[str], allowed: str) -> set[str]:
     """The letter of a match and those joined to it: "A or B" names two and so is no answer."""
-    found = {m["letter"].upper()}
+    letters = {m["letter"].upper()}
     joined = _JOINED.match(m.string, m.end("letter"))
     while joined:
-        found |= {other["letter"].upper() for other in _letters([joined], allowed)}
+        letters |= {other["letter"].upper() for other in _letters([joined], allowed)}
         joined = _JOINED.match(m.string, joined.end())
-    return found
+    return letters
 
 
 def _boxed(text: str, allowed: str) -> set[str]:
@@ -164,16 +164,16 @@ def _leading(text: str, allowed: str) -> set[str]:
 def _standalone(text: str, allowed: str) -> set[str]:
     sentences = re.split(r"(?<=[.!?\n])", text)
     text = "".join(s for s in sentences if not _QUESTION.fullmatch(s))
-    found = _letters([*_BARE.finditer(text), *_MENTIONED.finditer(text)], allowed)
+    matches = _letters([*_BARE.finditer(text), *_MENTIONED.finditer(text)], allowed)
     # A bare "I" is the pronoun, in "option I" it is a letter.
-    return {m["letter"].upper() for m in found if m["letter"] != "I" or m.start("letter") > m.start()}
+    return {m["letter"].upper() for m in matches if m["letter"] != "I" or m.start("letter") > m.start()}
 
 
-def _letters(found: Iterable[re.Match[str]], allowed: str) -> list[re.Match[str]]:
+def _letters(matches: Iterable[re.Match[str]], allowed: str) -> list[re.Match[str]]:
     """Those matches whose letter is in range, not negated and no word."""
     return [
         m
-        for m in found
+        for m in matches
         if m["letter"].upper() in allowed
         and not _REJECTED_BEFORE.search(m.string[max(0, m.start("letter") - _NEAR) : m.start("letter")])
         and not _REJECTED_AFTER.match(m.string, m.end("letter"))

@@ -47,13 +47,13 @@ def matches(answer: str, reference: str) -> bool:
     must open the answer ("yes, it is") and be contradicted nowhere. Of "the answer is .." and <answer> only what
     follows counts. An empty reference matches nothing.
     """
-    said, wanted_text = unboxed(final_part(answer)), unboxed(final_part(reference))
+    text, wanted_text = unboxed(final_part(answer)), unboxed(final_part(reference))
     wanted = words(wanted_text)
     if not wanted:
-        return bool(wanted_text) and said == wanted_text
-    rest = said[_statement_start(said) :]
-    statement = _first_sentence(rest) if rest != said else said
-    if any(words(part) == wanted for part in (said, rest, statement)):
+        return bool(wanted_text) and text == wanted_text
+    rest = text[_statement_start(text) :]
+    statement = _first_sentence(rest) if rest != text else text
+    if any(words(part) == wanted for part in (text, rest, statement)):
         return True
     if ASIAN.search(statement + wanted_text) and asian_statements.says(statement, wanted_text):
         return True
@@ -193,9 +193,9 @@ def _bare(clause: Sequence[str]) -> bool:
 
 def _opens_with(pieces: Sequence[str], wanted: str) -> bool:
     """Whether an answer begins with a plain yes or no and takes it back nowhere."""
-    said = set(words_of(pieces))
+    spoken = set(words_of(pieces))
     against = {"no": {"yes"}, "yes": set(NEGATIONS)}[wanted] | _ALTERNATIVES
-    if not pieces or pieces[0] != wanted or said & against:
+    if not pieces or pieces[0] != wanted or spoken & against:
         return False
     return len(pieces) == 1 or pieces[1] in ".," or pieces[1] in SUBJECTS
 
@@ -217,10 +217,10 @@ def _named(text: str, options: Sequence[Sequence[str]]) -> set[int]:
     if any(ASIAN.search(word) for option in options for word in option):  # no blanks to find an option's words by
         return {i for i, option in enumerate(options) if matches(text, " ".join(option))}
     split = pieces(text)
-    found = [(i, *run) for i, option in enumerate(options) if option for run in _runs(split, option)]
+    places = [(i, *run) for i, option in enumerate(options) if option for run in _runs(split, option)]
     longest = [
         (i, start, end)
-        for i, start, end in found
-        if not any(s <= start and end <= e and e - s > end - start for _, s, e in found)
+        for i, start, end in places
+        if not any(s <= start and end <= e and e - s > end - start for _, s, e in places)
     ]
     return {i for i, start, end in longest if not _denied(split, start, end)}

@@ -71,29 +71,54 @@ def processor(text_tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLProcessor:
     )
 
 
-def config(text_tokenizer: Qwen2Tokenizer, *, layers: int, hidden: int = 128, heads: int = 4, kv_heads: int = 2,
-           intermediate: int = 256, vision_depth: int = 4, vision_hidden: int = 128) -> Qwen2_5_VLConfig:  # fmt: skip
+def config(
+    text_tokenizer: Qwen2Tokenizer,
+    *,
+    layers: int,
+    hidden: int = 128,
+    heads: int = 4,
+    kv_heads: int = 2,
+    intermediate: int = 256,
+    vision_depth: int = 4,
+    vision_hidden: int = 128,
+) -> Qwen2_5_VLConfig:
     """A Qwen2.5-VL configuration of about 0.15 M parameters a text layer at the default width."""
     ids = {name: int(text_tokenizer.convert_tokens_to_ids(name)) for name in SPECIALS}  # type: ignore[arg-type]
     half = hidden // heads // 2
     section = [half - 2 * (half * 3 // 8), half * 3 // 8, half * 3 // 8]
     return Qwen2_5_VLConfig(
         text_config={
-            "vocab_size": len(text_tokenizer), "hidden_size": hidden, "intermediate_size": intermediate,
-            "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
-            "max_position_embeddings": 4096, "tie_word_embeddings": True,
+            "vocab_size": len(text_tokenizer),
+            "hidden_size": hidden,
+            "intermediate_size": intermediate,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": kv_heads,
+            "max_position_embeddings": 4096,
+            "tie_word_embeddings": True,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": section},
-            "bos_token_id": None, "eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"],
+            "bos_token_id": None,
+            "eos_token_id": ids["<|im_end|>"],
+            "pad_token_id": ids["<|endoftext|>"],
         },
         vision_config={
-            "depth": vision_depth, "hidden_size": vision_hidden, "intermediate_size": 3 * vision_hidden, "num_heads": 4,
-            "patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": 2, "out_hidden_size": hidden,
-            "fullatt_block_indexes": list(range(vision_depth)), "window_size": 8 * PATCH,
+            "depth": vision_depth,
+            "hidden_size": vision_hidden,
+            "intermediate_size": 3 * vision_hidden,
+            "num_heads": 4,
+            "patch_size": PATCH,
+            "spatial_merge_size": MERGE,
+            "temporal_patch_size": 2,
+            "out_hidden_size": hidden,
+            "fullatt_block_indexes": list(range(vision_depth)),
+            "window_size": 8 * PATCH,
         },
-        image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"], vision_end_token_id=ids["<|vision_end|>"],
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
         tie_word_embeddings=True,
-    )  # fmt: skip
+    )
 
 
 def model(configuration: Qwen2_5_VLConfig) -> Qwen2_5_VLForConditionalGeneration:

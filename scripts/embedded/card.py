@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,10 +45,10 @@ Chance is blind guessing over the possible answers. Focus (share of the answer's
 """
 
 
-def accuracies(summary: dict) -> str:
+def accuracies(summary: dict[str, Any]) -> str:
     """Rows of a card's table: every task, then all."""
 
-    def percent(metric: dict) -> str:
+    def percent(metric: dict[str, Any]) -> str:
         low, high = metric["ci"]
         return f"{100 * metric['mean']:.1f} % | {100 * low:.1f} – {100 * high:.1f} % | {metric['n']}"
 
@@ -85,9 +86,13 @@ def main(names: tuple[str, ...], work: Path, limit: int) -> None:
             shutil.copytree(made, WEIGHTS / name, dirs_exist_ok=True)
         command = f"gapcheck analyze tiny:{name} --data scenes --limit {limit}"
         request = AnalyzeOptions(
-            model=f"tiny:{name}", limit=limit, batch_size=24, out=work / "cards" / name,
-            settings=Settings(max_new_tokens=16), command=command,
-        )  # fmt: skip
+            model=f"tiny:{name}",
+            limit=limit,
+            batch_size=24,
+            out=work / "cards" / name,
+            settings=Settings(max_new_tokens=16),
+            command=command,
+        )
         write_card(name, analyze(request), command)
 
 

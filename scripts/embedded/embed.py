@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -58,24 +59,34 @@ def halved(source: Path, target: Path) -> None:
     write_json(target / "config.json", config | {"dtype": str(torch.float16).removeprefix("torch.")})
 
 
-def interval(metric: dict) -> str:
+def interval(metric: dict[str, Any]) -> str:
     low, high = metric["ci"]
     return f"{metric['mean']:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def write_card(name: str, made: dict, tokens: list[str], run: Run, measured: str) -> None:
-    settings, summary = made["settings"], run.summary
+def write_card(name: str, training: dict[str, Any], tokens: list[str], run: Run, measured: str) -> None:
+    settings, summary = training["settings"], run.summary
     text = CARD.format(
-        name=name, student=made["student"]["name"], teacher=made["traces"]["teacher"]["name"],
-        traces=made["traces"]["n"], preset=made["preset"], steps=settings["steps"], batch=settings["batch_size"],
-        lr=settings["learning_rate"], seed=settings["seed"], measured=measured,
-        command=f"gapcheck train {made['student']['name']} --traces {made['traces']['path']} --preset {made['preset']} "
-        f"--scale {made['scale']} --set seed={settings['seed']} --out RUN",
+        name=name,
+        student=training["student"]["name"],
+        teacher=training["traces"]["teacher"]["name"],
+        traces=training["traces"]["n"],
+        preset=training["preset"],
+        steps=settings["steps"],
+        batch=settings["batch_size"],
+        lr=settings["learning_rate"],
+        seed=settings["seed"],
+        measured=measured,
+        command=f"gapcheck train {training['student']['name']} --traces {training['traces']['path']} "
+        f"--preset {training['preset']} --scale {training['scale']} --set seed={settings['seed']} --out RUN",
         latents=f"Latent tokens: {' '.join(tokens)}." if tokens else "No latent tokens.",
-        n=summary["n_samples"], table=accuracies(summary), focus=interval(summary["focus_score"]),
-        chance=summary["focus_score"]["chance"]["mean"], kl=interval(summary["kl"]["sample"]),
+        n=summary["n_samples"],
+        table=accuracies(summary),
+        focus=interval(summary["focus_score"]),
+        chance=summary["focus_score"]["chance"]["mean"],
+        kl=interval(summary["kl"]["sample"]),
         floor=interval(summary["kl"]["sample_floor"]),
-    )  # fmt: skip
+    )
     (WEIGHTS / name / "README.md").write_text(text)
 
 
@@ -86,14 +97,19 @@ def write_card(name: str, made: dict, tokens: list[str], run: Run, measured: str
 @click.option("--work", type=click.Path(path_type=Path), default=Path("runs/tiny/cards"), show_default=True)
 def main(name: str, run: Path, limit: int, work: Path) -> None:
     halved(run / "model", WEIGHTS / name)
-    made = json.loads((run / "train.json").read_text())
+    training = json.loads((run / "train.json").read_text())
     tokens = json.loads((WEIGHTS / name / "lavit.json").read_text())["latents"]["tokens"]
     measured = f"gapcheck analyze tiny:{name} --teacher tiny:teacher --data scenes --limit {limit} --max-new-tokens 16"
     request = AnalyzeOptions(
-        model=f"tiny:{name}", teacher="tiny:teacher", limit=limit, batch_size=48, out=work / name,
-        settings=Settings(text="teacher", max_new_tokens=16), command=measured,
-    )  # fmt: skip
-    write_card(name, made, tokens, analyze(request, opener=opener), measured)
+        model=f"tiny:{name}",
+        teacher="tiny:teacher",
+        limit=limit,
+        batch_size=48,
+        out=work / name,
+        settings=Settings(text="teacher", max_new_tokens=16),
+        command=measured,
+    )
+    write_card(name, training, tokens, analyze(request, opener=opener), measured)
 
 
 if __name__ == "__main__":

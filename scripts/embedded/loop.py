@@ -6,7 +6,9 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,14 +23,22 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * (0.02 + 0.98 * (1 + math.cos(math.pi * (step - 100) / max(1, steps - 100))) / 2)
 
 
-def optimizer_for(parameters, lr: float) -> torch.optim.AdamW:
+def optimizer_for(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
 
 
 def loop(
-    folder: Path, module: nn.Module, steps: int, lr: float, loss_of, check, *, made_by: dict, every: int = 250
+    folder: Path,
+    module: nn.Module,
+    steps: int,
+    lr: float,
+    loss_of: Callable[[int], dict[str, Any]],
+    evaluate: Callable[[], dict[str, float]],
+    *,
+    made_by: dict[str, Any],
+    every: int = 250,
 ) -> None:
-    """`steps` updates of `module` by `loss_of(step)`; logs, evaluates by `check()` and resumes from `folder`.
+    """`steps` updates of `module` by `loss_of(step)`; logs, evaluates by `evaluate()` and resumes from `folder`.
 
     UsageError when the folder's checkpoint is `made_by` another recipe.
     """
@@ -55,11 +65,17 @@ def loop(
             row = {"step": step + 1, "seconds": round(time.time() - began, 1)}
             row |= {k: round(float(v.detach()), 4) for k, v in losses.items()}
             if (step + 1) % every == 0 or step + 1 == steps:
-                row |= check()
+                row |= evaluate()
                 torch.save(
-                    {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1,
-                     "seconds": time.time() - began, "made_by": made_by}, state_file.with_suffix(".tmp"),
-                )  # fmt: skip
+                    {
+                        "module": module.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "step": step + 1,
+                        "seconds": time.time() - began,
+                        "made_by": made_by,
+                    },
+                    state_file.with_suffix(".tmp"),
+                )
                 os.replace(state_file.with_suffix(".tmp"), state_file)
             with (folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -61,7 +62,7 @@ def token_labels(things: Iterable[Thing]) -> np.ndarray:
     return labels
 
 
-def _render(job: tuple[str, int, str, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict]:
+def _render(job: tuple[str, int, str, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
     import torch
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2.functional import resize

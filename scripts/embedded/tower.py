@@ -18,7 +18,7 @@ from scripts.embedded.render import ABSENT, GRID, HEADS
 N_TOKENS = GRID * GRID
 
 
-def patches(images: np.ndarray, image_processor) -> Tensor:
+def patches(images: np.ndarray, image_processor: Any) -> Tensor:
     """uint8 [B, 128, 128, 3] → pixel_values [B · 64, 1536] exactly as the processor lays them out."""
     pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(v)[:, None, None] for v in (image_processor.image_mean, image_processor.image_std))
@@ -60,7 +60,7 @@ def dense_targets(labels: np.ndarray) -> dict[str, Tensor]:
     return {name: flat[:, i] for i, name in enumerate(HEADS)} | {"row": where // GRID, "column": where % GRID}
 
 
-def train_tower(work: Path, data: Any, heldout: Any, steps: int, image_processor, configuration) -> None:
+def train_tower(work: Path, data: Any, heldout: Any, steps: int, image_processor: Any, configuration: Any) -> None:
     torch.manual_seed(0)
     visual: Any = build.model(configuration).model.visual
     module: Any = nn.ModuleDict({"visual": visual, "heads": dense_heads(visual.config.out_hidden_size)})
@@ -81,7 +81,7 @@ def train_tower(work: Path, data: Any, heldout: Any, steps: int, image_processor
         }
 
     @torch.no_grad()
-    def check() -> dict[str, float]:
+    def evaluate() -> dict[str, float]:
         seen = torch.cat(
             [see(visual, patches(heldout.images[i : i + 100], image_processor)) for i in range(0, 600, 100)]
         )
@@ -92,5 +92,5 @@ def train_tower(work: Path, data: Any, heldout: Any, steps: int, image_processor
             accuracy[f"acc_{name}"] = round(float((guess == target)[counts].float().mean()), 3)
         return accuracy
 
-    loop(work / "tower", module, steps, 1.5e-3, loss_of, check, made_by={"steps": steps})
+    loop(work / "tower", module, steps, 1.5e-3, loss_of, evaluate, made_by={"steps": steps})
     torch.save(visual.state_dict(), work / "tower.pt")

@@ -50,7 +50,7 @@ RECIPES = {
 class Data:
     """Rendered scenes on disk (see `render`), with their texts tokenised once."""
 
-    def __init__(self, folder: Path, text_tokenizer) -> None:
+    def __init__(self, folder: Path, text_tokenizer: Any) -> None:
         self.images = np.load(folder / "images.npy", mmap_mode="r")
         self.labels = np.load(folder / "labels.npy")
         self.inside = np.load(folder / "inside.npy")
@@ -87,21 +87,19 @@ def build_prompt_parts() -> tuple[str, str]:
 
 
 @torch.no_grad()
-def features(work: Path, name: str, data: Data, visual: Any, image_processor) -> np.ndarray:
+def features(work: Path, name: str, data: Data, visual: Any, image_processor: Any) -> np.ndarray:
     """Image tokens of every rendered scene, half precision, [n, 64, hidden], computed once."""
     tower = hashlib.sha256((work / "tower.pt").read_bytes()).hexdigest()[:8]
     path = work / f"features-{name}-{tower}.npy"
     if not path.exists():
-        out = np.concatenate([
-            see(visual, patches(data.images[i : i + 250], image_processor)).half().numpy()
-            for i in range(0, len(data.tasks), 250)
-        ])  # fmt: skip
+        batches = (data.images[i : i + 250] for i in range(0, len(data.tasks), 250))
+        out = np.concatenate([see(visual, patches(batch, image_processor)).half().numpy() for batch in batches])
         np.save(path.with_suffix(".tmp.npy"), out)
         os.replace(path.with_suffix(".tmp.npy"), path)
     return np.load(path, mmap_mode="r")
 
 
-def train_language(work: Path, name: str, data: Data, heldout: Data, text_tokenizer, image_processor) -> None:
+def train_language(work: Path, name: str, data: Data, heldout: Data, text_tokenizer: Any, image_processor: Any) -> None:
     recipe = RECIPES[name]
     torch.manual_seed(recipe.seed)
     full: Any = build.model(build.config(text_tokenizer, layers=recipe.layers))
@@ -150,7 +148,7 @@ def train_language(work: Path, name: str, data: Data, heldout: Data, text_tokeni
         }
 
     @torch.no_grad()
-    def check() -> dict[str, float]:
+    def evaluate() -> dict[str, float]:
         right = np.zeros(len(heldout.tasks), bool)
         for i in range(0, len(right), 100):
             index = np.arange(i, min(i + 100, len(right)))
@@ -161,7 +159,7 @@ def train_language(work: Path, name: str, data: Data, heldout: Data, text_tokeni
         return {t: round(float(right[heldout.tasks == t].mean()), 3) for t in dict.fromkeys(heldout.tasks.tolist())}
 
     parts = nn.ModuleDict({"language": language})
-    loop(work / name, parts, recipe.steps, recipe.lr, loss_of, check, made_by=asdict(recipe))
+    loop(work / name, parts, recipe.steps, recipe.lr, loss_of, evaluate, made_by=asdict(recipe))
     export(work, name, full, text_tokenizer, recipe)
 
 
@@ -172,10 +170,15 @@ def export(work: Path, name: str, full: Any, text_tokenizer, recipe: Recipe) -> 
     build.processor(text_tokenizer).save_pretrained(folder)
     rows = [json.loads(line) for line in (work / name / "log.jsonl").read_text().splitlines()]
     tower = [json.loads(line) for line in (work / "tower" / "log.jsonl").read_text().splitlines()]
-    facts = {"name": name, "recipe": asdict(recipe), "hours": round(rows[-1]["seconds"] / 3600, 2),
-             "tower_hours": round(tower[-1]["seconds"] / 3600, 2), "tower_steps": tower[-1]["step"],
-             "scenes": len(np.load(work / "train" / "labels.npy", mmap_mode="r")),
-             "parameters": sum(p.numel() for p in full.parameters())}  # fmt: skip
+    facts = {
+        "name": name,
+        "recipe": asdict(recipe),
+        "hours": round(rows[-1]["seconds"] / 3600, 2),
+        "tower_hours": round(tower[-1]["seconds"] / 3600, 2),
+        "tower_steps": tower[-1]["step"],
+        "scenes": len(np.load(work / "train" / "labels.npy", mmap_mode="r")),
+        "parameters": sum(p.numel() for p in full.parameters()),
+    }
     (folder / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 

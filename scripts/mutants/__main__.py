@@ -17,12 +17,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
 
 from scripts.mutants.operators import Mutant, mutants
 from scripts.mutants.trial import baseline, trial, warm
 
+Explained = tuple[Any, ...]  # where a mutant is, what it was, what it became
 EXPLAINED = Path(__file__).with_name("explained.toml")
 
 
@@ -35,7 +37,7 @@ class Tally:
     killed: int = 0
     explained: int = 0
     surviving: int = 0
-    met: set[tuple] = field(default_factory=set)  # the explanations that were needed
+    met: set[Explained] = field(default_factory=set)  # the explanations that were needed
 
 
 @click.command()
@@ -102,7 +104,12 @@ def _mirror(file: Path) -> list[str]:
 
 
 def _run(
-    file: Path, tree: ast.Module, chosen: list[Mutant], tests: list[str], reasons: set[tuple], show_killed: bool
+    file: Path,
+    tree: ast.Module,
+    chosen: list[Mutant],
+    tests: list[str],
+    reasons: set[Explained],
+    show_killed: bool,
 ) -> Tally:
     facts = baseline(file.resolve(), tests)
     warm(facts["warm"])
@@ -111,7 +118,7 @@ def _run(
         reaching = _reaching(mutant, facts)
         # Neighbours are mostly killed by the same test, so the best killers go first.
         reaching.sort(key=lambda test: -kills[test])
-        found = {"code": 0, "failed": None}
+        outcome = {"code": 0, "failed": None}
         if reaching:
 
             def mutated(mutant: Mutant = mutant) -> ast.Module:
@@ -120,14 +127,14 @@ def _run(
 
             name = ".".join(file.with_suffix("").parts).removesuffix(".__init__")
             limit_s = 20 + 5 * sum(facts["seconds"][test] for test in reaching)
-            found = trial(name, file.resolve(), mutated, reaching, limit_s)
+            outcome = trial(name, file.resolve(), mutated, reaching, limit_s)
         what = mutant.scope, mutant.before, mutant.after
         tally.mutants += 1
-        if found["code"] != 0:
+        if outcome["code"] != 0:
             tally.killed += 1
-            kills[found["failed"] or ""] += 1
+            kills[outcome["failed"] or ""] += 1
             if show_killed:
-                _show("killed", file, mutant, str(found["failed"]))
+                _show("killed", file, mutant, str(outcome["failed"]))
         elif what in reasons:
             tally.explained += 1
             tally.met.add(what)
@@ -137,7 +144,7 @@ def _run(
     return tally
 
 
-def _reaching(mutant: Mutant, facts: dict) -> list[str]:
+def _reaching(mutant: Mutant, facts: dict[str, Any]) -> list[str]:
     """The tests that run a line of the mutant, in their order; all of them where it runs outside of a test."""
     span = {mutant.line}
     node = mutant.slot[0]

@@ -36,7 +36,7 @@ ALLOWED = {
 
 
 def imports(tree: ast.AST, module: str, is_package: bool, lazy: bool = False) -> Iterator[tuple[str, int, bool]]:
-    """(dotted name, line, inside a function) of every import below a node; relative ones are resolved."""
+    """(dotted name, line, whether in a function or for types alone) of every import below a node, relative ones too."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno, lazy) for alias in node.names)
@@ -46,7 +46,8 @@ def imports(tree: ast.AST, module: str, is_package: bool, lazy: bool = False) ->
             origin = ".".join([*base, *([node.module] if node.module else [])])
             yield from ((f"{origin}.{alias.name}", node.lineno, lazy) for alias in node.names)
         else:
-            inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            inside = lazy or for_types or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
             yield from imports(node, module, is_package, inside)
 
 
@@ -116,6 +117,8 @@ def test_every_folder_has_its_place_in_the_order():
         ("perception_gap/cli/a.py", "from reports import tables", False),
         ("perception_gap/cli/a.py", "def f():\n    from reports import tables", True),
         ("perception_gap/cli/a.py", "if True:\n    import reports", False),
+        ("perception_gap/cli/a.py", "if TYPE_CHECKING:\n    import reports", True),
+        ("lavit/a.py", "if TYPE_CHECKING:\n    import reports", False),
         ("lavit/a.py", "from perception_gap.geometry import TokenGeometry", True),
         ("lavit/a.py", "import benchmarks.suites", False),
         ("benchmarks/a.py", "import lavit", False),

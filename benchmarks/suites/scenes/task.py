@@ -15,15 +15,20 @@ from perception_gap.text.scoring import score
 
 _TEXT = Value("string")
 _FEATURES = {
-    "id": _TEXT, "image": Image(), "question": _TEXT, "answer": _TEXT, "options": List(_TEXT),
-    "boxes": List(List(Value("float64"))), "pair": _TEXT,
-}  # fmt: skip
+    "id": _TEXT,
+    "image": Image(),
+    "question": _TEXT,
+    "answer": _TEXT,
+    "options": List(_TEXT),
+    "boxes": List(List(Value("float64"))),
+    "pair": _TEXT,
+}
 
 
 def scene_docs(task: str, folder: Path, n: int, seed: int = 0) -> Dataset:
     """`n` held-out scenes of one task, drawn into `folder` unless they are there."""
     samples = read_jsonl(write_scenes(folder, [task], n, "heldout", seed), limit=n)
-    columns: dict[str, list] = {
+    columns: dict[str, list[Any]] = {
         "id": [s.id for s in samples],
         "image": [str(s.images[0]) for s in samples],
         "question": [s.question for s in samples],
@@ -35,7 +40,7 @@ def scene_docs(task: str, folder: Path, n: int, seed: int = 0) -> Dataset:
     return Dataset.from_dict(columns, features=Features(_FEATURES))
 
 
-def doc_to_visual(doc: dict[str, Any]) -> list:
+def doc_to_visual(doc: dict[str, Any]) -> list[Any]:
     return [doc["image"].convert("RGB")]
 
 
@@ -51,10 +56,10 @@ def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]
 class SceneTask(ConfigurableMessagesTask):
     """A task of drawn scenes for lmms-eval; `dataset_kwargs` say where they are drawn, how many, and the seed."""
 
-    def __init__(self, config: dict | None = None) -> None:
+    def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config={k: v for k, v in (config or {}).items() if k != "class"})
 
-    def download(self, dataset_kwargs: dict | None = None) -> None:
+    def download(self, dataset_kwargs: dict[str, Any] | None = None) -> None:
         options = dict(dataset_kwargs or {})
         folder = Path(options["folder"]) / f"{self.config.dataset_name}-{options['seed']}"
         docs = scene_docs(self.config.dataset_name, folder, options["n"], options["seed"])

@@ -91,14 +91,14 @@ def _asking(step: Step, sizes: dict[str, Size]) -> list[str]:
     cache = batch * tokens * size.layers * 2 * size.keys * 2
     memory = ALLOWANCE * (weights + cache)
     more = "" if memory < CARD_BYTES else "; more than one card of 80 GB: --device-map auto, or --quantization 8bit"
-    n = _asked(step)
-    hours = sum(ask_hours(one, n, tokens, batch, passes=_passes(step)) for one in sizes.values())
+    n = _questions(step)
+    hours = sum(ask_hours(each, n, tokens, batch, passes=_passes(step)) for each in sizes.values())
     return [
         f"memory: about {memory / GB:.0f} GB for {largest} ({weights / GB:.0f} GB of weights in bfloat16, "
         f"{cache / GB:.1f} GB of keys and values for a batch of {batch}, and a fifth){more} (estimated)",
         f"hours: {_about(hours)} for {n:,} questions a model of at most {pictures:,} image tokens, on one "
         "H100 (estimated)",
-    ]  # fmt: skip
+    ]
 
 
 def _about(hours: float) -> str:
@@ -112,7 +112,7 @@ def _passes(step: Step) -> int:
     return 3 if step.command == "trace" or step.options.get("teacher") else 2
 
 
-def _asked(step: Step) -> int:
+def _questions(step: Step) -> int:
     """Questions a model."""
     limit: int | None = step.options.get("limit")
     return questions_of(step.options["suite"], limit) if step.command == "bench" else limit or VISCOT

@@ -99,44 +99,64 @@ MASKED_NOTE = (
     "without a closing token the last latent itself says the first word of an answer: hiding the latents cannot change "
     "an answer of one token"
 )
-RELATIVE_DEPTH: dict[str, Any] = {
-    "models": ("teacher", "student", "lavit"), "suite": "blink_relative_depth", "tiny_suite": scenes("relative_depth"),
-    "gaze": True, "baseline": "student",
-}  # fmt: skip
+TEACHER_AND_STUDENTS = ("teacher", "student", "lavit")
+DEPTH: dict[str, Any] = {"suite": "blink_relative_depth", "tiny_suite": scenes("relative_depth")}
+DEPTH |= {"models": TEACHER_AND_STUDENTS, "gaze": True, "baseline": "student"}
+SCHEDULE_NOTE = (
+    "each number of steps is a training of its own, to the end of its learning rate's schedule; the gate's warm-up "
+    "stays that of table A1. The paper does not say whether it took checkpoints instead"
+)
+SEEN_NOTE = (
+    "LaViT was trained on pictures of the same file: give another with --viscot (Visual-CoT's benchmark) for pictures "
+    "that it never saw"
+)
 
 TARGETS: dict[str, Target] = {
     "table1": Target(
-        "main results", ("student", "middle", "teacher", "sft", "lavit"), "table1", "paper", "scenes",
+        "main results",
+        ("student", "middle", "teacher", "sft", "lavit"),
+        "table1",
+        "paper",
+        "scenes",
         tiny_notes=("there is no tiny model for the 7B",),
     ),
-    "table2": Target("attention maps on relative depth: salient regions and entropy", show="table2", **RELATIVE_DEPTH),
+    "table2": Target("attention maps on relative depth: salient regions and entropy", show="table2", **DEPTH),
     "table3": Target(
-        "ablations", ("lavit", *ABLATIONS), "table3",
+        "ablations",
+        ("lavit", *ABLATIONS),
+        "table3",
         ",".join(("mmvp", *BLINK)),
-        scenes("pairs", "relative_depth", "iq", "relative_reflectance", "spatial_relation"), masked=True,
-        notes=(MASKED_NOTE,), embedded_notes=(CLOSING.format("ablations"),),
+        scenes("pairs", "relative_depth", "iq", "relative_reflectance", "spatial_relation"),
+        masked=True,
+        notes=(MASKED_NOTE,),
+        embedded_notes=(CLOSING.format("ablations"),),
     ),
     "tableA2": Target(
-        "latent tokens and training steps", ("student", "sft"), "tableA2",
-        ",".join(("mmvp", *BLINK[1:])), scenes("pairs", "iq", "relative_reflectance", "spatial_relation"),
-        notes=("each number of steps is a training of its own, to the end of its learning rate's schedule; the gate's "
-               "warm-up stays that of table A1. The paper does not say whether it took checkpoints instead",),
+        "latent tokens and training steps",
+        ("student", "sft"),
+        "tableA2",
+        ",".join(("mmvp", *BLINK[1:])),
+        scenes("pairs", "iq", "relative_reflectance", "spatial_relation"),
+        notes=(SCHEDULE_NOTE,),
         tiny_notes=("240, 320, 400, 480, 560 steps stand for 600, 800, 1,000, 1,200, 1,400",),
-        embedded_notes=("only 400 steps, the K axis: the steps axis is trained with --retrain",
-                        CLOSING.format("tiny:k6 and tiny:k8")),
+        embedded_notes=(
+            "only 400 steps, the K axis: the steps axis is trained with --retrain",
+            CLOSING.format("tiny:k6 and tiny:k8"),
+        ),
     ),
     "figure2": Target("focus and correctness of the teacher", ("teacher",), "focus_accuracy"),
     "figure3": Target(
         "divergence of the student from the teacher by kind of word", ("teacher", "student"), "divergence_by_category"
     ),
-    "figure4": Target("entropy of the attention maps on relative depth", show="entropy", **RELATIVE_DEPTH),
+    "figure4": Target("entropy of the attention maps on relative depth", show="entropy", **DEPTH),
     "figure5": Target(
-        "where baseline, teacher and LaViT look, on the same pictures", ("teacher", "student", "lavit"), "overlays",
-        notes=("LaViT was trained on pictures of the same file: give another with --viscot (Visual-CoT's benchmark) "
-               "for pictures that it never saw",),
+        "where baseline, teacher and LaViT look, on the same pictures",
+        TEACHER_AND_STUDENTS,
+        "overlays",
+        notes=(SEEN_NOTE,),
         tiny_notes=("the scenes are held out",),
     ),
-}  # fmt: skip
+}
 
 
 def models_of(target: str, *, tiny: bool, retrain: bool) -> dict[str, Role]:

@@ -64,12 +64,12 @@ def call(step: Step) -> int:
 def refuse_early(plan: Plan) -> None:
     """UsageError, with the remedy, for a model or data of a later step that are not there; weights are not read."""
     from lavit.checkpoint import facts_of, has_latents
-    from perception_gap.models.loading import check as check_model
+    from perception_gap.models.loading import require_supported
 
     _writable(plan)
     if len(plan.steps) > 1:  # a single step says it for itself
         for model in dict.fromkeys((*plan.given, *(model for step in plan.steps for model in step.loads))):
-            check_model(model)
+            require_supported(model)
     given = plan.wanted.models.get("lavit")
     if given is not None and "lavit" in plan.names and not has_latents(facts_of(given)):
         raise UsageError(

@@ -29,8 +29,8 @@ class AyaVision(Family):
 
     def _most_tiles(self) -> int:
         images = self.processor.image_processor
-        said = getattr(self.processor, "images_kwargs", {})  # what the processor tells it in every call
-        return int(images.max_patches) if said.get("crop_to_patches", images.crop_to_patches) else 1
+        settings = getattr(self.processor, "images_kwargs", {})  # what the processor tells it in every call
+        return int(images.max_patches) if settings.get("crop_to_patches", images.crop_to_patches) else 1
 
     def image_geometry(self, inputs: dict[str, Tensor], index: int, size: Size, image: int) -> TokenGeometry:
         images, vision, most = self.processor.image_processor, self.config.vision_config, self._most_tiles()

@@ -98,13 +98,14 @@ class Family:
         if not getattr(self.processor, "chat_template", None):
             return self._render_without_template(n_images, text, system)
         content = [*({"type": "image"} for _ in range(n_images)), {"type": "text", "text": text}]
-        messages: list[dict] = [{"role": "user", "content": content}]
+        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         if system is not None:
-            said: Any = system if self.system_is_text else [{"type": "text", "text": system}]
-            messages.insert(0, {"role": "system", "content": said})
+            content_of_system = system if self.system_is_text else [{"type": "text", "text": system}]
+            messages.insert(0, {"role": "system", "content": content_of_system})
         known = {k: v for k, v in self.template_options.items() if k in str(self.processor.chat_template)}
         try:
-            return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **known)
+            prompt = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **known)
+            return str(prompt)
         except TemplateError as error:
             reason = one_line(error)
             raise UsageError(f"the chat template of {self.name} does not render ({reason}): fetch it again") from error

@@ -76,7 +76,9 @@ class Encoded:
             elif values[0].ndim > 3:  # pictures, or their tiles: padded with nothing to the largest, to the most
                 values = _filled(values)
             inputs[name] = torch.cat(values)
-        masks = {name: _joined_masks([getattr(part, name) for part in parts], longest) for name in _MASKS}
+        masks: dict[str, Any] = {
+            name: _joined_masks([getattr(part, name) for part in parts], longest) for name in _MASKS
+        }
         geometry = [g for part in parts for g in part.geometry]
         return cls(inputs, geometry=geometry, appended_type=parts[0].appended_type, **masks)
 
@@ -144,10 +146,11 @@ def _filled(values: list[Tensor]) -> list[Tensor]:
     ]
 
 
-def _joined_masks(masks: list, length: int) -> Any:
+def _joined_masks(masks: list[Tensor | None], length: int) -> Tensor | None:
     """Those of several batches as one, left-padded with False; None where none has them."""
-    if all(m is None for m in masks):
+    present = [m for m in masks if m is not None]
+    if not present:
         return None
-    if any(m is None for m in masks):
+    if len(present) < len(masks):
         raise ValueError("latent tokens in some parts only: expected them in all or none")
-    return torch.cat([_left_padded(m, length, False) for m in masks])
+    return torch.cat([_left_padded(m, length, False) for m in present])

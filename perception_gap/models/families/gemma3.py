@@ -31,8 +31,8 @@ class Gemma3(Family):
     def image_options(self) -> dict[str, Any]:
         # The processor tells its image processor do_pan_and_scan=False in every call, so that what the checkpoint's
         # preprocessor_config.json asks for would never happen.
-        asked = {name: getattr(self.processor.image_processor, name, None) for name in _PAN_AND_SCAN}
-        return {name: value for name, value in asked.items() if value is not None}
+        settings = {name: getattr(self.processor.image_processor, name, None) for name in _PAN_AND_SCAN}
+        return {name: value for name, value in settings.items() if value is not None}
 
     def _crops(self, size: Size) -> list[tuple[float, ...]]:
         """The rectangles (xyxy fractions) that pan and scan cuts out of an image."""

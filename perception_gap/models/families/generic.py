@@ -54,8 +54,9 @@ class Generic(Family):
     def image_token_id(self) -> int:
         for holder in (self.config, self.config.vision_config):
             for name in ("image_token_id", "image_token_index"):
-                if isinstance(getattr(holder, name, None), int):
-                    return getattr(holder, name)
+                token_id = getattr(holder, name, None)
+                if isinstance(token_id, int):
+                    return token_id
         raise self._refusal("its configuration names no image token")
 
     def image_geometry(self, inputs: dict[str, Tensor], index: int, size: Size, image: int) -> TokenGeometry:
@@ -133,7 +134,7 @@ class Generic(Family):
             raise self._refusal(
                 f"{count} image tokens for a canvas of {width} × {height} in patches of {patch} are no grid"
             )
-        return fitting[0]
+        return int(fitting[0])
 
     def _refusal(self, reason: str) -> UnsupportedModelError:
         from perception_gap.models.families import unsupported

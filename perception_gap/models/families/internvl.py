@@ -44,9 +44,9 @@ class InternVL(Family):
         ids = input_ids.flatten()
         start = (ids == self.processor.start_image_token_id).nonzero()[index]
         end = (ids == self.processor.end_image_token_id).nonzero()[index]
-        return int(end - start - 1) // self.processor.image_seq_length
+        return int(end - start - 1) // int(self.processor.image_seq_length)
 
     def largest_area(self) -> int:
         images = self.processor.image_processor
         crops = getattr(self.processor, "images_kwargs", {}).get("crop_to_patches", images.crop_to_patches)
-        return (images.max_patches if crops else 1) * images.size["height"] * images.size["width"]
+        return int((images.max_patches if crops else 1) * images.size["height"] * images.size["width"])

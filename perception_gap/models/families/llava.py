@@ -52,7 +52,7 @@ class Llava(Family):
         images = self.processor.image_processor
         canvas = images.crop_size if images.do_center_crop else images.size
         short = canvas.get("shortest_edge")
-        return short**2 if short else canvas["height"] * canvas["width"]
+        return int(short**2 if short else canvas["height"] * canvas["width"])
 
 
 def _complete(processor: Any, config: Any) -> None:

@@ -44,7 +44,7 @@ class LlavaNext(Llava):
 
 def largest_canvas(processor: Any) -> int:
     """Pixels of the largest canvas that an image processor with `image_grid_pinpoints` cuts into tiles."""
-    return max(height * width for height, width in processor.image_grid_pinpoints)
+    return int(max(height * width for height, width in processor.image_grid_pinpoints))
 
 
 def picture_spans(processor: Any, size: Size, tile: Tile, pixels: int) -> tuple[np.ndarray, np.ndarray]:

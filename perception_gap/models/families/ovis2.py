@@ -49,4 +49,4 @@ class Ovis2(Family):
 
     def largest_area(self) -> int:
         images = self.processor.image_processor
-        return (images.max_patches if images.crop_to_patches else 1) * images.size["height"] * images.size["width"]
+        return int((images.max_patches if images.crop_to_patches else 1) * images.size["height"] * images.size["width"])

@@ -29,11 +29,11 @@ class PaliGemma(Family):
         """`<image>` for every image, the beginning of sequence, the text and the newline that ends a prompt."""
         prompt, mark = super().render(n_images, text, system), self.processor.image_token
         after = prompt.rfind(mark) + len(mark) if mark in prompt else 0
-        return prompt[:after] + self.tokenizer.bos_token + prompt[after:] + "\n"
+        return f"{prompt[:after]}{self.tokenizer.bos_token}{prompt[after:]}\n"
 
     def _render_without_template(self, n_images: int, text: str, system: str | None) -> str:
         # It has no turns, so a system prompt is a part of the question.
-        return self.processor.image_token * n_images + (f"{system} {text}" if system else text)
+        return str(self.processor.image_token) * n_images + (f"{system} {text}" if system else text)
 
     def _process(self, images: Sequence[Sequence[Image.Image]], prompts: list[str]) -> dict[str, Tensor]:
         # Not the processor's own call: without an image it raises, and in a batch with images it cuts a prompt
@@ -41,9 +41,8 @@ class PaliGemma(Family):
         pictures = [p if p.mode == "RGB" else p.convert("RGB") for own in images for p in own]
         processor, mark = self.processor, self.processor.image_token
         texts = [prompt.replace(mark, mark * int(processor.image_seq_length)) for prompt in prompts]
-        written = self.tokenizer(
-            texts, padding=True, padding_side="left", add_special_tokens=False, return_tensors="pt"
-        )  # fmt: skip
+        options = {"padding": True, "padding_side": "left", "add_special_tokens": False}
+        written = self.tokenizer(texts, return_tensors="pt", **options)
         ids: Tensor = written["input_ids"]
         inputs = {
             "input_ids": ids,

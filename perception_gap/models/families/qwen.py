@@ -10,6 +10,8 @@ from perception_gap.errors import UsageError, one_line
 from perception_gap.geometry import TokenGeometry
 from perception_gap.models.families.base import Family, Size
 
+_QWEN_3 = ("qwen3_5", "qwen3_5_moe", "qwen3_vl", "qwen3_vl_moe")
+
 
 class Qwen(Family):
     """Tokens in raster order, h / merge rows of w / merge, from `image_grid_thw`.
@@ -19,9 +21,7 @@ class Qwen(Family):
     Qwen3.5's linear-attention layers have no maps: "all" layers are its full-attention ones.
     """
 
-    model_types: ClassVar[tuple[str, ...]] = (
-        "qwen2_vl", "qwen2_5_vl", "qwen3_5", "qwen3_5_moe", "qwen3_vl", "qwen3_vl_moe",
-    )  # fmt: skip
+    model_types: ClassVar[tuple[str, ...]] = ("qwen2_vl", "qwen2_5_vl", *_QWEN_3)
     # Qwen3.5 and GLM-4.5V think aloud unless told not to; the answer is what is measured here.
     template_options: ClassVar[dict[str, Any]] = {"enable_thinking": False}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from pydantic import Field, create_model
@@ -82,7 +83,7 @@ class RunInfo(Sealed):
     layers: Sequence = ABSENT
 
 
-class Compared(Document):
+class RightAgainstWrong(Document):
     n_right: Whole
     n_wrong: Whole
     p_holm: Number | None
@@ -90,19 +91,19 @@ class Compared(Document):
     difference: Estimate
 
 
-class ComparedInTask(Compared):
+class RightAgainstWrongInTask(RightAgainstWrong):
     accuracy: Estimate
     chance: Number | None
     cannot_tell: Text | None
 
 
-class ComparedOverall(Compared):
+class RightAgainstWrongOverall(RightAgainstWrong):
     tasks: Sequence
 
 
 class Decides(Document):
-    by_task: dict[str, ComparedInTask]
-    overall: ComparedOverall
+    by_task: dict[str, RightAgainstWrongInTask]
+    overall: RightAgainstWrongOverall
 
 
 class ThresholdPoint(Document):
@@ -239,9 +240,14 @@ _NEEDED = ("focus_score", "kl", "entropy", "salient_regions")
 
 def summary() -> type[SummaryHead]:
     """summary.json of an analysis, with every declared measure in its place."""
+    return _summary_of(tuple(dict.fromkeys([*measures("sample", Measure), *measures("word", Measure)])))
+
+
+@cache  # making a model takes milliseconds, and every run that is opened asks for it
+def _summary_of(declared: tuple[Measure, ...]) -> type[SummaryHead]:
     bases: dict[str, type[Document]] = {}
     fields: dict[str, dict[str, Any]] = {block: dict(more) for block, more in _MORE.items()}
-    for measure in dict.fromkeys([*measures("sample", Measure), *measures("word", Measure)]):
+    for measure in declared:
         block, _, name = measure.place.partition(".")
         of_block = fields.setdefault(block, {})
         if name:
@@ -285,13 +291,13 @@ class Revision(Document):
     revision: Text | None = None
 
 
-class Asked(Document):
+class ModelSettings(Document):
     latents: Text
 
 
 class BenchModelInfo(Sealed):
     model: Revision
-    asked: Asked
+    asked: ModelSettings
 
 
 class BenchFiles(Document):

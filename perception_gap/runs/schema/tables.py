@@ -146,13 +146,14 @@ def pairs() -> pa.Schema:
             _CLUSTER,
             column("first_correct", FLAG, "whether the first is right", null=True),
             column("second_correct", FLAG, "whether the second is right", null=True),
-            *_measures([*columns("pair"), *without_sinks()]),
+            *_measures([*columns("pair"), *without_sinks()], needed=("js", "js_floor", "kl", "kl_reverse")),
         ]
     )
 
 
 def pair_words() -> pa.Schema:
     """words.parquet of a comparison: a row a pair of models and word of the shared text."""
+    of_pairs = [name for measure in measures("word", OfPair) for name in (measure.name, measure.floor) if name]
     return pa.schema(
         [
             *_PAIR,
@@ -161,7 +162,7 @@ def pair_words() -> pa.Schema:
             column("word_index", WHOLE, "place in the text, from 0"),
             column("word", TEXT, "the word"),
             column("category", TEXT, "functional, object, attribute or other"),
-            *_measures(name for measure in measures("word", OfPair) for name in (measure.name, measure.floor) if name),
+            *_measures(of_pairs, needed=("js", "js_floor")),
         ]
     )
 

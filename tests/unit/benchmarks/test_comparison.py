@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from benchmarks.comparison import compare, paired, per_cluster_all
+from benchmarks.comparison import paired, paired_comparison, per_cluster_all
 from benchmarks.power import detectable
 from perception_gap.stats.permutation import holm
 from perception_gap.stats.proportions import paired_ci, proportion_ci
@@ -205,7 +205,7 @@ def column(frame, model, task=None):
 
 def test_a_table_has_a_row_a_task_and_all():
     frame = tidy(np.random.default_rng(0))
-    table = compare(frame, "base", "tuned").set_index("task")
+    table = paired_comparison(frame, "base", "tuned").set_index("task")
     assert list(table.index) == ["pairs", "single", "views", "all"]
     assert table["n"].tolist() == [40, 40, 40, 120]
     # Image 0 of one task is not image 0 of the other, and a sample without a cluster stands alone.
@@ -231,9 +231,11 @@ def test_a_table_has_a_row_a_task_and_all():
 
 def test_the_order_of_rows_changes_nothing_and_swapped_models_mirror():
     frame = tidy(np.random.default_rng(1))
-    table = compare(frame, "base", "tuned")
-    pd.testing.assert_frame_equal(compare(frame.sample(frac=1, random_state=0), "base", "tuned"), table, rtol=EXACT)
-    swapped = compare(frame, "tuned", "base")
+    table = paired_comparison(frame, "base", "tuned")
+    pd.testing.assert_frame_equal(
+        paired_comparison(frame.sample(frac=1, random_state=0), "base", "tuned"), table, rtol=EXACT
+    )
+    swapped = paired_comparison(frame, "tuned", "base")
     np.testing.assert_allclose(swapped["difference_low"], -table["difference_high"], atol=EXACT)
     np.testing.assert_array_equal(swapped[["p", "p_holm"]], table[["p", "p_holm"]])
 
@@ -244,18 +246,18 @@ def test_only_common_samples_are_compared_and_the_others_counted():
     missing = missing.drop(missing[(missing["model"] == "tuned") & (missing["sample_id"] == "single5")].index)
     missing["correct"] = missing["correct"].astype("boolean")
     missing.loc[missing["sample_id"] == "single7", "correct"] = pd.NA
-    row = compare(missing, "base", "tuned").set_index("task").loc["single"]
+    row = paired_comparison(missing, "base", "tuned").set_index("task").loc["single"]
     counts = ["n", "n_undefined", "n_first_only", "n_second_only"]
     assert row[counts].tolist() == [36, 1, 1, 2]
     kept = frame[~frame["sample_id"].isin(["single0", "single1", "single5", "single7"])]
-    assert row["difference"] == compare(kept, "base", "tuned").set_index("task").loc["single", "difference"]
+    assert row["difference"] == paired_comparison(kept, "base", "tuned").set_index("task").loc["single", "difference"]
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_task_without_common_samples_stays_undefined_and_is_no_test():
     frame = tidy(np.random.default_rng(3))
     alone = frame[(frame["task"] == "pairs") | ((frame["task"] == "single") & (frame["model"] != "base"))]
-    table = compare(alone, "base", "tuned").set_index("task")
+    table = paired_comparison(alone, "base", "tuned").set_index("task")
     row = table.loc["single"]
     assert (row["n"], row["n_second_only"]) == (0, 40)
     assert row[["accuracy_first", "difference", "difference_low", "p", "p_holm", "detectable"]].isna().all()
@@ -265,13 +267,13 @@ def test_a_task_without_common_samples_stays_undefined_and_is_no_test():
 def test_tables_that_cannot_be_compared_are_refused():
     frame = tidy(np.random.default_rng(4))
     with pytest.raises(ValueError, match=r"columns \['cluster'\] are missing"):
-        compare(frame.drop(columns="cluster"), "base", "tuned")
+        paired_comparison(frame.drop(columns="cluster"), "base", "tuned")
     with pytest.raises(ValueError, match=r"models 'base' and 'tund': expected two of \['base', 'other', 'tuned'\]"):
-        compare(frame, "base", "tund")
+        paired_comparison(frame, "base", "tund")
     with pytest.raises(ValueError, match=r"model 'base' has \['single', 'single0'\] twice"):
-        compare(pd.concat([frame, frame.iloc[:1]]), "base", "tuned")
+        paired_comparison(pd.concat([frame, frame.iloc[:1]]), "base", "tuned")
     with pytest.raises(ValueError, match="a task or sample_id is missing"):
-        compare(frame.assign(task=frame["task"].where(frame.index != 3)), "base", "tuned")
+        paired_comparison(frame.assign(task=frame["task"].where(frame.index != 3)), "base", "tuned")
     moved = frame.assign(cluster=frame["cluster"].where(frame.index != 80, "elsewhere"))
     with pytest.raises(ValueError, match=r"\['pairs', 'pairs0'\] has clusters 'elsewhere' and 'image 0'"):
-        compare(moved, "base", "tuned")
+        paired_comparison(moved, "base", "tuned")

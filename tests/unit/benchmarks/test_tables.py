@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks import results, tables
-from benchmarks.comparison import compare
+from benchmarks.comparison import paired_comparison
 
 
 def estimate(mean, n=10, ci=(0.1, 0.9)):
@@ -30,7 +30,7 @@ def bench(tasks_first, tasks_second):
         samples = pd.concat([rows(task, verdicts) for task, (verdicts, _) in tasks.items()], ignore_index=True)
         done.append(results.ModelResult(name, samples, {"tasks": {task: s for task, (_, s) in tasks.items()}}))
     frame = pd.concat([m.samples.assign(model=m.name) for m in done])
-    compared = compare(frame, "a", "b").assign(model="b")
+    compared = paired_comparison(frame, "a", "b").assign(model="b")
     return results.Bench(Path("out"), done, "a", compared, pd.DataFrame())
 
 

@@ -16,11 +16,11 @@ from benchmarks.speed.extraction import bytes_a_trace
 def here(monkeypatch):
     """Measurements in this process: a process of its own for each would take most of a minute."""
 
-    def measure(module: str, settings: dict) -> dict:
+    def run_here(module: str, settings: dict) -> dict:
         worker = importlib.import_module(module)
-        return json.loads(json.dumps(worker.measure(worker.Measurement(**settings))))
+        return json.loads(json.dumps(worker.run_variant(worker.Measurement(**settings))))
 
-    monkeypatch.setattr(apart, "measure_apart", measure)
+    monkeypatch.setattr(apart, "run_apart", run_here)
 
 
 def run(*arguments: str) -> str:

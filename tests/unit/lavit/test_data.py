@@ -16,7 +16,7 @@ from lavit.latents import LatentSpec, LatentTokens
 from lavit.traces import Target, Trace, resample
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.geometry import TokenGeometry
-from perception_gap.models.families import Encoded
+from perception_gap.models.families.encoded import Encoded
 from perception_gap.models.loading import load
 from perception_gap.sample import Sample
 from tests.models import TRAINED as KINDS

@@ -14,7 +14,7 @@ from perception_gap.attention.gate import Gate
 from perception_gap.errors import UsageError
 from perception_gap.gaze.answer import generate
 from perception_gap.gaze.look import look
-from perception_gap.models.families import Encoded
+from perception_gap.models.families.encoded import Encoded
 from perception_gap.models.loading import LoadedModel, load
 from tests.models import TRAINED as KINDS
 from tests.proofs import decoder_inputs

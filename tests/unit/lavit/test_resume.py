@@ -11,7 +11,7 @@ import pytest
 
 from lavit import manifest
 from lavit.checks import check_folder, key_of, start_anew
-from lavit.request import TrainRequest
+from lavit.options import TrainOptions
 from lavit.resume import checkpoints, finished, log_row, logged, newest_whole, settle
 from lavit.settings import TrainSettings
 from perception_gap.errors import DamagedError, UsageError
@@ -44,9 +44,9 @@ def model(out: Path, key: str = KEY) -> Path:
     return out / "model"
 
 
-def request(out: Path, **changes) -> TrainRequest:
-    asked = TrainRequest("tiny:student", Path("traces"), out, "paper", TrainSettings())
-    return replace(asked, **changes)
+def options(out: Path, **changes) -> TrainOptions:
+    plain = TrainOptions("tiny:student", Path("traces"), out, "paper", TrainSettings())
+    return replace(plain, **changes)
 
 
 def refused(function, *arguments) -> str:
@@ -130,21 +130,21 @@ def test_stale_files_of_a_killed_training_do_not_lock_its_folder(tmp_path):
     out.mkdir()
     for name in ("train.json.999999.tmp", "log.jsonl.abc123.tmp"):
         (out / name).write_text("{half")
-    check_folder(request(out), MADE)
+    check_folder(options(out), MADE)
     assert list(out.iterdir()) == []
     (out / "mine.999999.tmp").write_text("")
-    assert "mine.999999.tmp" in refused(check_folder, request(out), MADE)
+    assert "mine.999999.tmp" in refused(check_folder, options(out), MADE)
     assert (out / "mine.999999.tmp").exists()
 
 
 def test_a_training_without_its_record_is_known_by_its_checkpoints(tmp_path):
     checkpoint(tmp_path / "run", 4)
     (tmp_path / "run" / "log.jsonl").write_text("")
-    check_folder(request(tmp_path / "run"), MADE)
+    check_folder(options(tmp_path / "run"), MADE)
     alone = tmp_path / "alone"
     alone.mkdir()
     (alone / "log.jsonl").write_text("somebody's")
-    assert "log.jsonl" in refused(check_folder, request(alone), MADE)
+    assert "log.jsonl" in refused(check_folder, options(alone), MADE)
 
 
 @pytest.mark.parametrize(
@@ -158,16 +158,16 @@ def test_a_training_without_its_record_is_known_by_its_checkpoints(tmp_path):
 )
 def test_a_damaged_record_is_said_and_fresh_makes_it_anew(tmp_path, content, says):
     (tmp_path / "train.json").write_text(content)
-    assert says in refused(check_folder, request(tmp_path), MADE)
-    check_folder(request(tmp_path, fresh=True), MADE)
+    assert says in refused(check_folder, options(tmp_path), MADE)
+    check_folder(options(tmp_path, fresh=True), MADE)
 
 
 def test_another_training_is_named_by_what_differs(tmp_path):
     write_json(tmp_path / "train.json", MADE)
-    check_folder(request(tmp_path), MADE)
+    check_folder(options(tmp_path), MADE)
     other = MADE | {"settings": MADE["settings"] | {"steps": 7}}
-    assert "setting steps 6, not 7" in refused(check_folder, request(tmp_path), other)
-    assert "preset 'paper', not 'ours'" in refused(check_folder, request(tmp_path), MADE | {"preset": "ours"})
+    assert "setting steps 6, not 7" in refused(check_folder, options(tmp_path), other)
+    assert "preset 'paper', not 'ours'" in refused(check_folder, options(tmp_path), MADE | {"preset": "ours"})
 
 
 @pytest.mark.parametrize("name", ["model", "checkpoint-4", "train.json", "log.jsonl", "writing"])
@@ -179,7 +179,7 @@ def test_links_and_things_of_another_kind_in_its_places_are_refused(tmp_path, na
     (out / name).unlink(missing_ok=True)
     (out / name).symlink_to(elsewhere / "checkpoint-4")
     for fresh in (False, True):
-        assert f"{name} is a link" in refused(check_folder, request(out, fresh=fresh), MADE)
+        assert f"{name} is a link" in refused(check_folder, options(out, fresh=fresh), MADE)
     assert len(list((elsewhere / "checkpoint-4").iterdir())) == 5
 
 
@@ -188,7 +188,7 @@ def test_a_model_of_somebody_else_is_neither_deleted_nor_overwritten(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     for fresh in (False, True):
-        assert "model/ is none of a training" in refused(check_folder, request(tmp_path, fresh=fresh), MADE)
+        assert "model/ is none of a training" in refused(check_folder, options(tmp_path, fresh=fresh), MADE)
 
 
 def test_fresh_deletes_what_a_training_wrote_and_names_what_it_keeps(tmp_path):
@@ -199,7 +199,7 @@ def test_fresh_deletes_what_a_training_wrote_and_names_what_it_keeps(tmp_path):
     for name in mine:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("mine")
-    check_folder(request(tmp_path, fresh=True), MADE)
+    check_folder(options(tmp_path, fresh=True), MADE)
     (tmp_path / LOCK).write_text("held")
     kept = start_anew(tmp_path)
     (tmp_path / LOCK).unlink()
@@ -210,5 +210,5 @@ def test_fresh_deletes_what_a_training_wrote_and_names_what_it_keeps(tmp_path):
 def test_fresh_does_not_delete_the_student_that_it_starts_from(tmp_path):
     student = model(tmp_path)
     write_json(tmp_path / "train.json", MADE)
-    asked = request(tmp_path, fresh=True, student=str(student))
+    asked = options(tmp_path, fresh=True, student=str(student))
     assert "--fresh would delete the student" in refused(check_folder, asked, MADE)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lavit.traces import Trace
 from lavit.vision_cache import VisionCache, prompt_of, vision_features
-from perception_gap.errors import UnsupportedModelError, UsageError
+from perception_gap.errors import DamagedError, UnsupportedModelError
 from perception_gap.models.loading import load
 from perception_gap.sample import Sample
 from tests.models import TRAINED as KINDS
@@ -71,13 +71,13 @@ def test_a_cache_is_built_once_and_damaged_files_are_named(tiny_checkpoint, trac
     assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     flip(folder / "000032.safetensors")
     assert cache[31].image.any()
-    with pytest.raises(UsageError, match=r"000032.safetensors: damaged \(its checksum differs\); delete the folder"):
+    with pytest.raises(DamagedError, match=r"000032.safetensors: damaged \(its checksum differs\); delete the folder"):
         cache[32]
     (folder / "000000.safetensors").unlink()
-    with pytest.raises(UsageError, match=r"000000.safetensors: damaged"):
+    with pytest.raises(DamagedError, match=r"000000.safetensors: damaged"):
         build()[0]
     (folder / "manifest.json").write_text("{")
-    with pytest.raises(UsageError, match=r"manifest.json: damaged .*delete the folder"):
+    with pytest.raises(DamagedError, match=r"manifest.json: damaged .*delete the folder"):
         build()
 
 
@@ -92,7 +92,7 @@ def test_a_pickle_in_a_shared_cache_is_not_opened(tiny_checkpoint, traces, tmp_p
     folder = VisionCache.build(tmp_path, loaded, traces[:2], "", None).folder
     for name in ("prompts.pkl", "000000.safetensors"):
         (folder / name).write_bytes(pickle.dumps(Hostile()))
-    with pytest.raises(UsageError, match="damaged"):
+    with pytest.raises(DamagedError, match="damaged"):
         VisionCache.build(tmp_path, loaded, traces[:2], "", None)[0]
     assert not ran.exists()
 

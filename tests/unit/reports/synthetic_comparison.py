@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from perception_gap.compare import CompareOptions, run
+from perception_gap.compare import run
 from perception_gap.compare.pairs import Member
+from perception_gap.compare.run import CompareOptions
 from perception_gap.data import Dataset
 from reports.compared import CompareRun
 from reports.sources import open_source

@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from perception_gap.data import open_image
+from perception_gap.data.images import open_image
 from reports.overlays.picture import rgb
 from reports.overlays.text import Line, block_height, text_width, wrapped, write
 

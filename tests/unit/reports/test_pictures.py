@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from perception_gap.data import open_image
-from perception_gap.data.images import pixel_bytes
+from perception_gap.data.images import open_image, pixel_bytes
 from perception_gap.runs.paths import is_below
 from reports.pictures import CHANGED, GONE, OUTSIDE, PictureError, open_pictures
 

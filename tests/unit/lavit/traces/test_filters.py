@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lavit.traces.filters import Asked, ask_blind, asked, decide, judge_hash, judged, rotations, verdicts
+from lavit.traces.filters import JudgedAnswer, ask_blind, decide, judge_hash, judged, judged_answer, rotations, verdicts
 from perception_gap.errors import UsageError
 from perception_gap.sample import Sample
 
@@ -46,11 +46,9 @@ def test_who_always_says_a_letter_is_not_right_under_every_rotation():
 
 
 def test_an_answer_is_scored_by_option_or_by_words():
-    assert verdicts([asked(sample("green"), "B"), asked(sample("green"), "red")]) == [True, False]
-    assert verdicts([asked(sample("a green one", ()), "A green one."), asked(sample("green", ()), "red")]) == [
-        True,
-        False,
-    ]
+    assert verdicts([judged_answer(sample("green"), "B"), judged_answer(sample("green"), "red")]) == [True, False]
+    worded = [judged_answer(sample("a green one", ()), "A green one."), judged_answer(sample("green", ()), "red")]
+    assert verdicts(worded) == [True, False]
 
 
 def judge(tmp_path: Path, code: str) -> str:
@@ -58,7 +56,7 @@ def judge(tmp_path: Path, code: str) -> str:
     return f"{sys.executable} {tmp_path / 'judge.py'}"
 
 
-QUESTIONS = [Asked("q?", "größer\n", "größer", ("a", "b"), 0), Asked("q?", "red", "blue")]
+QUESTIONS = [JudgedAnswer("q?", "größer\n", "größer", ("a", "b"), 0), JudgedAnswer("q?", "red", "blue")]
 
 
 def test_a_judge_gets_json_lines_and_gives_verdicts(tmp_path):

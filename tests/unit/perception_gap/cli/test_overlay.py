@@ -9,13 +9,14 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from perception_gap.cli import main
-from perception_gap.cli.overlay import SAMPLE, measure, read_boxes, read_sample, said
+from perception_gap.cli.overlay import SAMPLE, read_boxes, read_sample, run_models, summary_lines
 from perception_gap.data.scenes import scenes
 from perception_gap.errors import UsageError
 from tests.unit.reports.synthetic_run import STUDENT, TEACHER, with_samples, write_run
@@ -78,7 +79,7 @@ def test_the_runs_are_those_of_analyze_and_the_first_is_everybodys_teacher(tiny_
     # A trained one, whose answer is words: random bytes are other tokens when they are read again.
     models = ["tiny:student", "tiny:student", str(tiny_checkpoint("llava"))]
     settings = Settings(max_new_tokens=5, load={"device": "cpu"})
-    teacher, same, other = measure(models, sample, settings, "first", tmp_path)
+    teacher, same, other = run_models(models, sample, settings, "first", tmp_path)
     answer = teacher.row(SAMPLE)["answer"]
     for run in (same, other):
         row = run.row(SAMPLE)
@@ -89,8 +90,8 @@ def test_the_runs_are_those_of_analyze_and_the_first_is_everybodys_teacher(tiny_
         assert made.path == teacher.path
     assert same.row(SAMPLE)["kl"] < 1e-5 < other.row(SAMPLE)["kl"]
     assert 0 < teacher.row(SAMPLE)["focus_score"] < 1
-    own = measure(models[1:], sample, settings, "own", tmp_path / "own")
-    assert all(run.info["teacher"] is None and run.row(SAMPLE)["shared_text"] is None for run in own)
+    own = run_models(models[1:], sample, settings, "own", tmp_path / "own")
+    assert all(run.info["teacher"] is None and pd.isna(run.row(SAMPLE)["shared_text"]) for run in own)
 
 
 def test_the_reference_may_be_the_text_and_the_question_may_be_the_rows(tiny_checkpoint, pictures, tmp_path):
@@ -200,8 +201,8 @@ def test_what_is_undefined_is_said_in_words(tmp_path):
     teacher = write_run(tmp_path / "teacher", [drawn], TEACHER)
     student = write_run(tmp_path / "student", [drawn], STUDENT, teacher)
     row = student.row("1")
-    (line,) = said([student])
+    (line,) = summary_lines([student])
     assert f"focus {100 * row['focus_score']:5.1f} %  KL {row['kl']:.2f} nats" in line
-    (line,) = said([with_samples(student, student.samples.assign(focus_score=np.nan, kl=np.nan))])
+    (line,) = summary_lines([with_samples(student, student.samples.assign(focus_score=np.nan, kl=np.nan))])
     assert "focus undefined  KL undefined" in line
     assert "nan" not in line

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from perception_gap.compare.budget import common_budget
-from perception_gap.data import shrink
+from perception_gap.data.images import shrink
 from perception_gap.errors import UsageError
 from perception_gap.models.loading import load
 

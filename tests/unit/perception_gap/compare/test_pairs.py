@@ -10,8 +10,8 @@ import pytest
 
 from lavit.checkpoint import opener
 from perception_gap import metrics
-from perception_gap.compare import CompareOptions, compare
 from perception_gap.compare.pairs import Member, frames
+from perception_gap.compare.run import CompareOptions, compare_models
 from perception_gap.compare.summary import agreement, of_models, of_pairs
 from perception_gap.errors import UsageError
 from perception_gap.measure.analyze import AnalyzeOptions, analyze
@@ -25,7 +25,7 @@ def done(tmp_path_factory, tiny_checkpoint):
     """Two embedded models of one grid and tokenizer, and one of another family, grid and tokenizer."""
     models = ("tiny:student", "tiny:lavit", str(tiny_checkpoint("llava_next")))
     request = CompareOptions(models, limit=14, out=tmp_path_factory.mktemp("compare") / "out", batch_size=14)
-    return compare(request, progress=False, say=lambda _: None, opener=opener)
+    return compare_models(request, progress=False, say=lambda _: None, opener=opener)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_models_stand_in_the_order_of_their_accuracy_with_paired_differences(don
 def test_a_stored_teacher_has_exactly_these_samples_and_pixels(done, tmp_path):
     def asked(teacher, **more):
         request = CompareOptions(("tiny:student", "tiny:lavit"), teacher=str(teacher), out=tmp_path / "out", **more)
-        return compare(request, progress=False, say=lambda _: None, opener=opener)
+        return compare_models(request, progress=False, say=lambda _: None, opener=opener)
 
     job = analysis_of("tiny:teacher", 4, tmp_path)
     with pytest.raises(UsageError, match="has 4 samples, 3 of these 3; analyze the teacher on the same --data"):
@@ -193,7 +193,7 @@ def test_a_comparison_killed_in_the_teachers_pass_goes_on(tmp_path):
 
     request = CompareOptions(("tiny:student",), teacher="tiny:teacher", limit=6, batch_size=2, out=tmp_path / "out")
     with pytest.raises(KeyboardInterrupt):
-        compare(request, progress=False, say=lambda _: None, opener=killed)
+        compare_models(request, progress=False, say=lambda _: None, opener=killed)
     assert not (request.out / "compare.json").exists()
     assert len(list((request.out / "teacher" / "parts").glob("*.parquet"))) >= 1
-    assert len(compare(request, progress=False, say=lambda _: None, opener=opener).members) == 2
+    assert len(compare_models(request, progress=False, say=lambda _: None, opener=opener).members) == 2

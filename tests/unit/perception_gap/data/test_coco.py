@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from perception_gap.data import Reading, open_data
+from perception_gap.data import open_data
+from perception_gap.data.reading import Reading
 from perception_gap.errors import UsageError
 
 FILE = {

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from perception_gap.data import check_boxes, hash_samples, open_data, open_image
+from perception_gap.data import hash_samples, open_data
+from perception_gap.data.images import check_boxes, open_image
 from perception_gap.errors import UsageError
 from perception_gap.sample import Sample
 

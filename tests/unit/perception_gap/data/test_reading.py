@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from perception_gap.data import Reading, check_boxes, open_data
-from perception_gap.data.images import open_pictures
+from perception_gap.data import open_data
+from perception_gap.data.images import check_boxes, open_pictures
+from perception_gap.data.reading import Reading
 from perception_gap.errors import GapcheckError, UsageError
 
 LINE = {"image": "a.png", "question": "What color is the small square?", "answer": "red"}

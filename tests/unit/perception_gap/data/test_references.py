@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perception_gap.data import open_image
+from perception_gap.data.images import open_image
 from perception_gap.data.references import locate, placeholder
 from perception_gap.errors import GapcheckError
 

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from perception_gap.data import Reading, open_data, open_image
-from perception_gap.data.images import open_pictures
+from perception_gap.data import open_data
+from perception_gap.data.images import open_image, open_pictures
+from perception_gap.data.reading import Reading
 from perception_gap.errors import GapcheckError, UsageError
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 200, 3), dtype=np.uint8))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from perception_gap.data import Reading, open_image
+from perception_gap.data.images import open_image
+from perception_gap.data.reading import Reading
 from perception_gap.data.viscot import VisualCoT
 from perception_gap.errors import UsageError
 

@@ -12,7 +12,15 @@ from perception_gap.attention.capture import find_decoder
 from perception_gap.gaze.answer import encode, encode_text, pad_id
 from perception_gap.gaze.look import look
 from perception_gap.geometry import TokenGeometry
-from perception_gap.measure.per_layer import Reference, layer_measures, measured, of_heads, on_frame, reference, stored
+from perception_gap.measure.per_layer import (
+    Reference,
+    layer_measures,
+    of_heads,
+    on_frame,
+    reference,
+    stored,
+    with_head_measures,
+)
 from perception_gap.metrics.region import Region
 from perception_gap.models.families.encoded import predicting
 from perception_gap.models.loading import load
@@ -184,12 +192,12 @@ def test_measures_take_the_place_of_the_head_maps_and_the_rest_stays():
     }
     against = Reference(raw((3, 4), 2)[0, 0], geometry)
     arrays = {"own": np.ones(12), "own_heads": own, "shared_heads": shared}
-    found = measured(row, arrays, against, (5, 6))
+    found = with_head_measures(row, arrays, against, (5, 6))
     assert set(found) == {"own", "heads", "layers"}
     expected = of_heads(own, shared, Region(geometry, BOX), against, (5, 6))
     for name in ("heads", "layers"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
-    alone = measured(row, {"own_heads": own}, against, (5, 6))["heads"]
+    alone = with_head_measures(row, {"own_heads": own}, against, (5, 6))["heads"]
     assert np.isnan(alone[2:]).all()  # no shared text was read
     plain = {"own": np.ones(12)}
-    assert measured(row, plain, against, (5, 6)) is plain
+    assert with_head_measures(row, plain, against, (5, 6)) is plain

@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from perception_gap.errors import UsageError
-from perception_gap.models.loading import check, find_file, load, revision_of
+from perception_gap.models.loading import find_file, load, require_supported, revision_of
 from tests.proofs import picture
 
 
@@ -54,7 +54,7 @@ def test_adapter_folder_is_the_base_with_the_adapter_merged(base, adapter, tmp_p
     by_hand.processor.save_pretrained(tmp_path / "merged")
     assert torch.equal(_logits(adapter), _logits(tmp_path / "merged"))
     assert not torch.allclose(_logits(adapter), _logits(base), atol=1e-3)
-    assert check(str(adapter)).name == "qwen2_5_vl"
+    assert require_supported(str(adapter)).name == "qwen2_5_vl"
 
 
 def test_base_is_found_beside_the_adapter(adapter, monkeypatch, tmp_path):
@@ -68,7 +68,7 @@ def test_base_may_be_an_embedded_model(adapter):
     _name_base(adapter, "tiny:student")
     with pytest.raises(UsageError, match=r"adapter '.*' does not fit its base: "):
         load(adapter, device="cpu")
-    assert check(str(adapter)).name == "qwen2_5_vl"
+    assert require_supported(str(adapter)).name == "qwen2_5_vl"
 
 
 def test_processor_is_the_adapter_s_own_where_it_has_one(base, adapter):

@@ -15,7 +15,7 @@ from accelerate import cpu_offload, disk_offload
 
 import perception_gap
 from perception_gap.attention.capture import AttentionCapture
-from perception_gap.errors import UnsupportedModelError, UsageError
+from perception_gap.errors import DamagedError, GapcheckError, UnsupportedModelError, UsageError
 from perception_gap.models.loading import LoadedModel, load
 from perception_gap.tiny import WEIGHTS
 from tests.models import KINDS
@@ -129,7 +129,7 @@ def test_embedded_models_load_by_name():
         assert loaded.family.name == "qwen2_5_vl"
 
 
-def _refusal(*args, kind: type[UsageError] = UsageError, **options) -> str:
+def _refusal(*args, kind: type[GapcheckError] = UsageError, **options) -> str:
     with pytest.raises(kind) as caught:
         load(*args, **options)
     message = str(caught.value)
@@ -204,6 +204,6 @@ def test_damaged_or_incomplete_weights_are_refused(copied):
     save_file({n: t for n, t in tensors.items() if n != dropped}, weights, metadata={"format": "pt"})
     assert "lacks 1 of its weights" in _refusal(copied)
     weights.write_bytes(b"not a checkpoint")
-    assert "not a whole safetensors file" in _refusal(copied)
+    assert "not a whole safetensors file" in _refusal(copied, kind=DamagedError)
     weights.unlink()
     assert "has no model.safetensors" in _refusal(copied)

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from perception_gap.errors import UsageError
-from perception_gap.models.loading import check, load
+from perception_gap.models.loading import load, require_supported
 from perception_gap.tiny import WEIGHTS
 
 
@@ -25,7 +25,7 @@ def _refusal(tmp_path, name: str, *keys: str, value: object = None) -> str:
         inner[keys[-1]] = value
     (folder / name).write_text(json.dumps(content))
     with pytest.raises(UsageError) as refused:
-        check(str(folder))
+        require_supported(str(folder))
     return str(refused.value)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perception_gap.data import open_image
+from perception_gap.data.images import open_image
 from perception_gap.geometry import TokenGeometry
 from reports.page.payload import Shapes, packed, shape, thumbnail, unit_boxes
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from perception_gap.geometry import TokenGeometry
-from perception_gap.models.families import Encoded
+from perception_gap.models.families.encoded import Encoded
 from perception_gap.models.loading import load
 from tests.models import KINDS
 from tests.proofs import QUESTIONS, SIZES, picture

@@ -9,8 +9,9 @@ from PIL import Image
 
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.gaze.answer import encode_text
-from perception_gap.models.families import FAMILIES, family_for, locate_text, predicting
-from perception_gap.models.families.base import Placement
+from perception_gap.models.families import FAMILIES, family_for
+from perception_gap.models.families.base import Placement, locate_text
+from perception_gap.models.families.encoded import predicting
 from perception_gap.models.loading import load
 from tests.models import KINDS, llama_tokenizer
 from tests.proofs import QUESTIONS, SIZES, picture

@@ -9,7 +9,8 @@ import pytest
 from transformers import Blip2Config, LlamaConfig, MllamaConfig
 
 from perception_gap.errors import UnsupportedModelError, UsageError
-from perception_gap.models.families import FAMILIES, Family, family_for
+from perception_gap.models.families import FAMILIES, family_for
+from perception_gap.models.families.base import Family
 from perception_gap.models.families.generic import Generic
 from perception_gap.models.loading import load
 from tests.proofs import SIZES, picture

@@ -12,7 +12,8 @@ import torch
 from perception_gap.attention.capture import AttentionCapture
 from perception_gap.errors import GapcheckError, UnsupportedModelError, UsageError
 from perception_gap.gaze.answer import encode, generate
-from perception_gap.models.families import family_for, predicting
+from perception_gap.models.families import family_for
+from perception_gap.models.families.encoded import predicting
 from perception_gap.models.families.gemma4 import Gemma4
 from perception_gap.models.families.glm import Glm
 from perception_gap.models.families.llava import Llava

@@ -9,7 +9,7 @@ import torch
 from perception_gap.attention.capture import AttentionCapture, choose_layers, find_decoder
 from perception_gap.errors import GapcheckError
 from perception_gap.geometry import TokenGeometry
-from perception_gap.models.families import Encoded
+from perception_gap.models.families.encoded import Encoded
 from perception_gap.models.loading import LoadedModel, load
 from tests.proofs import QUESTIONS, SIZES, picture
 

@@ -8,7 +8,7 @@ from PIL import ImageOps
 
 from perception_gap.errors import GapcheckError, UnsupportedModelError
 from perception_gap.geometry import TokenGeometry
-from perception_gap.models.families import Family
+from perception_gap.models.families.base import Family
 from perception_gap.models.loading import load
 from tests.models import SPECS
 from tests.proofs import SIZES, decoder_inputs, picture, stop_mixing

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from perception_gap.attention.capture import AttentionCapture
-from perception_gap.models.families import Encoded, predicting
+from perception_gap.models.families.encoded import Encoded, predicting
 from perception_gap.models.loading import LoadedModel, load
 from tests.models import KINDS
 from tests.proofs import QUESTIONS, SIZES, picture

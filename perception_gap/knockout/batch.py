@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from perception_gap.attention.gate import Gate
-from perception_gap.data import shrink
+from perception_gap.data.images import shrink
 from perception_gap.data.redrawn import without_boxed
 from perception_gap.gaze.answer import decode_answer, encode, generate, pad_id
 from perception_gap.gaze.prompting import Prompting
+from perception_gap.geometry import TokenGeometry
 from perception_gap.knockout.conditions import CONDITIONS, CUTS, FIELDS, Knockout
 from perception_gap.knockout.reading import Reading, plain_greedy, read, remembering
 from perception_gap.knockout.rows import rows_of, written_under
@@ -60,7 +61,7 @@ class Batch:
         return cls(loaded, encoded, answers, max_new_tokens, base, settled)
 
 
-def measure(
+def read_under_cuts(
     loaded: LoadedModel,
     knockout: Knockout,
     prompting: Prompting,
@@ -91,7 +92,7 @@ def measure(
     for b in range(len(samples)):
         keep(b, 0, first[b], batch.base.log_probability[b], 0, 0)
     for c, (rows, tokens) in enumerate(CUTS):
-        chosen = [found.get(tokens) for found in sets]
+        chosen = [of_sample.get(tokens) for of_sample in sets]
         defined, reading, new = under_cut(batch, rows, chosen, knockout.layers)
         for b in np.flatnonzero(defined).tolist():
             mask = chosen[b]
@@ -103,10 +104,16 @@ def measure(
     return [Cuts(v.astype(np.float32), t) for v, t in zip(values, texts, strict=True)]
 
 
-def _sets(asked: Knockout, sample: Sample, pictures, geometry, attention: np.ndarray) -> dict[str, np.ndarray]:
+def _sets(
+    knockout: Knockout,
+    sample: Sample,
+    pictures: Sequence[Image.Image],
+    geometry: TokenGeometry,
+    attention: np.ndarray,
+) -> dict[str, np.ndarray]:
     boxes = sample.unit_boxes([(p.height, p.width) for p in pictures])
     images = np.asarray(sample.box_images) if len(boxes) else None
-    return token_sets(geometry, boxes, images, attention, asked.k, asked.seed, sample.id)
+    return token_sets(geometry, boxes, images, attention, knockout.k, knockout.seed, sample.id)
 
 
 def key_mask(encoded: Encoded, chosen: Sequence[np.ndarray | None]) -> Tensor:
@@ -155,13 +162,15 @@ def _redrawn(
     batch: Batch, prompting: Prompting, samples: Sequence[Sample], pictures: Sequence[Sequence[Image.Image]]
 ) -> dict[int, tuple[float, list[int]]]:
     """Index of a sample → (log-probability of the own answer, the answer) on the scene without what is in its boxes."""
-    scenes = [without_boxed(s.id, np.asarray(own[0])) if len(own) == 1 else None
-              for s, own in zip(samples, pictures, strict=True)]  # fmt: skip
-    there = {b: Image.fromarray(scene) for b, scene in enumerate(scenes) if scene is not None}
-    if not there:
+    redrawn: dict[int, Image.Image] = {}
+    for b, (sample, own_pictures) in enumerate(zip(samples, pictures, strict=True)):
+        scene = without_boxed(sample.id, np.asarray(own_pictures[0])) if len(own_pictures) == 1 else None
+        if scene is not None:
+            redrawn[b] = Image.fromarray(scene)
+    if not redrawn:
         return {}
-    which = list(there)
-    drawn = [[shrink(picture, prompting.most_pixels)] for picture in there.values()]
+    which = list(redrawn)
+    drawn = [[shrink(picture, prompting.most_pixels)] for picture in redrawn.values()]
     texts = [prompt_text(samples[b].question, samples[b].options, prompting.instruction) for b in which]
     encoded, own = encode(batch.loaded, drawn, texts, prompting.system), [batch.answers[b] for b in which]
     reading = read(batch.loaded, encoded, own, batch.max_new_tokens)
@@ -169,5 +178,5 @@ def _redrawn(
     doubtful = ~(batch.settled[which] & reading.greedy)
     if doubtful.any():
         given = generate(batch.loaded, encoded, batch.max_new_tokens)
-    said = [new if d else old for new, old, d in zip(given, own, doubtful, strict=True)]
-    return {b: (float(reading.log_probability[i]), said[i]) for i, b in enumerate(which)}
+    answers = [new if d else old for new, old, d in zip(given, own, doubtful, strict=True)]
+    return dict(zip(which, zip(reading.log_probability.tolist(), answers, strict=True), strict=True))

@@ -20,9 +20,8 @@ from perception_gap.attention.gate import Gate
 from perception_gap.data.scenes import scenes
 from perception_gap.gaze.answer import encode, generate, pad_id
 from perception_gap.gaze.look import look
-from perception_gap.knockout import CONDITIONS, Knockout
-from perception_gap.knockout.conditions import CUTS, FIELDS, ROWS
-from perception_gap.knockout.measure import Batch, key_mask, measure, under_cut
+from perception_gap.knockout.batch import Batch, key_mask, read_under_cuts, under_cut
+from perception_gap.knockout.conditions import CONDITIONS, CUTS, FIELDS, ROWS, Knockout
 from perception_gap.knockout.reading import plain_greedy, read, remembering
 from perception_gap.knockout.rows import rows_of
 from perception_gap.knockout.tokens import token_sets
@@ -245,7 +244,9 @@ def test_neither_the_batch_nor_its_order_changes_a_sample(tmp_path):
     def of(some: list[Sample]) -> dict[str, Any]:
         encoded, answers, maps = answered(loaded, some)
         pictures = [[Image.open(s.images[0])] for s in some]
-        cuts = measure(loaded, settings.knockout, settings.prompting, some, pictures, encoded, answers, maps, verdict)
+        cuts = read_under_cuts(
+            loaded, settings.knockout, settings.prompting, some, pictures, encoded, answers, maps, verdict
+        )
         return {s.id: cut for s, cut in zip(some, cuts, strict=True)}
 
     fours = of(samples[:4]) | of(samples[4:])
