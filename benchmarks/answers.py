@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -173,17 +174,9 @@ class AnswerStore:
         """Ask for what is not there yet, as one batch, and keep it. Returns key → reason of those that failed."""
         reasons: dict[str, str] = {}
         pairs = list(zip(keys, instances, strict=True))
-        engine: Engine[tuple[str, Instance]] = self.engine(_first, _second, ask, reasons, len(pairs))
+        engine: Engine[tuple[str, Instance]] = self.engine(itemgetter(0), itemgetter(1), ask, reasons, len(pairs))
         engine.batch(pairs)
         return reasons
-
-
-def _first(pair: tuple[str, Instance]) -> str:
-    return pair[0]
-
-
-def _second(pair: tuple[str, Instance]) -> Instance:
-    return pair[1]
 
 
 def _answer(output: Any) -> Answer:

@@ -140,11 +140,12 @@ def _side_by_side(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
             )
     # Sorted by key, so that the resamples do not depend on the order of the rows.
     wide = sides[0].merge(sides[1], "outer", key, suffixes=("_first", "_second"), indicator="which").sort_values(key)
-    one, other = wide["cluster_first"], wide["cluster_second"]
-    if (differ := (wide["which"] == "both") & (one != other) & ~(one.isna() & other.isna())).any():
+    clusters = wide["cluster_first"], wide["cluster_second"]
+    same = (clusters[0] == clusters[1]) | (clusters[0].isna() & clusters[1].isna())
+    if (differ := (wide["which"] == "both") & ~same).any():
         raise ValueError(
-            f"sample {wide.loc[differ, key].iloc[0].tolist()} has clusters {one[differ].iloc[0]!r} and "
-            f"{other[differ].iloc[0]!r}: expected the same for both models"
+            f"sample {wide.loc[differ, key].iloc[0].tolist()} has clusters {clusters[0][differ].iloc[0]!r} and "
+            f"{clusters[1][differ].iloc[0]!r}: expected the same for both models"
         )
     return wide.assign(cluster=wide.groupby(["task", "cluster_first"]).ngroup())  # NaN where the label is missing
 

@@ -163,13 +163,7 @@ def _one_model(
 
 
 def _one_suite(
-    model: lmms,
-    name: str,
-    suite: Suite,
-    store: AnswerStore,
-    options: BenchOptions,
-    state: PartialState,
-    progress: bool,
+    model: lmms, name: str, suite: Suite, store: AnswerStore, options: BenchOptions, state: PartialState, progress: bool
 ) -> list[Record]:
     """This process's share of a task, asked batch by batch; each batch is kept before the next begins."""
     shard = Shard(state.process_index, state.num_processes).of(min(len(suite), options.limit or len(suite)))

@@ -126,7 +126,7 @@ def _one_by_one(name: str, model: lmms, requests: list[Instance]) -> Sequence[An
         raise
     except Exception as error:  # other people's code: a missing package, a log that lacks the task, a bad reply
         if len(requests) == 1:
-            return [Answer("", error=f"the backend raised {_said(error, name)}")]
+            return [Answer("", error=f"the backend raised {_reason(error, name)}")]
     return [answer for request in requests for answer in _one_by_one(name, model, [request])]
 
 
@@ -171,10 +171,10 @@ def _open_backend(name: str, batch_size: int) -> lmms:
     try:
         return get_model(backend).create_from_arg_string(arguments, {"batch_size": batch_size})
     except Exception as error:  # other people's constructors: a missing key, package or server
-        reason = f"model {public_model(name)!r} does not open: {_said(error, name)}"
+        reason = f"model {public_model(name)!r} does not open: {_reason(error, name)}"
         raise UsageError(f"{reason}; see its arguments, package, keys") from None
 
 
-def _said(error: Exception, name: str) -> str:
+def _reason(error: Exception, name: str) -> str:
     text = one_line(without_secrets(str(error), name))
     return text if isinstance(error, GapcheckError) else f"{type(error).__name__}: {text}"

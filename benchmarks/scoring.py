@@ -100,19 +100,19 @@ def built_in_readers() -> list[Reader]:
 
     judge = HRBenchEval(api_key="")  # `can_infer` asks nobody; where it gives False, the task asks a judge by network
 
-    def said(case: Case) -> str:
+    def untagged(case: Case) -> str:
         return strip_reasoning_tags(case.output, [["<think>", "</think>"], ["<analysis>", "</analysis>"]])
 
     def hrbench(case: Case) -> str | None:
         # Unknown texts become what no output contains; the dict is new every time, since `can_infer` changes it.
         texts = case.options or [f"\0{letter}" for letter in case.letters]
-        return judge.can_infer(said(case), dict(zip(case.letters, texts, strict=True))) or None
+        return judge.can_infer(untagged(case), dict(zip(case.letters, texts, strict=True))) or None
 
     return [
-        Reader("mmvp", lambda case: mmvp(said(case)), range(2, 3)),
-        Reader("vstar_bench", lambda case: vstar(said(case)), range(1, 5)),
-        Reader("blink", lambda case: blink(said(case), case.letters)),
-        Reader("mmstar", lambda case: extract_mcq_answer(said(case), list(case.letters))),
+        Reader("mmvp", lambda case: mmvp(untagged(case)), range(2, 3)),
+        Reader("vstar_bench", lambda case: vstar(untagged(case)), range(1, 5)),
+        Reader("blink", lambda case: blink(untagged(case), case.letters)),
+        Reader("mmstar", lambda case: extract_mcq_answer(untagged(case), list(case.letters))),
         Reader("hrbench", hrbench),
     ]
 

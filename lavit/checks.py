@@ -27,7 +27,7 @@ class Decided(intact.Document):
     settings: dict[str, Any]
 
 
-_SAID = 8  # names of files that --fresh keeps
+_NAMED = 8  # names of files that --fresh keeps
 
 
 def check_enough(traces: Traces, settings: TrainSettings) -> None:
@@ -130,5 +130,5 @@ def start_anew(out: Path) -> list[str]:
 
 def kept_words(out: Path, kept: list[str]) -> str:
     """What --fresh says of files that it does not know."""
-    more = f" and {len(kept) - _SAID:,} more" if len(kept) > _SAID else ""
-    return f"{out}: kept, for no training wrote it: {', '.join(kept[:_SAID])}{more}"
+    more = f" and {len(kept) - _NAMED:,} more" if len(kept) > _NAMED else ""
+    return f"{out}: kept, for no training wrote it: {', '.join(kept[:_NAMED])}{more}"

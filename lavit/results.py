@@ -41,11 +41,7 @@ METRICS: dict[tuple[str, str], str] = {
     ("last latent", "entropy"): "last_latent_entropy",
     ("last latent", "target_kl"): "last_latent_target_kl",
 }
-HIDDEN_METRICS = {
-    ("answer", "accuracy"): "correct",
-    ("answer", "changed"): "changed",
-    ("answer", "cost"): "cost",
-}
+HIDDEN_METRICS = {("answer", "accuracy"): "correct", ("answer", "changed"): "changed", ("answer", "cost"): "cost"}
 SHARES = ("correct", "changed")  # columns of 0 and 1
 
 

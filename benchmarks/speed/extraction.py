@@ -93,16 +93,8 @@ def bytes_a_trace(image_tokens: int, width: int, samples: int = 200) -> dict[str
             )
             key = rng.bytes(16).hex()
             fields, arrays = signal(key, seen, TraceSettings())
-            verdicts = {
-                "correct": True,
-                "blind_answers": [rng.bytes(8).hex()],
-                "blind_correct": False,
-                "focus": float(rng.random()),
-                "aligned": True,
-                "kept": True,
-                "dropped_by": None,
-                "pooling": "mean",
-            }
+            verdicts = dict.fromkeys(("correct", "aligned", "kept"), True) | {"blind_correct": False, "pooling": "mean"}
+            verdicts |= {"blind_answers": [rng.bytes(8).hex()], "focus": float(rng.random()), "dropped_by": None}
             work = Work(sample, rng.bytes(32).hex(), key)
             row = UNTRACED | sample_row(out, work) | {"heights": [480], "widths": [640]}
             rows.append(row | look_fields(seen) | verdicts | {"status": "ok"} | fields)

@@ -31,14 +31,7 @@ _VISION = {
 }
 _SMALL_VISION = {"depth": 2, "hidden_size": 64, "intermediate_size": 128, "num_heads": 4, "fullatt_block_indexes": [1]}
 _PATCH, _MERGE = 14, 2
-_SPECIALS = (
-    "<|endoftext|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
+_SPECIALS = ("<|endoftext|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 _WORDS = ("which of the two marked points is closer to the camera", "what colour is the small star, left of the ring?")
 
 

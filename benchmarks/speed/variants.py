@@ -110,10 +110,7 @@ def run_variant(what: Measurement) -> dict[str, Any]:
     needed = bytes_needed(model, what.variant, what.tokens + what.rows)
     available = bytes_available(what.device)
     if needed > 0.9 * available:
-        return {
-            **asdict(what),
-            "skipped": f"needs over {needed / 1e9:.0f} GB, {available / 1e9:.0f} GB are free",
-        }
+        return {**asdict(what), "skipped": f"needs over {needed / 1e9:.0f} GB, {available / 1e9:.0f} GB are free"}
     run = runner(model, what.variant, what.tokens, what.rows)
     with torch.inference_mode(), peak_memory(what.device) as peak:
         return {**asdict(what), **timed(run, what.repeats, what.device), "peak_bytes": peak()}

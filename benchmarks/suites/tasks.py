@@ -111,7 +111,7 @@ class Suite:
         own = self.task.config.reasoning_tags
         tags = _REASONING if own is None else parse_reasoning_tags_config(task_value=own)
         scorer = inspect.unwrap(type(self.task).process_results)
-        found: list[tuple[dict[str, Any] | None, str | None]] = []
+        scored: list[tuple[dict[str, Any] | None, str | None]] = []
         for i, instance in enumerate(instances):
             response = next(iter(instance.filtered_resps.values()))
             if tags is not None and isinstance(response, str):
@@ -119,10 +119,10 @@ class Suite:
             doc = self.docs[i] if self.task.config.process_results_use_image else self.docs.table[i]
             try:
                 with _no_judge_without_key() if self.name.startswith("hrbench") else nullcontext():
-                    found.append((scorer(self.task, doc, [response]), None))
+                    scored.append((scorer(self.task, doc, [response]), None))
             except Exception as error:  # see `messages`
-                found.append((None, f"lmms-eval's scorer of {self.name} raised {type(error).__name__}: {error}"))
-        return found
+                scored.append((None, f"lmms-eval's scorer of {self.name} raised {type(error).__name__}: {error}"))
+        return scored
 
     @property
     def metric(self) -> str:
@@ -136,11 +136,11 @@ class Suite:
         None for all where any lies outside 0..1 (a scale of its own, such as a judge's 1 to 5) and where less is better
         (an error rate).
         """
-        found = [self._number(given) for given in values]
-        other = any(value is not None and not 0 <= value <= 1 for value in found)
+        scores = [self._number(given) for given in values]
+        other = any(value is not None and not 0 <= value <= 1 for value in scores)
         if other or self.task.higher_is_better().get(self.metric) is False:
-            return [None] * len(found)
-        return found
+            return [None] * len(scores)
+        return scores
 
     def _number(self, values: dict[str, Any] | None) -> float | None:
         if not values:
@@ -152,7 +152,7 @@ class Suite:
 
     def aggregate(self, values: Sequence[dict[str, Any]]) -> dict[str, float | None]:
         """lmms-eval's own figures over the samples that it scored, as fractions where they are accuracies."""
-        found: dict[str, float | None] = {}
+        figures: dict[str, float | None] = {}
         for name, function in self.task.aggregation().items():
             given = [v[name] for v in values if name in v]
             options = {"args": None} if "args" in inspect.signature(function).parameters else {}
@@ -162,8 +162,8 @@ class Suite:
                 value = None
             if value is not None and not math.isfinite(value):
                 value = None
-            found[name] = value / 100 if value is not None and _PERCENT.fullmatch(name) else value
-        return found
+            figures[name] = value / 100 if value is not None and _PERCENT.fullmatch(name) else value
+        return figures
 
 
 @contextmanager

@@ -57,10 +57,9 @@ def teacher_looks(
     prompts = [prompt_text(s.question, s.options, instruction) for s in samples]
     encoded = encode(loaded, pictures, prompts, system)
     ids = generate(loaded, encoded, max_new_tokens)
+    gazes = look(loaded, encoded, ids, layers, image_states=True)
     looks = []
-    for answer, geometry, gaze in zip(
-        ids, encoded.geometry, look(loaded, encoded, ids, layers, image_states=True), strict=True
-    ):
+    for answer, geometry, gaze in zip(ids, encoded.geometry, gazes, strict=True):
         assert gaze.image_states is not None
         attention = gaze.map if answer else None
         v_sem = pool(gaze.image_states, attention, pooling)

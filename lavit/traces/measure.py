@@ -121,11 +121,7 @@ def blindly(
         right = iter(verdicts([question for turned in outcome for question in turned], settings.judge))
         for (_, key), turned in zip(group, outcome, strict=True):
             each = [next(right) for _ in turned]
-            fields[key] = {
-                "status": "ok",
-                "blind_answers": [q.answer for q in turned],
-                "blind_correct": all(each),
-            }
+            fields[key] = {"status": "ok", "blind_answers": [q.answer for q in turned], "blind_correct": all(each)}
     return fields
 
 
@@ -177,10 +173,7 @@ def _half(values: np.ndarray) -> np.ndarray:
 
 def full_arrays(key: str, seen: TeacherLook) -> dict[str, np.ndarray]:
     """--keep-full: the map [N], the features [N, D], and the rectangles [N, 4] with their images [N]."""
-    arrays = {
-        f"{key}/boxes": seen.geometry.boxes.astype(np.float32),
-        f"{key}/images": seen.geometry.image,
-    }
+    arrays = {f"{key}/boxes": seen.geometry.boxes.astype(np.float32), f"{key}/images": seen.geometry.image}
     if seen.attention is not None:
         arrays[f"{key}/map"] = seen.attention
     if seen.features is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perception_gap.cli.model_options import Command
+from perception_gap.cli.model_options import Command, together
 from perception_gap.sample import UNITS
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ SPECS = "scenes[:TASK,..]|FILE.jsonl|viscot:FILE|coco:FILE|FILE.parquet|FOLDER|h
 
 def data_options(metavar: str = SPECS, help: str = "Questions with boxes.") -> Callable[[Command], Command]:
     """Decorator: adds --data, --image-root, --boxes, --field and --limit, in this order; see `pop_reading`."""
-    options = (
+    return together(
         click.option("--data", default="scenes", show_default=True, metavar=metavar, help=help),
         click.option("--image-root", type=click.Path(path_type=Path), help="Folder that image paths are relative to."),
         click.option(
@@ -38,13 +38,6 @@ def data_options(metavar: str = SPECS, help: str = "Questions with boxes.") -> C
         ),
         click.option("--limit", type=click.IntRange(min=1), help="Use the first N samples (scenes: 300 by default)."),
     )
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
 
 
 def pop_reading(options: dict[str, Any]) -> Reading:

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from perception_gap.cli.model_options import Command
+from perception_gap.cli.model_options import together
 
-_OPTIONS = (
+deeper_options = together(
     click.option("--per-layer", is_flag=True, help="Measure every layer and head apart: which carry the gaze."),
     click.option(
         "--knockout", is_flag=True, help="Cut attention to tokens in the boxes, and elsewhere: what it changes."
@@ -21,13 +21,6 @@ _OPTIONS = (
         help="Tokens of largest weight that are cut [default: 8].",
     ),
 )
-
-
-def deeper_options(command: Command) -> Command:
-    """Decorator: adds the options, in this order."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def pop_deeper(options: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,21 @@ from typing import Any, TypeVar
 
 import click
 
-_OPTIONS = (
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Decorator: adds the options, in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+model_options = together(
     click.option("--min-pixels", type=click.IntRange(min=1), help="Lower pixel limit of each image."),
     click.option("--max-pixels", type=click.IntRange(min=1), help="Upper pixel limit of each image."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
@@ -20,15 +34,6 @@ _OPTIONS = (
 )
 _PLACEMENT = ("device", "device_map", "dtype", "attn", "quantization")
 _NAMES = (*_PLACEMENT, "revision", "trust_remote_code", "min_pixels", "max_pixels")
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def model_options(command: Command) -> Command:
-    """Decorator: adds the options, in this order."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def pop_load(options: dict[str, Any]) -> dict[str, Any]:

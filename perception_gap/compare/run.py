@@ -13,11 +13,10 @@ from perception_gap.compare import pairs, summary
 from perception_gap.compare.budget import common_budget
 from perception_gap.compare.pairs import Member
 from perception_gap.compare.reuse import finished
-from perception_gap.data import Dataset, open_data
-from perception_gap.data.reading import Reading
+from perception_gap.data import Dataset
 from perception_gap.errors import DamagedError, GapcheckError, UsageError
-from perception_gap.measure.analyze import Opener, Say, open_plain, run_analysis, stored_teacher
-from perception_gap.measure.settings import Analysis, Settings, check_teacher
+from perception_gap.measure.analyze import Opener, ReadingOptions, Say, open_plain, run_analysis, stored_teacher
+from perception_gap.measure.settings import Analysis, check_teacher
 from perception_gap.models import loading
 from perception_gap.runs.key import image_hashes, provenance
 from perception_gap.runs.paths import signed
@@ -35,7 +34,7 @@ ReadModel = Callable[[Analysis], Run]
 
 
 @dataclass(frozen=True)
-class CompareOptions:
+class CompareOptions(ReadingOptions):
     """The options of `gapcheck compare`.
 
     teacher: a model or a finished run whose answers are the text that all are read on; without one that text is each
@@ -43,19 +42,9 @@ class CompareOptions:
     """
 
     models: tuple[str, ...]
-    teacher: str | None = None
-    data: str = "scenes"
     out: Path = Path("runs/compare")
-    limit: int | None = None
-    image_root: Path | None = None
-    reading: Reading = field(default_factory=Reading)
-    settings: Settings = field(default_factory=Settings)
     pixels: str = "same"
-    batch_size: int = 8
-    seed: int = 0
-    raster: tuple[int, int] = (16, 16)
-    fresh: bool = False
-    command: str = ""
+    raster: tuple[int, int] = field(default=(16, 16), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -98,14 +87,7 @@ def compare_models(
 def _with_budgets(
     options: CompareOptions, budgets: dict[str, int | None], line: str, read_model: ReadModel, say: Say
 ) -> FinishedComparison:
-    dataset = open_data(
-        options.data,
-        limit=options.limit,
-        image_root=options.image_root,
-        work=options.out,
-        seed=options.seed,
-        reading=options.reading,
-    )
+    dataset = options.dataset(options.out)
     folders = dict(zip(options.models, named(options.models, _OURS), strict=True))
     teacher = _teacher(options, dataset, budgets, read_model)
     describe(options, folders, budgets, line, dataset, teacher)
@@ -203,18 +185,7 @@ def _job(
 ) -> Analysis:
     text = "teacher" if options.teacher else "reference"
     settings = replace(options.settings, text=text, most_pixels=most_pixels)
-    return Analysis(
-        model=name,
-        dataset=dataset,
-        out=out,
-        settings=settings,
-        teacher=teacher,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        raster=options.raster,
-        fresh=options.fresh,
-        command=options.command,
-    )
+    return options.analysis(name, dataset, out, settings, teacher)
 
 
 def _teacher(

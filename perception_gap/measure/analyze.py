@@ -28,14 +28,12 @@ Opener = Callable[[str, Settings], LoadedModel]
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class AnalyzeOptions:
-    """The options of `gapcheck analyze`, as the command line gives them."""
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """What `gapcheck analyze` and `gapcheck compare` are told alike: which samples, and how models read them."""
 
-    model: str
     teacher: str | None = None
     data: str = "scenes"
-    out: Path | None = None
     limit: int | None = None
     image_root: Path | None = None
     reading: Reading = field(default_factory=Reading)
@@ -45,11 +43,6 @@ class AnalyzeOptions:
     raster: tuple[int, int] | None = None
     fresh: bool = False
     command: str = ""
-
-    def folder(self) -> Path:
-        """--out, or runs/MODEL[-vs-TEACHER]-DATA."""
-        names = [self.model, *(["vs", self.teacher] if self.teacher else []), self.data]
-        return self.out or Path("runs") / "-".join(slug(Path(n).name if Path(n).exists() else n) for n in names)
 
     def dataset(self, out: Path) -> Dataset:
         """The samples; what is drawn or comes inside the data lies in `out`."""
@@ -76,6 +69,19 @@ class AnalyzeOptions:
             fresh=self.fresh,
             command=self.command,
         )
+
+
+@dataclass(frozen=True)
+class AnalyzeOptions(ReadingOptions):
+    """The options of `gapcheck analyze`, as the command line gives them."""
+
+    model: str
+    out: Path | None = None
+
+    def folder(self) -> Path:
+        """--out, or runs/MODEL[-vs-TEACHER]-DATA."""
+        names = [self.model, *(["vs", self.teacher] if self.teacher else []), self.data]
+        return self.out or Path("runs") / "-".join(slug(Path(n).name if Path(n).exists() else n) for n in names)
 
 
 def open_plain(name: str, settings: Settings) -> LoadedModel:

@@ -88,6 +88,13 @@ def columns(values: ArrayLike, *others: ArrayLike | None) -> list[np.ndarray]:
     return every
 
 
+def defined(values: ArrayLike, clusters: ArrayLike | None) -> tuple[np.ndarray, np.ndarray, int]:
+    """(values that are not NaN, float64 [n]; their clusters as codes [n] from 0; how many clusters)."""
+    array, cluster = columns(values, clusters)
+    keep = ~np.isnan(array)
+    return array[keep], *cluster_codes(cluster[keep])
+
+
 @dataclass(frozen=True)
 class Labelled:
     """Rows whose value and label are defined, of the strata that have both labels.

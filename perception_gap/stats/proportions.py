@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom, norm, t
 
-from perception_gap.stats.estimates import Estimate, cluster_codes, columns, undefined
+from perception_gap.stats.estimates import Estimate, defined, undefined
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -40,9 +40,7 @@ def proportion_ci(verdicts: ArrayLike, clusters: ArrayLike | None = None, level:
 
     verdicts: as in `as_verdicts`. Where no cluster repeats, that is n itself.
     """
-    array, cluster = columns(as_verdicts(verdicts), clusters)
-    keep = ~np.isnan(array)
-    array, (codes, n_clusters) = array[keep], cluster_codes(cluster[keep])
+    array, codes, n_clusters = defined(as_verdicts(verdicts), clusters)
     n = len(array)
     if not n:
         return undefined()
@@ -58,9 +56,7 @@ def paired_ci(differences: ArrayLike, clusters: ArrayLike | None = None, level: 
     Bonett and Price's interval (2012) over the effective number of rows: one discordant pair of each kind is added,
     so that two models that never differ are not called equal for certain.
     """
-    array, cluster = columns(differences, clusters)
-    keep = ~np.isnan(array)
-    array, (codes, n_clusters) = array[keep], cluster_codes(cluster[keep])
+    array, codes, n_clusters = defined(differences, clusters)
     if wrong := set(np.unique(array).tolist()) - {-1.0, 0.0, 1.0}:
         raise ValueError(f"differences of verdicts {sorted(wrong)[:5]}: expected −1, 0 or 1")
     n = len(array)

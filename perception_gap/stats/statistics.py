@@ -15,7 +15,16 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.stats import rankdata, t
 
-from perception_gap.stats.estimates import LEVEL, Estimate, Labelled, cluster_codes, columns, labelled, undefined
+from perception_gap.stats.estimates import (
+    LEVEL,
+    Estimate,
+    Labelled,
+    cluster_codes,
+    columns,
+    defined,
+    labelled,
+    undefined,
+)
 from perception_gap.stats.permutation import ARRANGEMENTS, TOO_FEW, label_test, sign_test
 from perception_gap.stats.proportions import paired_ci, proportion_ci
 
@@ -44,9 +53,7 @@ def mean_ci(
     and differences that are all −1, 0 or 1 are those of verdicts (`paired_ci`). within: the range of the values, beyond
     which no end goes. Undefined below FEWEST clusters.
     """
-    array, cluster = columns(values, clusters)
-    keep = ~np.isnan(array)
-    array, (cluster, n_clusters) = array[keep], cluster_codes(cluster[keep])
+    array, cluster, n_clusters = defined(values, clusters)
     n = len(array)
     if not n:
         return undefined()
@@ -203,9 +210,7 @@ def spread_ci(values: ArrayLike, clusters: ArrayLike | None = None, level: float
     Intervals of std and cv as in `mean_ci`, of their logarithms, linearised (delta method). Smallest and largest have
     none: a sample does not reach beyond them.
     """
-    array, cluster = columns(values, clusters)
-    keep = ~np.isnan(array)
-    array, (cluster, n_clusters) = array[keep], cluster_codes(cluster[keep])
+    array, cluster, n_clusters = defined(values, clusters)
     n = len(array)
     if not n:
         return dict.fromkeys(("std", "cv", "min", "max"), undefined())

@@ -17,7 +17,15 @@ from perception_gap.text.categories import AUXILIARIES, FUNCTION_WORDS, vocabula
 from perception_gap.text.normalisation import SEPARATORS, pieces, words, words_of
 from perception_gap.text.option_letters import ANSWER_CUE, final_part, option_letter, unboxed
 from perception_gap.text.segmentation import ASIAN
-from perception_gap.text.statements import CONTRASTS, NEGATIONS, SUBJECTS, number_stated, phrases, place_stated
+from perception_gap.text.statements import (
+    CONTRASTS,
+    NEGATIONS,
+    SUBJECTS,
+    number_stated,
+    phrases,
+    place_stated,
+    split_at,
+)
 
 __all__ = ["chosen_option", "matches", "normalize", "option_letter", "score"]
 
@@ -122,16 +130,12 @@ def _sentences(pieces: Sequence[str]) -> list[list[str]]:
 
 def _states(sentence: Sequence[str], wanted: list[str]) -> bool:
     """Whether a template frees the wanted words, whole, from a clause of the sentence or from all of it."""
-    clauses: list[list[str]] = [[]]
-    for piece in sentence:
-        if piece in SEPARATORS:
-            clauses.append([])
-        else:
-            clauses[-1].append(piece)
-    for phrase in (p for clause in [*clauses, words_of(sentence)] for p in phrases(clause)):
-        if phrase == wanted or (len(wanted) == 1 and wanted[0] in (number_stated(phrase), place_stated(phrase))):
-            return True
-    return False
+    clauses = [*split_at(sentence, SEPARATORS), words_of(sentence)]
+    return any(
+        phrase == wanted or (len(wanted) == 1 and wanted[0] in (number_stated(phrase), place_stated(phrase)))
+        for clause in clauses
+        for phrase in phrases(clause)
+    )
 
 
 def _statement_start(text: str) -> int:
@@ -175,12 +179,7 @@ def _asserted(sentence: Sequence[str], wanted: Sequence[str]) -> bool:
     beside = {sentence[i] for start, end in runs for i in (start - 1, end) if 0 <= i < len(sentence)}
     if beside & {"and", "/"} or any(_denied(sentence, *run) for run in runs):
         return False
-    clauses: list[list[int]] = [[]]
-    for i, piece in enumerate(sentence):
-        if piece in SEPARATORS:
-            clauses.append([])
-        else:
-            clauses[-1].append(i)
+    clauses = split_at(range(len(sentence)), [i for i, piece in enumerate(sentence) if piece in SEPARATORS])
     return not any(_bare([sentence[i] for i in c]) for c in clauses if not inside & set(c))
 
 

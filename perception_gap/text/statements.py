@@ -6,9 +6,12 @@ No parser and no model: a phrase counts only if a template frees it whole ("it i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from perception_gap.text.categories import AUXILIARIES, PLACE_WORDS, vocabulary
+
+T = TypeVar("T")
 
 NEGATIONS = vocabulary(
     """not no never neither nor none without cannot isnt arent wasnt werent doesnt dont didnt cant couldnt wouldnt
@@ -62,7 +65,7 @@ def phrases(clause: Sequence[str]) -> Iterator[list[str]]:
     while len(words) > 1 and words[0] in _OPENERS:
         words = words[1:]
         yield words
-    for part in _split(words, _CLAUSE_STARTS):
+    for part in split_at(words, _CLAUSE_STARTS):
         verbs = [i for i, word in enumerate(part) if word in _VERBS]
         starts = {0, *(i + 1 for i in verbs)}
         if part and part[0] in _CONTRACTED:
@@ -109,11 +112,12 @@ def _freed(predicate: list[str]) -> Iterator[list[str]]:
         phrase = phrase[1:] if phrase[0] in _BEFORE_PHRASE or phrase[0] in _OPENERS else []
 
 
-def _split(words: Sequence[str], at: frozenset[str]) -> list[list[str]]:
-    parts: list[list[str]] = [[]]
-    for word in words:
-        if word in at:
+def split_at(values: Iterable[T], marks: Container[T]) -> list[list[T]]:
+    """The values between the marks, which are left out."""
+    parts: list[list[T]] = [[]]
+    for value in values:
+        if value in marks:
             parts.append([])
         else:
-            parts[-1].append(word)
+            parts[-1].append(value)
     return parts

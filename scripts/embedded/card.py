@@ -81,11 +81,11 @@ def write_card(name: str, run: Run, command: str) -> None:
 @click.option("--limit", default=1800, show_default=True)
 def main(names: tuple[str, ...], work: Path, limit: int) -> None:
     for name in names or [n for n in RECIPES if (work / "weights" / n).exists()]:
-        made = work / "weights" / name
-        if made.exists():
-            shutil.copytree(made, WEIGHTS / name, dirs_exist_ok=True)
+        trained = work / "weights" / name
+        if trained.exists():
+            shutil.copytree(trained, WEIGHTS / name, dirs_exist_ok=True)
         command = f"gapcheck analyze tiny:{name} --data scenes --limit {limit}"
-        request = AnalyzeOptions(
+        options = AnalyzeOptions(
             model=f"tiny:{name}",
             limit=limit,
             batch_size=24,
@@ -93,7 +93,7 @@ def main(names: tuple[str, ...], work: Path, limit: int) -> None:
             settings=Settings(max_new_tokens=16),
             command=command,
         )
-        write_card(name, analyze(request), command)
+        write_card(name, analyze(options), command)
 
 
 if __name__ == "__main__":

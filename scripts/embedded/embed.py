@@ -100,7 +100,7 @@ def main(name: str, run: Path, limit: int, work: Path) -> None:
     training = json.loads((run / "train.json").read_text())
     tokens = json.loads((WEIGHTS / name / "lavit.json").read_text())["latents"]["tokens"]
     measured = f"gapcheck analyze tiny:{name} --teacher tiny:teacher --data scenes --limit {limit} --max-new-tokens 16"
-    request = AnalyzeOptions(
+    options = AnalyzeOptions(
         model=f"tiny:{name}",
         teacher="tiny:teacher",
         limit=limit,
@@ -109,7 +109,7 @@ def main(name: str, run: Path, limit: int, work: Path) -> None:
         settings=Settings(text="teacher", max_new_tokens=16),
         command=measured,
     )
-    write_card(name, training, tokens, analyze(request, opener=opener), measured)
+    write_card(name, training, tokens, analyze(options, opener=opener), measured)
 
 
 if __name__ == "__main__":

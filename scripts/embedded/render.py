@@ -21,14 +21,7 @@ PIXELS, GRID = 128, 8
 SHAPE_NAMES = ("none", *SHAPES, "arrow", "a", "b", "?")
 LOOKS = ("none", "solid", "hollow", *DIRECTIONS)
 # Dense label heads of the vision tower: name -> number of classes. Row and column need no rendering.
-HEADS = {
-    "shape": len(SHAPE_NAMES),
-    "color": len(COLORS) + 1,
-    "size": 3,
-    "look": len(LOOKS),
-    "depth": 6,
-    "albedo": 4,
-}
+HEADS = {"shape": len(SHAPE_NAMES), "color": len(COLORS) + 1, "size": 3, "look": len(LOOKS), "depth": 6, "albedo": 4}
 ABSENT = -100  # the label that the loss ignores
 
 
@@ -72,12 +65,7 @@ def _render(job: tuple[str, int, str, int]) -> tuple[np.ndarray, np.ndarray, np.
     picture = torch.from_numpy(drawn.image).permute(2, 0, 1)
     small = resize(picture, [PIXELS, PIXELS], interpolation=InterpolationMode.BICUBIC, antialias=True)
     inside = TokenGeometry.grid(GRID, GRID).overlap(np.asarray(drawn.boxes) / SIDE)
-    return (
-        small.permute(1, 2, 0).numpy(),
-        token_labels(drawn.things),
-        inside.astype(np.float16),
-        drawn.record(""),
-    )
+    return (small.permute(1, 2, 0).numpy(), token_labels(drawn.things), inside.astype(np.float16), drawn.record(""))
 
 
 def render(folder: Path, per_task: int, split: str = "train", seed: int = 0, workers: int = 2) -> None:

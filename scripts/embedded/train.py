@@ -142,10 +142,7 @@ def train_language(work: Path, name: str, data: Data, heldout: Data, text_tokeni
         maps = torch.stack([rows.mean(0) for rows in capture.attention])
         inside = torch.from_numpy(data.inside[index]).float()
         focus = (maps * inside).sum(1) / maps.sum(1)
-        return {
-            "text": F.cross_entropy(logits, target),
-            "guide": -recipe.guide * focus.clamp_min(1e-6).log().mean(),
-        }
+        return {"text": F.cross_entropy(logits, target), "guide": -recipe.guide * focus.clamp_min(1e-6).log().mean()}
 
     @torch.no_grad()
     def evaluate() -> dict[str, float]:

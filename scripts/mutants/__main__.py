@@ -104,12 +104,7 @@ def _mirror(file: Path) -> list[str]:
 
 
 def _run(
-    file: Path,
-    tree: ast.Module,
-    chosen: list[Mutant],
-    tests: list[str],
-    reasons: set[Explained],
-    show_killed: bool,
+    file: Path, tree: ast.Module, chosen: list[Mutant], tests: list[str], reasons: set[Explained], show_killed: bool
 ) -> Tally:
     facts = baseline(file.resolve(), tests)
     warm(facts["warm"])
