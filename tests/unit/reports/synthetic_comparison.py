@@ -37,7 +37,7 @@ def write_comparison(
     data = Dataset("scenes", [None] * n, "0")  # type: ignore[list-item]  # only counted
     budgets: dict[str, int | None] = {"tiny:teacher": None} | dict.fromkeys(folders, 4096)
     run.describe(request, folders, budgets, "pictures: at most 4,096 pixels", data, teacher)
-    run.finish(request, tuple(members), folders, budgets, gone)
+    run.finish(request, tuple(members), budgets, gone)
     found = open_source(out)
     assert isinstance(found, CompareRun)
     return found
