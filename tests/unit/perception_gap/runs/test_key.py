@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from perception_gap.data import Contents
+from perception_gap.data.images import Contents
 from perception_gap.runs import key as keys
 from perception_gap.runs.key import image_hashes, key_of, provenance, sample_content, versions
 from perception_gap.sample import Sample

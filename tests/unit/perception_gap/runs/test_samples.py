@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from perception_gap.data import Contents
+from perception_gap.data.images import Contents
 from perception_gap.errors import GapcheckError
 from perception_gap.runs.samples import Work, open_samples
 from perception_gap.sample import Sample
