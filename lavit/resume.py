@@ -57,7 +57,7 @@ def newest_whole(out: Path, training: str, say: Callable[[str], None]) -> Path |
 
 
 def finished(out: Path, training: str) -> bool:
-    """Whether the trained model is there; UsageError where it is damaged, or is another training's."""
+    """Whether the trained model is there; DamagedError where it is damaged, or is another training's."""
     model = out / MODEL
     if not any((model / name).is_file() for name in (manifest.MANIFEST, "lavit.json")):
         return False

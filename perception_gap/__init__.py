@@ -47,7 +47,7 @@ _MODULES = {
 def open_run(path: str | Path) -> Run:
     """The finished run of `gapcheck analyze` in a folder, read-only.
 
-    UsageError (`perception_gap.errors`) where it is no run, unfinished, damaged or of another schema version.
+    DamagedError (`perception_gap.errors`) where it is no run, unfinished, damaged or of another schema version.
     """
     from perception_gap.runs.run import Run
 

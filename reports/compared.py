@@ -80,7 +80,7 @@ class Growing(NamedTuple):
 
 
 def open_comparison(folder: Path, named: Sequence[Path] = ()) -> CompareRun | Growing:
-    """What the folder, which has a compare.json, holds. UsageError for a damaged one and for another schema.
+    """What the folder, which has a compare.json, holds. DamagedError for a damaged one and for another schema.
 
     named: folders that the user named, below which paths in it are followed (see `run_paths`).
     """

@@ -55,7 +55,7 @@ class BenchModel:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """UsageError where the file is damaged, lacks a column or has a question twice."""
+        """DamagedError where the file is damaged, lacks a column or has a question twice."""
         path = self.folder / "samples.parquet"
         samples = intact.read_table(path)
         intact.columns(samples, tables.bench_samples(), path)

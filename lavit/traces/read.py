@@ -52,7 +52,7 @@ class Traces:
 
     @classmethod
     def open(cls, path: str | Path) -> Traces:
-        """UsageError when the folder holds no traces, is unfinished or damaged, of another schema, or keeps none."""
+        """DamagedError for an unfinished or damaged folder and another schema, UsageError where no traces are (kept)."""
         folder = Path(path)
         if not (folder / "trace.json").is_file():
             what = "no trace directory (trace.json is missing)" if folder.is_dir() else "no such folder"

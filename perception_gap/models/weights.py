@@ -54,7 +54,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Tensor → its shape, of all weight files; UsageError for a file that is not whole."""
+    """Tensor → its shape, of all weight files; DamagedError for a file that is not whole."""
     by_tensor: dict[str, tuple[int, ...]] = {}
     for path in weight_files(folder):
         try:

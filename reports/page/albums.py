@@ -206,7 +206,7 @@ def _of_bench(bench: BenchRun, colors: dict[str, str]) -> Album:
 
 
 def _maps_of(model: BenchModel) -> Callable[[str, str], np.ndarray | None]:
-    """UsageError where the file of maps is not whole."""
+    """DamagedError where the file of maps is not whole."""
     path = model.folder / "maps.safetensors"
     if not path.exists():
         return lambda sample_id, kind: None
