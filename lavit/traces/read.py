@@ -52,7 +52,7 @@ class Traces:
 
     @classmethod
     def open(cls, path: str | Path) -> Traces:
-        """DamagedError for an unfinished or damaged folder and another schema, UsageError where no traces are (kept)."""
+        """DamagedError for an unfinished or damaged folder and another schema, UsageError where nothing is kept."""
         folder = Path(path)
         if not (folder / "trace.json").is_file():
             what = "no trace directory (trace.json is missing)" if folder.is_dir() else "no such folder"

@@ -75,8 +75,8 @@ def so_far(folder: Path, work: Path, named: Sequence[Path] = ()) -> Run:
     """The run of the samples that an unfinished analysis in `folder` has stored, as `finish` would make it of these.
 
     Merged files go into `work`, a folder for the time being; `folder` stays as it is, for the analysis to go on. Maps
-    are compared on the default raster. UsageError when nothing is stored; DamagedError when run.json is damaged and when
-    the teacher's run is not where it was.
+    are compared on the default raster. UsageError when nothing is stored; DamagedError when run.json is damaged and
+    when the teacher's run is not where it was.
     """
     info = run_info(folder)
     keys = stored_keys(folder)
