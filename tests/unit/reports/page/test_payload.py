@@ -52,7 +52,7 @@ def test_samples_share_the_geometries_that_are_equal():
     halves = (TokenGeometry.grid(1, 2, within=(0, 0, 1, 0.5)), TokenGeometry.grid(1, 2, within=(0, 0, 1, 0.5)))
     found = [shapes.index(g) for g in (TokenGeometry.grid(2, 2), *halves, TokenGeometry.grid(2, 2))]
     assert found == [0, 1, 1, 0]
-    assert len(shapes.found) == 2
+    assert len(shapes.listed) == 2
 
 
 def test_thumbnails_keep_the_ratio_stand_upright_and_are_small(tmp_path):
