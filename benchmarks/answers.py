@@ -112,7 +112,7 @@ class AnswerStore:
         self, folder: Path, identity: Sequence[Any], *, described_in: str = "answers.json", fresh: bool = False
     ) -> None:
         self.identity = list(identity)
-        self.parts = open_parts(folder, schema=tables.ANSWERS, described_in=described_in, fresh=fresh)
+        self.parts = open_parts(folder, schema=tables.ANSWERS, described_in=described_in, fresh=fresh, shared=True)
         self.rows = {row["key"]: row for row, _ in self.parts.read(list(self.parts.done()), kinds=())}
 
     def key(self, messages: Sequence[dict[str, Any]], generation: dict[str, Any]) -> str:

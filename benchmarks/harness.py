@@ -178,7 +178,6 @@ def _one_suite(
                 suite.docs.forget()
             records.append(_record(suite, index, store, options))
             yield records[-1]
-        suite.docs.forget()
 
     def instance(record: Record) -> Instance:
         request = suite.request(record.index, simple=model.is_simple)
@@ -189,6 +188,7 @@ def _one_suite(
     label = f"{public_model(name)} {suite.name}" if progress and state.is_main_process else None
     engine = store.engine(lambda record: record.key, instance, models.asking(name, model), reasons, size, label)
     engine.run(read(), total=len(shard))
+    suite.docs.forget()  # here: `read` comes to its end before its last batch is asked
     for record in records:
         if record.key is not None and record.key in reasons:
             record.error = reasons[record.key]

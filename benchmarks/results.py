@@ -129,7 +129,7 @@ def _row(suite: Suite, record: Record, store: AnswerStore) -> dict[str, Any]:
         "sample_id": question.id,
         "task": suite.name,
         "doc_id": record.index,
-        "category": question.category,
+        "category": None if question.category is None else str(question.category),
         "pair": question.pair,
         # Questions about one picture are not independent; without a picture a row stands alone.
         "cluster": question.pair or record.image_hash[:16] or None,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pyarrow as pa
 
-from perception_gap.errors import UsageError
+from perception_gap.errors import DamagedError
 from perception_gap.runs.paths import follows_teacher, is_below
 from perception_gap.runs.run import Run, run_info
 from perception_gap.runs.schema import documents, tables
@@ -89,7 +89,7 @@ def open_comparison(folder: Path, named: Sequence[Path] = ()) -> CompareRun | Gr
     intact.require(info, documents.ComparisonInfo, folder / "compare.json")
     places = {info["teacher"]["name"]: folder / info["teacher"]["path"]} if info["teacher"] else {}
     if info["teacher"] and not follows_teacher(folder, info, named):
-        raise UsageError(
+        raise DamagedError(
             f"{folder}: its teacher's run is said to be {info['teacher']['path']}, outside of this comparison, which "
             "was not made here; give that folder as a RUN too if you mean it"
         )

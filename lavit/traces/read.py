@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from lavit.traces.schema import V_SEM
 from lavit.traces.target import Target
-from perception_gap.errors import UsageError, one_line
+from perception_gap.errors import DamagedError, UsageError, one_line
 from perception_gap.runs.schema.documents import TraceInfo
 from perception_gap.runs.schema.tables import TRACES
 from perception_gap.runs.schema.versions import TRACE
@@ -56,11 +56,11 @@ class Traces:
         folder = Path(path)
         if not (folder / "trace.json").is_file():
             what = "no trace directory (trace.json is missing)" if folder.is_dir() else "no such folder"
-            raise UsageError(f"traces {folder}: {what}; give the --out folder of `gapcheck trace`")
+            raise DamagedError(f"traces {folder}: {what}; give the --out folder of `gapcheck trace`")
         info = intact.read_json(folder / "trace.json")
         TRACE.require_version(folder, info)
         if "funnel" not in info or not (folder / "traces.parquet").is_file():
-            raise UsageError(f"traces {folder}: unfinished; the same trace command finishes it")
+            raise DamagedError(f"traces {folder}: unfinished; the same trace command finishes it")
         intact.require(info, TraceInfo, folder / "trace.json")
         # What --keep-full adds is not read here, and has checksums of its own.
         intact.same(folder, {"traces.parquet": info["files"]["traces.parquet"]})

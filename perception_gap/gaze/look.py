@@ -119,11 +119,11 @@ def look(
 
 
 def _of_image(states: Tensor, image: Tensor) -> Tensor:
-    """[S, D], bool [S] → float32 [N, D]."""
+    """[S, D], bool [S] → float32 [N, D], off the accelerator: those of a whole batch would fill it."""
     chosen = states[image.to(states.device)].float()
     if not torch.isfinite(chosen).all():
         raise GapcheckError(UNDEFINED)
-    return chosen
+    return chosen.cpu()
 
 
 def _finite(values: Tensor) -> np.ndarray:

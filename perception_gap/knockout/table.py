@@ -12,7 +12,7 @@ import pandas as pd
 from perception_gap.knockout.conditions import CONDITIONS, FIELDS
 from perception_gap.knockout.summary import summarise
 from perception_gap.runs.schema.tables import KNOCKOUT
-from perception_gap.storage.files import frame_of, write_rows
+from perception_gap.storage.files import frame_of, write_frame
 
 FILE = "knockout.parquet"
 
@@ -35,7 +35,7 @@ class Table:
             (folder / FILE).unlink(missing_ok=True)
             return {}, {}
         table = frame_of(self._rows, KNOCKOUT.names)
-        checksum = write_rows(folder / FILE, self._rows, KNOCKOUT)
+        checksum = write_frame(folder / FILE, table, KNOCKOUT)
         return {"knockout": summarise(table, samples, self._settings, seed)}, {FILE: checksum}
 
 

@@ -17,7 +17,7 @@ from perception_gap.measure.word_states import aligned_states, cosine_by_word
 from perception_gap.runs.parts import Parts, stored_keys
 from perception_gap.runs.run import Run, run_info, teacher_of
 from perception_gap.runs.schema import tables
-from perception_gap.storage.files import ArrayFile, frame_of, write_json, write_rows
+from perception_gap.storage.files import ArrayFile, frame_of, write_frame, write_json
 
 # Of a row, what samples.parquet leaves to other files.
 _ELSEWHERE = ("key", "own_words", "own_categories", "knockout_answers")
@@ -56,10 +56,11 @@ def finish(
         samples.append(fields)
     schemas = tables.samples(), tables.words()
     frame, of_words_frame = frame_of(samples, schemas[0].names), frame_of(words, schemas[1].names)
+    (out / "tokens.parquet").unlink(missing_ok=True)  # what schema 3 called words.parquet
     (out / "summary.json").unlink(missing_ok=True)  # back last, when everything it speaks of is in place
     files = {
-        "samples.parquet": write_rows(out / "samples.parquet", samples, schemas[0]),
-        "words.parquet": write_rows(out / "words.parquet", words, schemas[1]),
+        "samples.parquet": write_frame(out / "samples.parquet", frame, schemas[0]),
+        "words.parquet": write_frame(out / "words.parquet", of_words_frame, schemas[1]),
         "maps.safetensors": maps.close(),
         "hidden.safetensors": hidden.close(),
     }

@@ -42,14 +42,20 @@ def writing(out: Path, described_in: str = "run.json") -> Iterator[None]:
 
 
 def open_parts(
-    out: Path, *, fresh: bool = False, schema: pa.Schema = tables.ROW, described_in: str = "run.json"
+    out: Path,
+    *,
+    fresh: bool = False,
+    schema: pa.Schema = tables.ROW,
+    described_in: str = "run.json",
+    shared: bool = False,
 ) -> Parts:
     """The parts of a run, mended: damaged ones are named on stderr and measured again.
 
-    One process of several mends, before the others open the folder: a file that another one writes is none of theirs.
+    shared: whether several processes (torchrun) write into the folder: then the first mends, before the others open it.
     """
     parts = Parts(out, fresh=fresh, schema=schema, described_in=described_in)
-    if os.environ.get("RANK", "0") == "0" and (line := parts.mend()):
+    mends = not shared or os.environ.get("RANK", "0") == "0"
+    if mends and (line := parts.mend()):
         tqdm.write(line, file=sys.stderr)
     return parts
 
