@@ -21,7 +21,9 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from benchmarks.plugin import GapcheckHF
 from benchmarks.suites.catalog import PAPER
+from benchmarks.suites.docs import Docs
 from perception_gap.runs.run import Run
 from perception_gap.stats.statistics import auroc
 from perception_gap.tiny import WEIGHTS
@@ -60,6 +62,19 @@ def scenes(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("scenes") / "bench"
     bench(out, "tiny:teacher", "tiny:student", "--suite", "scenes_pairs,scenes_relative_depth", "--limit", 18, "--gaze")
     return out
+
+
+def test_documents_are_kept_until_their_batch_is_asked(tmp_path, monkeypatch):
+    events = []
+
+    def noted(owner, name, word):
+        plain = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *arguments: events.append(word) or plain(*arguments))
+
+    noted(Docs, "forget", "forget")
+    noted(GapcheckHF, "generate_until", "ask")
+    bench(tmp_path / "b", "tiny:student", "--suite", "scenes_iq", "--limit", 3, "--batch-size", 2)
+    assert events == ["forget", "ask", "forget", "ask", "forget"]
 
 
 def test_answers_verdicts_and_maps_are_those_of_analyze(scenes, tmp_path):

@@ -58,6 +58,9 @@ def test_rows_are_written_with_their_metadata_and_undeclared_fields_refused(tmp_
     table = pq.read_table(tmp_path / "a.parquet")
     assert table.schema.field("n").metadata[b"unit"] == b"tokens"
     assert table.to_pylist() == [{"name": "x", "n": 3, "share": None}, {"name": "y", "n": None, "share": None}]
+    write_frame(tmp_path / "c.parquet", pd.DataFrame({"name": ["x", "y"], "share": [float("nan"), 0.5]}), SMALL)
+    undefined = pq.read_table(tmp_path / "c.parquet")
+    assert undefined.column("share").to_pylist() == [None, 0.5]  # null, not NaN, of which other readers make a NaN mean
     with pytest.raises(ValueError, match="no column for colour"):
         write_rows(tmp_path / "b.parquet", [{"name": "x", "colour": "red"}], SMALL)
     with pytest.raises(ValueError, match="no column for colour"):
