@@ -178,7 +178,7 @@ class GapcheckHF(lmms):
         lengths = encoded.inputs["attention_mask"].sum(1).tolist()
         whole, _ = encoded.with_answers(ids, pad_id(self.loaded))
         check_fits(self.loaded.model.config, whole.inputs["attention_mask"], "prompt and answer are too long together")
-        gazes = look(self.loaded, encoded, ids, self.layers) if self.gaze else [None] * len(prompts)
+        gazes = look(self.loaded, encoded, ids, self.layers, by_word=False) if self.gaze else [None] * len(prompts)
         seconds = (time.perf_counter() - began) / len(prompts)
         answers = []
         for b, gaze in enumerate(gazes):

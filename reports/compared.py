@@ -14,7 +14,7 @@ import pyarrow as pa
 from perception_gap.errors import DamagedError
 from perception_gap.runs.paths import follows_teacher, is_below
 from perception_gap.runs.run import Run, run_info
-from perception_gap.runs.schema import documents, tables
+from perception_gap.runs.schema import comparison, tables
 from perception_gap.runs.schema.versions import COMPARISON
 from perception_gap.storage import intact
 from reports.names import labels, short_name
@@ -82,11 +82,11 @@ class Growing(NamedTuple):
 def open_comparison(folder: Path, named: Sequence[Path] = ()) -> CompareRun | Growing:
     """What the folder, which has a compare.json, holds. DamagedError for a damaged one and for another schema.
 
-    named: folders that the user named, below which paths in it are followed (see `run_paths`).
+    named: folders that the user named, below which paths in it are followed (see `runs.paths`).
     """
     info = intact.read_json(folder / "compare.json")
     COMPARISON.require_version(folder, info)
-    intact.require(info, documents.ComparisonInfo, folder / "compare.json")
+    intact.require(info, comparison.ComparisonInfo, folder / "compare.json")
     places = {info["teacher"]["name"]: folder / info["teacher"]["path"]} if info["teacher"] else {}
     if info["teacher"] and not follows_teacher(folder, info, named):
         raise DamagedError(
@@ -124,7 +124,7 @@ def _summary(folder: Path, names: set[str]) -> Mapping[str, Any] | None:
     if not all((folder / file).exists() for file in ("summary.json", "pairs.parquet", "words.parquet")):
         return None
     summary = intact.read_json(path)
-    intact.require(summary, documents.ComparisonSummary, path)
+    intact.require(summary, comparison.ComparisonSummary, path)
     known = [row["name"] for row in summary["models"]]
     if summary["baseline"] not in known or any(pair[end] not in known for pair in summary["pairs"] for end in ENDS):
         raise intact.damaged(path, "a pair or the baseline names a model that is not among its models")

@@ -25,7 +25,7 @@ from perception_gap.errors import DamagedError, UsageError, one_line
 from perception_gap.runs.parts import stored_keys
 from perception_gap.runs.paths import is_below
 from perception_gap.runs.run import Run, run_info
-from perception_gap.runs.schema import documents, tables
+from perception_gap.runs.schema import bench, tables, training
 from perception_gap.runs.schema.versions import BENCH, RUN
 from perception_gap.storage import intact
 from perception_gap.storage.redaction import public_text
@@ -129,7 +129,7 @@ Source = Run | CompareRun | BenchRun | Matrix | Training | Unfinished
 def open_source(path: str | Path, named: Sequence[Path] = ()) -> Source:
     """What the folder holds. UsageError, in one line, for none of it, for a damaged one and for another schema.
 
-    named: folders that the user named; paths in what is opened are followed below them (see `run_paths`).
+    named: folders that the user named; paths in what is opened are followed below them (see `runs.paths`).
     """
     folder = Path(path)
     for name, opened in _KINDS.items():
@@ -201,7 +201,7 @@ def _compare(folder: Path, named: Sequence[Path]) -> CompareRun | Unfinished:
 def _bench(folder: Path, named: Sequence[Path]) -> BenchRun:
     info = intact.read_json(folder / "bench.json")
     BENCH.require_version(folder, info)
-    intact.require(info, documents.BenchInfo, folder / "bench.json")
+    intact.require(info, bench.BenchInfo, folder / "bench.json")
     models, missing = [], []
     for name, below in info["models"].items():
         place = folder / below
@@ -211,15 +211,15 @@ def _bench(folder: Path, named: Sequence[Path]) -> BenchRun:
             missing.append(name)
             continue
         about, summary = intact.read_json(place / "run.json"), intact.read_json(place / "summary.json")
-        intact.require(about, documents.BenchModelInfo, place / "run.json")
-        intact.require(summary, documents.BenchSummary, place / "summary.json")
+        intact.require(about, bench.BenchModelInfo, place / "run.json")
+        intact.require(summary, bench.BenchSummary, place / "summary.json")
         models.append(BenchModel(name, place, about, summary))
         _ = models[-1].samples  # read now, so that nothing behind this meets a damaged file
         intact.same(place, {"samples.parquet": summary["files"]["samples.parquet"]})
     comparisons = _csv(folder / "comparisons.csv", tables.BENCH_COMPARISONS)
     if (folder / "summary.json").exists():  # it comes when all models are there
         total = intact.read_json(folder / "summary.json")
-        intact.require(total, documents.BenchTotal, folder / "summary.json")
+        intact.require(total, bench.BenchTotal, folder / "summary.json")
         intact.same(folder, {name: checksum for name, checksum in total["files"].items() if (folder / name).exists()})
     return BenchRun(folder, info, tuple(models), comparisons, tuple(missing), tuple(named))
 
@@ -231,14 +231,14 @@ def _matrix(folder: Path, named: Sequence[Path]) -> Matrix:
     comparisons = _csv(folder / "comparisons.csv", tables.COMPARISONS)
     if (folder / intact.FILES).exists():  # not in a matrix that is growing, nor where only its tables were kept
         listed = intact.read_json(folder / intact.FILES)
-        intact.require(listed, documents.FileList, folder / intact.FILES)
+        intact.require(listed, training.FileList, folder / intact.FILES)
         intact.same(folder, {name: checksum for name, checksum in listed["files"].items() if (folder / name).exists()})
     return Matrix(folder, results, comparisons)
 
 
 def _training(folder: Path, named: Sequence[Path]) -> Training:
     info = intact.read_json(folder / "train.json")
-    intact.require(info, documents.TrainingInfo, folder / "train.json")
+    intact.require(info, training.TrainingInfo, folder / "train.json")
     return Training(folder, info, _log(folder / "log.jsonl"), (folder / "model").is_dir())
 
 

@@ -57,7 +57,7 @@ def teacher_looks(
     prompts = [prompt_text(s.question, s.options, instruction) for s in samples]
     encoded = encode(loaded, pictures, prompts, system)
     ids = generate(loaded, encoded, max_new_tokens)
-    gazes = look(loaded, encoded, ids, layers, image_states=True)
+    gazes = look(loaded, encoded, ids, layers, image_states=True, by_word=False)
     looks = []
     for answer, geometry, gaze in zip(ids, encoded.geometry, gazes, strict=True):
         assert gaze.image_states is not None

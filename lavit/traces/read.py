@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from lavit.traces.schema import V_SEM
 from lavit.traces.target import Target
 from perception_gap.errors import DamagedError, UsageError, one_line
-from perception_gap.runs.schema.documents import TraceInfo
 from perception_gap.runs.schema.tables import TRACES
+from perception_gap.runs.schema.training import TraceInfo
 from perception_gap.runs.schema.versions import TRACE
 from perception_gap.sample import Sample
 from perception_gap.storage import intact

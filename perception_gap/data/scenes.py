@@ -210,11 +210,13 @@ def pairs(rng: np.random.Generator, member: int = 0, *, boxed: bool = True) -> S
     shown = names[first ^ member]
     color, direction = shown if detail == "color" else colors[0], shown if detail == "direction" else None
     on, size, hollow = drawing.surface(canvas, boxed), "small" if radii[0] < 24 else "large", shown == "hollow"
-    thing = drawing.paint(on, target, *centers[0], radii[0], color, size=size, hollow=hollow, direction=direction)
+    asked_about = drawing.paint(on, target, *centers[0], radii[0], color, size=size, hollow=hollow, direction=direction)
     verb = "pointing " if detail == "direction" else ""
     image = drawing.finish(canvas, rng)
     question, answer = f"Is the {target} {verb}{names[0]} or {names[1]}?", f"the {target} is {verb}{shown}"
-    return Scene("", "pairs", image, question, answer, (thing.box,), (*others, thing), tuple(_several(rng, names, 2)))
+    return Scene(
+        "", "pairs", image, question, answer, (asked_about.box,), (*others, asked_about), tuple(_several(rng, names, 2))
+    )
 
 
 DECIDING = ((0, 2), (1, 2), (2, 0), (2, 1))  # the column and the row of the missing cell, (2, 2)

@@ -72,6 +72,7 @@ def look(
     sinks: bool = False,
     per_head: bool = False,
     image_states: bool = False,
+    by_word: bool = True,
 ) -> list[Gaze]:
     """One capture of a batch: of the answers' tokens (each by the query that predicts it), or of the questions'.
 
@@ -79,7 +80,8 @@ def look(
     rows: what the map averages, where there are answers: "answer", "latent" or "response" (both); words are always
     the answer's.
     sinks, per_head, image_states: whether to find the sinks, to keep the layers and heads of the map apart, and to keep
-    the states at the image tokens, in the same forward.
+    the states at the image tokens, in the same forward. by_word: whether to tell the words apart and keep the states at
+    them, which takes time for long texts; without it there are none (W = 0).
     """
     if answers is None:
         whole, text = encoded, encoded.question
@@ -106,7 +108,7 @@ def look(
     for b, (tokens, attention) in enumerate(zip(ids, capture.attention, strict=True)):
         of_text, of_latents, of_map = (mask[b][queries[b]].cpu().numpy() for mask in (text, latent, mapped))
         raw = _finite(attention)
-        hidden = _finite(states[b][text[b].to(states.device)])
+        hidden = _finite(states[b][text[b].to(states.device)]) if by_word else None
         gaze = _gaze(tokenizer, tokens, raw[of_text], raw[of_map], raw[of_latents], hidden)
         if image_states:
             gaze = replace(gaze, image_states=_of_image(states[b], whole.image[b]))
@@ -134,20 +136,27 @@ def _finite(values: Tensor) -> np.ndarray:
 
 
 def _gaze(
-    tokenizer: Any, ids: list[int], raw: np.ndarray, mapped: np.ndarray, latents: np.ndarray, hidden: np.ndarray
+    tokenizer: Any, ids: list[int], raw: np.ndarray, mapped: np.ndarray, latents: np.ndarray, hidden: np.ndarray | None
 ) -> Gaze:
-    """raw, mapped, latents: rows [T, N] of the text, of what the map averages, of the latent tokens."""
+    """raw, mapped, latents: rows [T, N] of the text, of what the map averages, of the latent tokens.
+
+    hidden: [T, D]; None: no words are told apart.
+    """
     text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    spoken = words(text)
-    groups = tokens_of_words(spoken, token_spans(tokenizer, ids))
+    spoken: list[Word] = []
+    word_maps, states = np.zeros((0, raw.shape[1]), np.float32), np.zeros((0, 0), np.float16)
+    if hidden is not None:
+        spoken, states = words(text), np.zeros((0, hidden.shape[1]), np.float16)
+        groups = tokens_of_words(spoken, token_spans(tokenizer, ids))
+        if groups:
+            word_maps = np.stack([mean_rows(raw, group) for group in groups])
+            states = np.stack([mean_rows(hidden, group) for group in groups]).astype(np.float16)
     return Gaze(
         text=text,
         words=spoken,
         map=mean_rows(mapped, list(range(len(mapped)))),
-        word_maps=np.stack([mean_rows(raw, g) for g in groups]) if groups else np.zeros((0, raw.shape[1]), np.float32),
-        hidden=np.stack([mean_rows(hidden, g) for g in groups]).astype(np.float16)
-        if groups
-        else np.zeros((0, hidden.shape[1]), np.float16),
+        word_maps=word_maps,
+        hidden=states,
         mass=float(mapped.sum(1).mean()) if len(mapped) else float("nan"),
         latent_maps=latents,
     )

@@ -128,12 +128,22 @@ def load(
         device_map = device_map if device_map is not None else {"": wanted}
     if device_map is not None:
         options["device_map"] = device_map
+    model = _with_weights(whole.source, name, options, wanted if device_map is None else None)
+    if files.base is not None:
+        model = adapters.merged(model, files.source, name, files.options)
+    model.generation_config.eos_token_id = end_ids(model, processor) or None
+    commit = getattr(model.config, "_commit_hash", None)
+    return LoadedModel(model.eval(), processor, family, name, _revision(files, commit) or str(commit))
+
+
+def _with_weights(source: str, name: str, options: dict[str, Any], device: torch.device | None) -> Any:
+    """The model with all of its weights, on `device` unless `options` place it. UsageError where some are missing."""
     try:
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
-            whole.source, output_loading_info=True, use_safetensors=True, **options
+            source, output_loading_info=True, use_safetensors=True, **options
         )
-        if device_map is None:
-            loaded[0].to(wanted)
+        if device is not None:
+            loaded[0].to(device)
     # Weights or kernels that are not there, or of another shape than the configuration says; a generation_config.json
     # with values of other types.
     except (OSError, ValueError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError) as error:
@@ -145,11 +155,7 @@ def load(
     if report["missing_keys"]:  # transformers would fill them with random numbers
         some = ", ".join(sorted(report["missing_keys"])[:3])
         raise UsageError(f"model {name!r} lacks {len(report['missing_keys'])} of its weights ({some}): fetch it again")
-    if files.base is not None:
-        model = adapters.merged(model, files.source, name, files.options)
-    model.generation_config.eos_token_id = end_ids(model, processor) or None
-    commit = getattr(model.config, "_commit_hash", None)
-    return LoadedModel(model.eval(), processor, family, name, _revision(files, commit) or str(commit))
+    return model
 
 
 def require_supported(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Family:

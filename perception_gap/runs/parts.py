@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 
 from perception_gap.errors import DamagedError, GapcheckError, UsageError
 from perception_gap.runs.schema import tables
-from perception_gap.runs.schema.documents import Keys
 from perception_gap.storage import checksums, intact
 from perception_gap.storage.files import write_arrays, write_json, write_rows
 from perception_gap.storage.folders import claim
@@ -39,6 +38,12 @@ def _alive(suffix: list[str]) -> bool:
     except PermissionError:
         return True
     return True
+
+
+class Keys(intact.Sealed):
+    """keys.json."""
+
+    keys: intact.Sequence
 
 
 def open_part(path: Path) -> tuple[pa.Table, intact.Arrays]:

@@ -19,7 +19,7 @@ from perception_gap.errors import DamagedError
 from perception_gap.geometry import TokenGeometry
 from perception_gap.runs.paths import follows_teacher, own_data_root
 from perception_gap.runs.rows import geometry_of
-from perception_gap.runs.schema import documents, tables
+from perception_gap.runs.schema import analysis, tables
 from perception_gap.runs.schema.versions import RUN
 from perception_gap.storage import intact
 
@@ -27,7 +27,7 @@ from perception_gap.storage import intact
 class Run:
     """A finished run directory, read-only. `Run.open` checks that it is whole and of this schema.
 
-    named: folders that the user named, below which paths in the run are followed (see `run_paths`).
+    named: folders that the user named, below which paths in the run are followed (see `runs.paths`).
     """
 
     def __init__(self, path: Path, info: dict[str, Any], summary: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ class Run:
                 f"{folder}: unfinished run ({missing[0]} is missing); the same analyze command finishes it"
             )
         summary = intact.read_json(folder / "summary.json")
-        intact.require(summary, documents.summary(), folder / "summary.json")
+        intact.require(summary, analysis.summary(), folder / "summary.json")
         run = cls(folder, info, summary)
         run.named = tuple(named)
         intact.columns(run.samples, tables.samples(), folder / "samples.parquet")
@@ -117,7 +117,7 @@ def run_info(folder: Path) -> dict[str, Any]:
     """run.json of an analysis, finished or not. DamagedError where it is damaged or of another schema."""
     info = intact.read_json(folder / "run.json")
     RUN.require_version(folder, info)
-    intact.require(info, documents.RunInfo, folder / "run.json")
+    intact.require(info, analysis.RunInfo, folder / "run.json")
     return info
 
 

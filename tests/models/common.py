@@ -20,7 +20,7 @@ SENTENCES = (
 
 @dataclass(frozen=True)
 class Kind:
-    """One tiny checkpoint: what builds it, and what the proofs of tests/unit/perception_gap/families must know of it.
+    """One tiny checkpoint: what builds it, and what the proofs of models/families must know of it.
 
     build: () → (model, processor), of the real classes, with random weights; called after `torch.manual_seed`.
     token_pixels: pixels (one side) of the processor's raster that one token spans.

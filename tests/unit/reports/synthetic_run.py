@@ -46,9 +46,16 @@ STUDENT = Model("tiny:student", gain=3.0, accuracy=0.6, noise=0.9)
 
 
 def write_run(
-    out: Path, drawn: Sequence[Scene], model: Model, teacher: Run | None = None, *, boxes: bool = True,
-    failed: Sequence[int] = (), n_images: int = 1, seed: int = 0,
-) -> Run:  # fmt: skip
+    out: Path,
+    drawn: Sequence[Scene],
+    model: Model,
+    teacher: Run | None = None,
+    *,
+    boxes: bool = True,
+    failed: Sequence[int] = (),
+    n_images: int = 1,
+    seed: int = 0,
+) -> Run:
     """One finished run over the scenes; `failed` are indices of rows that failed."""
     pictures = out.parent / "images"
     pictures.mkdir(parents=True, exist_ok=True)
@@ -61,15 +68,23 @@ def write_run(
             Image.fromarray(scene.image).save(path)
         corners = [float(v) for box in scene.boxes for v in box] if boxes else []
         row: dict[str, Any] = {
-            "key": f"{model.name}-{i}".replace(":", "-").replace("/", "-"), "sample_id": scene.id,
-            "task": scene.task, "pair": scene.pair,
-            "cluster": scene.pair or scene.id, "images": [os.path.relpath(path, out)] * n_images,
+            "key": f"{model.name}-{i}".replace(":", "-").replace("/", "-"),
+            "sample_id": scene.id,
+            "task": scene.task,
+            "pair": scene.pair,
+            "cluster": scene.pair or scene.id,
+            "images": [os.path.relpath(path, out)] * n_images,
             "image_hash": sha256(path.read_bytes() * n_images).hexdigest(),
-            "heights": [256] * n_images, "widths": [256] * n_images, "question": scene.question,
-            "reference": scene.answer, "options": list(scene.options), "boxes": corners,
-            "box_images": [0] * (len(corners) // 4), "status": "failed" if i in failed else "ok",
+            "heights": [256] * n_images,
+            "widths": [256] * n_images,
+            "question": scene.question,
+            "reference": scene.answer,
+            "options": list(scene.options),
+            "boxes": corners,
+            "box_images": [0] * (len(corners) // 4),
+            "status": "failed" if i in failed else "ok",
             "error": "out of memory" if i in failed else None,
-        }  # fmt: skip
+        }
         if i not in failed:
             fields, found = _measured(scene, model, rng, row["key"], teacher)
             row |= fields
@@ -91,12 +106,17 @@ def _measured(
     words = np.stack([rng.gamma(1 / model.noise**2, 1, n) + gain * inside * model.noise**-2 for _ in WORDS]) / n
     words = words.astype(np.float32)
     fields = {
-        "answer": scene.answer if correct else "the large circle is gray", "correct": correct, "n_image_tokens": n,
+        "answer": scene.answer if correct else "the large circle is gray",
+        "correct": correct,
+        "n_image_tokens": n,
         "shared_text": scene.answer if teacher is not None else None,
-        "own_words": [w for w, _ in WORDS], "own_categories": [c for _, c in WORDS],
-        "shared_words": [w for w, _ in WORDS], "shared_categories": [c for _, c in WORDS],
-        "text_image_mass": float(rng.beta(4, 6)), "seconds": 0.1,
-    } | geometry_fields(model.geometry)  # fmt: skip
+        "own_words": [w for w, _ in WORDS],
+        "own_categories": [c for _, c in WORDS],
+        "shared_words": [w for w, _ in WORDS],
+        "shared_categories": [c for _, c in WORDS],
+        "text_image_mass": float(rng.beta(4, 6)),
+        "seconds": 0.1,
+    } | geometry_fields(model.geometry)
     common = np.random.default_rng(len(scene.id) + sum(map(ord, scene.id))).normal(size=(len(WORDS), 8))
     hidden = (common + rng.normal(size=common.shape)).astype(np.float16)
     found = {"own": words.mean(0), "own_words": words, "hidden": hidden}
@@ -108,12 +128,15 @@ def _measured(
 def _info(out: Path, model: Model, teacher: Run | None, n: int) -> dict:
     path = None if teacher is None else os.path.relpath(teacher.path, out)
     info = {
-        "schema_version": RUN.version, "command": "synthetic", "created": "2026-01-01T00:00:00+00:00",
+        "schema_version": RUN.version,
+        "command": "synthetic",
+        "created": "2026-01-01T00:00:00+00:00",
         "model": {"name": model.name, "revision": "0", "family": "none", "class": "none", "dtype": "float32"},
         "teacher": teacher and {"name": teacher.info["model"]["name"], "revision": "0", "path": path},
         "settings": {"rows": "answer", "layers": "all", "text": "own" if teacher is None else "teacher", "seed": 0},
-        "data": {"spec": "scenes", "hash": "0", "n": n, "root": "../images"}, "versions": {},
-    }  # fmt: skip
+        "data": {"spec": "scenes", "hash": "0", "n": n, "root": "../images"},
+        "versions": {},
+    }
     return signed(info)
 
 

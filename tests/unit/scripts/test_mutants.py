@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,15 @@ def changes(source: str) -> set[tuple[str, str]]:
 )
 def test_one_slip_at_a_time_by_hand(source, expected):
     assert changes(source) == expected
+
+
+def test_what_is_explained_is_there():
+    told = tomllib.loads((ROOT / "scripts" / "mutants" / "explained.toml").read_text(encoding="utf-8"))
+    named = [*told["tests"], *(test for tests in told["tests"].values() for test in tests)]
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    for entry in told["explained"]:
+        scopes = {mutant.scope for mutant in mutants(ast.parse((ROOT / entry["file"]).read_text(encoding="utf-8")))}
+        assert entry["in"] in scopes, entry
 
 
 def test_a_mutant_names_its_place_and_changes_its_tree_alone():

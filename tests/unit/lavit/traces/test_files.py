@@ -44,8 +44,8 @@ def a_row(i: int, rng: np.random.Generator, **change) -> dict:
 def write(folder: Path, rows: list[dict], vectors: list[np.ndarray | None], **info) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     checksum = write_parquet(folder / "traces.parquet", table_of(rows, vectors))
-    made = {"schema_version": TRACE.version, "teacher": {"width": WIDTH}, "data": {"n": len(rows)}, "funnel": {}}
-    write_json(folder / "trace.json", made | {"files": {"traces.parquet": checksum}} | info)
+    info_of_run = {"schema_version": TRACE.version, "teacher": {"width": WIDTH}, "data": {"n": len(rows)}, "funnel": {}}
+    write_json(folder / "trace.json", info_of_run | {"files": {"traces.parquet": checksum}} | info)
     return folder
 
 

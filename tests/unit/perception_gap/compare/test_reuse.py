@@ -20,9 +20,9 @@ def job(tmp_path_factory, tiny_checkpoint) -> Analysis:
     out = tmp_path_factory.mktemp("reuse")
     model = shutil.copytree(tiny_checkpoint("qwen2_5_vl"), out / "model")
     data = open_data("scenes", limit=4, work=out)
-    made = Analysis(str(model), data, out / "run", Settings(text="reference", max_new_tokens=2), batch_size=4)
-    run_analysis(made, open_plain, progress=False)
-    return made
+    job = Analysis(str(model), data, out / "run", Settings(text="reference", max_new_tokens=2), batch_size=4)
+    run_analysis(job, open_plain, progress=False)
+    return job
 
 
 def test_a_finished_run_is_found(job):

@@ -9,7 +9,7 @@ import pytest
 from perception_gap.knockout.conditions import CONDITIONS, CUTS, FIELDS
 from perception_gap.knockout.summary import summarise
 from perception_gap.knockout.table import FILE, Table, condition_rows
-from perception_gap.runs.schema import documents
+from perception_gap.runs.schema import analysis
 from perception_gap.runs.schema.tables import KNOCKOUT
 from perception_gap.stats.permutation import TOO_FEW
 from perception_gap.storage import intact
@@ -91,7 +91,7 @@ def test_contrasts_are_paired():
 
 
 def test_the_shape_is_the_one_that_runs_are_held_to(tmp_path):
-    intact.require(summarise(*whole(), ASKED, 0), documents.Knockout, tmp_path)
+    intact.require(summarise(*whole(), ASKED, 0), analysis.Knockout, tmp_path)
 
 
 def test_intervals_are_clustered_and_undefined_below_five_clusters():

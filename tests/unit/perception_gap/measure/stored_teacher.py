@@ -38,8 +38,18 @@ class StoredTeacher:
 
 def student_rows(shapes: dict[str, tuple[int, int]]) -> list[dict]:
     return [
-        {"sample_id": i, "task": "t", "cluster": i, "status": "ok", "shared_text": "x", "question": "q",
-         "image_hash": "h", "options": [], "shared_words": ["x"], "shared_categories": ["object"]}
+        {
+            "sample_id": i,
+            "task": "t",
+            "cluster": i,
+            "status": "ok",
+            "shared_text": "x",
+            "question": "q",
+            "image_hash": "h",
+            "options": [],
+            "shared_words": ["x"],
+            "shared_categories": ["object"],
+        }
         | geometry_fields(TokenGeometry.grid(*shape))
         for i, shape in shapes.items()
-    ]  # fmt: skip
+    ]

@@ -28,38 +28,38 @@ def filled(focus, n=40, chance=0.1, mass=(0.1, 0.2, 0.1), noise=0.02, seed=0):
 
 def test_means_intervals_and_heads_are_those_of_the_columns():
     profile, layers, heads = filled([0.2, 0.3, 0.5])
-    found = profile.summary(samples(40))["per_layer"]
-    assert found["layers"] == LAYERS
+    values = profile.summary(samples(40))["per_layer"]
+    assert values["layers"] == LAYERS
     clusters = samples(40)["cluster"]
     for place, layer in enumerate(LAYERS):
-        by_layer = {name: values[str(layer)] for name, values in found["by_layer"].items()}
+        by_layer = {name: values[str(layer)] for name, values in values["by_layer"].items()}
         assert by_layer["focus_score"] == mean_ci(layers[:, 1, place], clusters, within=(0, 1)).as_dict()
         assert by_layer["kl"]["mean"] == pytest.approx(layers[:, 2, place].mean(dtype=float))
         assert by_layer["focus_lift"]["mean"] == pytest.approx(10 * layers[:, 1, place].mean(dtype=float))
         assert by_layer["mass"]["mean"] == pytest.approx([0.1, 0.2, 0.1][place])
-        assert found["mass_of_total"][str(layer)] == pytest.approx([0.25, 0.5, 0.25][place])
+        assert values["mass_of_total"][str(layer)] == pytest.approx([0.25, 0.5, 0.25][place])
     for name, place in (("mass", 0), ("focus_score", 1), ("kl", 2), ("js", 3)):
-        np.testing.assert_allclose(found["heads"][name]["mean"], heads[:, place].mean(0, dtype=float))
-        assert found["heads"][name]["n"] == [[40, 40]] * 3
-    np.testing.assert_allclose(found["heads"]["focus_lift"]["mean"], 10 * heads[:, 1].mean(0, dtype=float))
+        np.testing.assert_allclose(values["heads"][name]["mean"], heads[:, place].mean(0, dtype=float))
+        assert values["heads"][name]["n"] == [[40, 40]] * 3
+    np.testing.assert_allclose(values["heads"]["focus_lift"]["mean"], 10 * heads[:, 1].mean(0, dtype=float))
 
 
 def test_lift_is_averaged_over_samples_each_by_its_own_chance():
     profile = Profile([0])
     for i, chance in enumerate((0.1, 0.4, np.nan, 0.0)):
         profile.add(f"s{i}", np.array([[0.5], [0.2], [np.nan], [np.nan]]), np.full((4, 1, 2), 0.2), chance)
-    found = profile.summary(samples(4))["per_layer"]
-    assert found["by_layer"]["focus_lift"]["0"]["mean"] == pytest.approx((2 + 0.5) / 2)
-    assert found["by_layer"]["focus_lift"]["0"]["n"] == 2
-    assert found["heads"]["focus_lift"]["n"] == [[2, 2]]
-    assert found["by_layer"]["kl"]["0"] == {"mean": None, "ci": None, "n": 0, "reason": "no value"}
+    values = profile.summary(samples(4))["per_layer"]
+    assert values["by_layer"]["focus_lift"]["0"]["mean"] == pytest.approx((2 + 0.5) / 2)
+    assert values["by_layer"]["focus_lift"]["0"]["n"] == 2
+    assert values["heads"]["focus_lift"]["n"] == [[2, 2]]
+    assert values["by_layer"]["kl"]["0"] == {"mean": None, "ci": None, "n": 0, "reason": "no value"}
 
 
 def test_a_head_of_a_single_sample_is_that_sample():
     profile, _, heads = filled([0.2, 0.3, 0.5], n=1)
-    found = profile.summary(samples(1))["per_layer"]["heads"]
-    np.testing.assert_allclose(found["kl"]["mean"], heads[0, 2])
-    assert found["kl"]["n"] == [[1, 1]] * 3
+    values = profile.summary(samples(1))["per_layer"]["heads"]
+    np.testing.assert_allclose(values["kl"]["mean"], heads[0, 2])
+    assert values["kl"]["n"] == [[1, 1]] * 3
 
 
 def test_undefined_heads_are_counted_and_null():
@@ -68,17 +68,17 @@ def test_undefined_heads_are_counted_and_null():
     heads[1, 0, 1] = np.nan
     for i in range(3):
         profile.add(f"s{i}", np.full((4, 1), 0.3), heads, 0.1)
-    found = profile.summary(samples(3))["per_layer"]["heads"]["focus_score"]
-    assert found == {"mean": [[pytest.approx(0.3), None]], "n": [[3, 0]]}
+    values = profile.summary(samples(3))["per_layer"]["heads"]["focus_score"]
+    assert values == {"mean": [[pytest.approx(0.3), None]], "n": [[3, 0]]}
 
 
 def test_a_leading_layer_is_said_to_exceed_only_what_its_paired_interval_excludes():
-    found = filled([0.2, 0.2, 0.5])[0].summary(samples(40))["per_layer"]
-    assert found["order"]["focus_lift"][0] == 11
-    assert found["leads"]["focus_lift"] == {"layer": 11, "above": [3, 7], "level": pytest.approx(1 - 0.05 / 3)}
-    assert found["leads"]["mass"]["above"] == []  # differences without any spread have no interval
-    assert "layer 11 has the highest focus lift" in found["finding"]
-    assert "more than every other layer" in found["finding"]
+    values = filled([0.2, 0.2, 0.5])[0].summary(samples(40))["per_layer"]
+    assert values["order"]["focus_lift"][0] == 11
+    assert values["leads"]["focus_lift"] == {"layer": 11, "above": [3, 7], "level": pytest.approx(1 - 0.05 / 3)}
+    assert values["leads"]["mass"]["above"] == []  # differences without any spread have no interval
+    assert "layer 11 has the highest focus lift" in values["finding"]
+    assert "more than every other layer" in values["finding"]
     close = filled([0.2, 0.5, 0.5], noise=0.3)[0].summary(samples(40))["per_layer"]
     assert len(close["leads"]["focus_lift"]["above"]) == 1
     assert "established over 1 of the 2 others (3)" in close["finding"]
@@ -125,21 +125,21 @@ def test_of_equal_layers_a_leader_is_claimed_in_one_run_of_twenty_at_most():
 
 
 def test_without_boxes_the_sentence_says_so_and_without_samples_there_is_none():
-    found = filled([np.nan] * 3)[0].summary(samples(40))["per_layer"]
-    assert found["leads"]["focus_lift"] is None
-    assert "focus lift is undefined (no answered sample has boxes)" in found["finding"]
+    values = filled([np.nan] * 3)[0].summary(samples(40))["per_layer"]
+    assert values["leads"]["focus_lift"] is None
+    assert "focus lift is undefined (no answered sample has boxes)" in values["finding"]
     assert Profile(LAYERS).summary(samples(0)) == {}
 
 
 def test_empty_answers_are_the_reason_where_no_layer_has_any_mass():
-    found = finding(LAYERS, {}, {"focus_lift": None, "mass": None}, {})
-    assert found.count("is undefined (no answer with a word in it)") == 2
+    values = finding(LAYERS, {}, {"focus_lift": None, "mass": None}, {})
+    assert values.count("is undefined (no answer with a word in it)") == 2
 
 
 def test_the_share_of_the_total_is_pooled_over_samples():
     profile = Profile([0, 1])
     for i, mass in enumerate(([0.001, 0.003], [0.5, 0.1])):  # the first sample hardly looks at its picture
         profile.add(f"s{i}", np.array([mass] * 4), np.full((4, 2, 1), 0.1), 0.1)
-    found = profile.summary(samples(2))["per_layer"]
-    assert found["mass_of_total"]["0"] == pytest.approx(0.501 / 0.604)
-    assert found["order"]["mass"] == [0, 1]
+    values = profile.summary(samples(2))["per_layer"]
+    assert values["mass_of_total"]["0"] == pytest.approx(0.501 / 0.604)
+    assert values["order"]["mass"] == [0, 1]

@@ -19,8 +19,12 @@ from perception_gap.metrics.measure import OfMap
 from perception_gap.runs.rows import geometry_fields
 
 ROW = {
-    "sample_id": "s", "boxes": [0.0, 0.0, 2.0, 1.0], "box_images": [0], "heights": [2], "widths": [2],
-} | geometry_fields(TokenGeometry.grid(2, 2))  # fmt: skip
+    "sample_id": "s",
+    "boxes": [0.0, 0.0, 2.0, 1.0],
+    "box_images": [0],
+    "heights": [2],
+    "widths": [2],
+} | geometry_fields(TokenGeometry.grid(2, 2))
 RAW = np.array([0.1, 0.2, 0.3, 0.4], np.float32) / 2  # raw: a map need not sum to 1
 
 
@@ -36,16 +40,16 @@ def own_values(row, attention):
 
 
 def test_the_share_and_the_map_without_its_sinks_by_hand():
-    one = without_sinks([0, 0, 0, 1])
-    assert one["n_sinks"] == 1
-    assert one["sink_share"] == pytest.approx(0.4)
+    kept = without_sinks([0, 0, 0, 1])
+    assert kept["n_sinks"] == 1
+    assert kept["sink_share"] == pytest.approx(0.4)
     # The box is the upper half: 0.3 of what is left, 0.6; a uniform map has half of its mass there.
-    assert one["focus_score_without_sinks"] == pytest.approx(0.5)
-    assert one["focus_lift_without_sinks"] == pytest.approx(1)
-    assert one["entropy_without_sinks"] == pytest.approx(-sum(p * np.log(p) for p in (1 / 6, 2 / 6, 3 / 6)))
-    assert one["salient_regions_without_sinks"] == 1  # above 1.5 × a mean of 1/4: the third alone
-    assert set(one) == {"n_sinks", "sink_share", *OF_MAPS_WITHOUT_SINKS}  # no teacher
-    assert "focus_chance_without_sinks" not in one
+    assert kept["focus_score_without_sinks"] == pytest.approx(0.5)
+    assert kept["focus_lift_without_sinks"] == pytest.approx(1)
+    assert kept["entropy_without_sinks"] == pytest.approx(-sum(p * np.log(p) for p in (1 / 6, 2 / 6, 3 / 6)))
+    assert kept["salient_regions_without_sinks"] == 1  # above 1.5 × a mean of 1/4: the third alone
+    assert set(kept) == {"n_sinks", "sink_share", *OF_MAPS_WITHOUT_SINKS}  # no teacher
+    assert "focus_chance_without_sinks" not in kept
 
 
 def test_no_sinks_change_nothing_all_sinks_leave_nothing():
@@ -65,11 +69,15 @@ def test_a_map_without_mass_has_no_share_and_unknown_sinks_no_entry():
 def test_one_map_by_hand():
     values = own_values(ROW, np.array([0.0, 3.0, 1.0, 0.0]))
     assert values == {
-        "focus_score": 0.75, "focus_chance": 0.5, "focus_lift": 1.5, "pointing_game": 1.0,
+        "focus_score": 0.75,
+        "focus_chance": 0.5,
+        "focus_lift": 1.5,
+        "pointing_game": 1.0,
         "entropy": pytest.approx(-0.75 * np.log(0.75) - 0.25 * np.log(0.25)),
         "relative_entropy": pytest.approx((-0.75 * np.log(0.75) - 0.25 * np.log(0.25)) / np.log(4)),
-        "salient_regions": 1.0, "salient_fraction": 0.25,
-    }  # fmt: skip
+        "salient_regions": 1.0,
+        "salient_fraction": 0.25,
+    }
     without_boxes = own_values(ROW | {"boxes": [], "box_images": []}, np.ones(4))
     undefined = {"focus_score", "focus_chance", "focus_lift", "pointing_game"}
     assert {name for name, value in without_boxes.items() if np.isnan(value)} == undefined
@@ -150,11 +158,20 @@ class StoredTeacher:
 
 def comparison():
     rows = [
-        ROW | {"sample_id": i, "task": "t", "cluster": i, "status": "ok", "shared_text": "x", "question": "q",
-               "image_hash": "h", "options": []}
+        ROW
+        | {
+            "sample_id": i,
+            "task": "t",
+            "cluster": i,
+            "status": "ok",
+            "shared_text": "x",
+            "question": "q",
+            "image_hash": "h",
+            "options": [],
+        }
         for i in ("s", "other")
-    ]  # fmt: skip
-    return Comparison(rows, StoredTeacher(), "own", 0, (4, 4))  # type: ignore[arg-type]
+    ]
+    return Comparison(rows, StoredTeacher(), "own", 0, (4, 4))
 
 
 def test_latent_rows_diverge_from_the_teachers_map_of_the_same_picture_and_of_another():
@@ -176,9 +193,11 @@ def test_without_sinks_the_shared_map_is_compared_and_the_own_one_measured():
 
 def test_words_are_measured_on_both_texts_and_compared_on_the_shared_one():
     row = ROW | {
-        "own_words": ["star"], "own_categories": ["object"],
-        "shared_words": ["red"], "shared_categories": ["attribute"],
-    }  # fmt: skip
+        "own_words": ["star"],
+        "own_categories": ["object"],
+        "shared_words": ["red"],
+        "shared_categories": ["attribute"],
+    }
     arrays = {"own_words": RAW[None], "shared_words": LATENTS[:1]}
     cosine = {"cosine_distance": np.array([0.25]), "cosine_floor": np.array([0.5])}
     own, shared = of_words(row, arrays, None, cosine)

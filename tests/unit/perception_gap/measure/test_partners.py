@@ -12,13 +12,13 @@ def rows(n: int, tasks=("a", "b"), per_cluster: int = 1) -> list[dict]:
 def test_a_partner_is_another_picture_of_the_same_task():
     samples = rows(30, per_cluster=4)
     by_id = {r["sample_id"]: r for r in samples}
-    found = partners(samples, seed=3)
-    assert len(found) == 30
-    for mine, other in found.items():
+    partner_of = partners(samples, seed=3)
+    assert len(partner_of) == 30
+    for mine, other in partner_of.items():
         assert by_id[mine]["task"] == by_id[other]["task"]
         assert by_id[mine]["cluster"] != by_id[other]["cluster"]
-    assert found == partners(samples[::-1], seed=3)  # the order of rows does not matter
-    assert found != partners(samples, seed=4)
+    assert partner_of == partners(samples[::-1], seed=3)  # the order of rows does not matter
+    assert partner_of != partners(samples, seed=4)
     # A floor is the same in every version.
     pinned = partners(rows(5, tasks=("a",)), seed=0)
     assert pinned == {"s000": "s003", "s003": "s004", "s004": "s001", "s001": "s002", "s002": "s000"}

@@ -42,13 +42,13 @@ def looks(loaded, chosen, layers="all", **options):
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "llava"])
 def test_head_maps_are_the_mean_rows_of_eager_attention(tiny_checkpoint, kind):
     loaded = load(tiny_checkpoint(kind))
-    batch, answers, found = looks(loaded, [0, 1])
+    batch, answers, values = looks(loaded, [0, 1])
     whole, own = batch.with_answers(answers, pad_id(loaded))
     find_decoder(loaded.model)
     loaded.model.set_attn_implementation("eager")
     with torch.inference_mode():
         attentions = loaded.model.base_model(**whole.inputs, output_attentions=True, use_cache=False).attentions
-    for b, gaze in enumerate(found):
+    for b, gaze in enumerate(values):
         rows = torch.stack(attentions)[:, b][:, :, predicting(own)[b]][..., whole.image[b]]  # [L, H, T, N]
         assert gaze.heads.shape == (3, 4, len(batch.geometry[b]))
         np.testing.assert_allclose(gaze.heads, rows.mean(2).numpy(), atol=1e-5)
@@ -69,10 +69,10 @@ def test_a_batch_does_not_change_them_and_layers_are_those_asked_for(tiny_checkp
 def test_a_text_without_tokens_has_no_maps(tiny_checkpoint):
     loaded = load(tiny_checkpoint("qwen2_5_vl"))
     batch, answers, _ = looks(loaded, [0, 1])
-    found = look(loaded, batch, [answers[0], []], "all", per_head=True)
-    assert found[1].heads.shape == (3, 4, len(batch.geometry[1]))
-    assert np.isnan(found[1].heads).all()
-    assert np.isfinite(found[0].heads).all()
+    values = look(loaded, batch, [answers[0], []], "all", per_head=True)
+    assert values[1].heads.shape == (3, 4, len(batch.geometry[1]))
+    assert np.isnan(values[1].heads).all()
+    assert np.isfinite(values[0].heads).all()
 
 
 # --- the measures -----------------------------------------------------------------------------------------------------
@@ -86,40 +86,42 @@ def raw(grid, seed, layers=2, heads=3):
 def test_measures_are_those_of_each_map_alone(theirs):
     geometry, other = TokenGeometry.grid(3, 4), TokenGeometry.grid(*theirs)
     own, shared, target = raw((3, 4), 0), raw((3, 4), 1), raw(theirs, 2)[0, 0]
-    found = of_heads(own, shared, Region(geometry, BOX), Reference(target, other), (5, 6))
-    assert found["heads"].shape == (6, 2, 3)
-    assert found["layers"].shape == (6, 2)
-    maps = [(own[i, h], shared[i, h], found["heads"][:, i, h]) for i in range(2) for h in range(3)]
-    maps += [(own[i].mean(0), shared[i].mean(0), found["layers"][:, i]) for i in range(2)]  # heads averaged raw, first
+    values = of_heads(own, shared, Region(geometry, BOX), Reference(target, other), (5, 6))
+    assert values["heads"].shape == (6, 2, 3)
+    assert values["layers"].shape == (6, 2)
+    maps = [(own[i, h], shared[i, h], values["heads"][:, i, h]) for i in range(2) for h in range(3)]
+    maps += [(own[i].mean(0), shared[i].mean(0), values["layers"][:, i]) for i in range(2)]  # heads averaged raw, first
     for mine, read, values in maps:
         on_raster = other.rasterize(target, 5, 6).ravel(), geometry.rasterize(read, 5, 6).ravel()
         native = theirs == (3, 4)
         expected = (
-            mine.sum(), metrics.focus_score(mine, geometry, BOX),
+            mine.sum(),
+            metrics.focus_score(mine, geometry, BOX),
             metrics.kl_divergence(target, read) if native else np.nan,
             metrics.js_divergence(target, read) if native else np.nan,
-            metrics.kl_divergence(*on_raster), metrics.js_divergence(*on_raster),
-        )  # fmt: skip
+            metrics.kl_divergence(*on_raster),
+            metrics.js_divergence(*on_raster),
+        )
         np.testing.assert_allclose(values, expected, rtol=2e-5)  # kept in float32
 
 
 def test_the_mean_of_raw_heads_is_not_the_mean_of_their_measures():
     own = raw((3, 4), 0)
     own[:, 0] *= 50  # one head of much mass decides its layer's map
-    found = of_heads(own, None, Region(TokenGeometry.grid(3, 4), BOX), None, (5, 6))
-    np.testing.assert_allclose(found["layers"][0], found["heads"][0].mean(1), rtol=1e-5)  # mass is linear
-    assert not np.allclose(found["layers"][1], found["heads"][1].mean(1), atol=1e-3)
-    np.testing.assert_allclose(found["layers"][1], found["heads"][1][:, 0], atol=0.05)
+    values = of_heads(own, None, Region(TokenGeometry.grid(3, 4), BOX), None, (5, 6))
+    np.testing.assert_allclose(values["layers"][0], values["heads"][0].mean(1), rtol=1e-5)  # mass is linear
+    assert not np.allclose(values["layers"][1], values["heads"][1].mean(1), atol=1e-3)
+    np.testing.assert_allclose(values["layers"][1], values["heads"][1][:, 0], atol=0.05)
 
 
 def test_several_pictures_meet_on_one_raster_each():
     parts = [TokenGeometry.grid(2, 2), TokenGeometry.grid(2, 3, image=1)]
     geometry, shared = TokenGeometry.concatenate(parts), raw((1, 10), 4)
     target = raw((1, 10), 5)[0, 0]
-    found = of_heads(shared, shared, Region(geometry, BOX, [1]), Reference(target, geometry), (4, 4))
+    values = of_heads(shared, shared, Region(geometry, BOX, [1]), Reference(target, geometry), (4, 4))
     flat = [geometry.rasterize(values, 4, 4).ravel() for values in (target, shared[1, 2])]
-    assert found["heads"][4, 1, 2] == pytest.approx(metrics.kl_divergence(*flat), rel=1e-5)
-    assert found["heads"][1, 1, 2] == pytest.approx(metrics.focus_score(shared[1, 2], geometry, BOX, [1]), rel=1e-5)
+    assert values["heads"][4, 1, 2] == pytest.approx(metrics.kl_divergence(*flat), rel=1e-5)
+    assert values["heads"][1, 1, 2] == pytest.approx(metrics.focus_score(shared[1, 2], geometry, BOX, [1]), rel=1e-5)
 
 
 def test_what_is_undefined_is_nan():
@@ -127,9 +129,9 @@ def test_what_is_undefined_is_nan():
     own[0, 1] = 0
     geometry = TokenGeometry.grid(3, 4)
     nowhere, undefined = Region(geometry, np.zeros((0, 4))), Reference(np.full(12, np.nan), geometry)
-    found = of_heads(own, own, nowhere, undefined, (4, 4))
-    assert np.isnan(found["heads"][1:]).all()  # no boxes, no map of the teacher
-    assert found["heads"][0, 0, 1] == 0  # no attention to the image at all is a mass of 0
+    values = of_heads(own, own, nowhere, undefined, (4, 4))
+    assert np.isnan(values["heads"][1:]).all()  # no boxes, no map of the teacher
+    assert values["heads"][0, 0, 1] == 0  # no attention to the image at all is a mass of 0
     boxed = of_heads(own, own, Region(geometry, BOX), Reference(own[1, 0], geometry), (4, 4))["heads"]
     assert np.isnan(boxed[1:, 0, 1]).all()
     assert np.isfinite(boxed[:, 0, [0, 2]]).all()
@@ -192,11 +194,11 @@ def test_measures_take_the_place_of_the_head_maps_and_the_rest_stays():
     }
     against = Reference(raw((3, 4), 2)[0, 0], geometry)
     arrays = {"own": np.ones(12), "own_heads": own, "shared_heads": shared}
-    found = with_head_measures(row, arrays, against, (5, 6))
-    assert set(found) == {"own", "heads", "layers"}
+    values = with_head_measures(row, arrays, against, (5, 6))
+    assert set(values) == {"own", "heads", "layers"}
     expected = of_heads(own, shared, Region(geometry, BOX), against, (5, 6))
     for name in ("heads", "layers"):
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
+        np.testing.assert_allclose(values[name], expected[name], rtol=1e-6)
     alone = with_head_measures(row, {"own_heads": own}, against, (5, 6))["heads"]
     assert np.isnan(alone[2:]).all()  # no shared text was read
     plain = {"own": np.ones(12)}

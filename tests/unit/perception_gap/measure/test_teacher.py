@@ -21,10 +21,10 @@ def test_equal_grids_meet_natively_and_the_floor_is_the_other_samples_map():
     teacher = StoredTeacher(shapes)
     comparison = Comparison(student_rows(shapes), teacher, "own", 0, None)  # type: ignore[arg-type]
     assert comparison.native
-    found = comparison.sample("s1", teacher.maps["s1"])
-    assert found["kl"] == pytest.approx(0, abs=1e-9)
-    assert found["top_k_overlap"] == 1.0
-    assert found["kl_floor"] == pytest.approx(kl_divergence(teacher.maps["s2"], teacher.maps["s1"]))
+    values = comparison.sample("s1", teacher.maps["s1"])
+    assert values["kl"] == pytest.approx(0, abs=1e-9)
+    assert values["top_k_overlap"] == 1.0
+    assert values["kl_floor"] == pytest.approx(kl_divergence(teacher.maps["s2"], teacher.maps["s1"]))
     assert comparison.words("s1", teacher.maps["s2"][None])[0]["kl_floor"] == pytest.approx(0, abs=1e-9)
 
 
@@ -43,19 +43,19 @@ def test_a_sample_that_the_teacher_lacks_is_left_out():
     teacher = StoredTeacher({"s1": (2, 2)})
     comparison = Comparison(student_rows({"s1": (2, 2), "s2": (2, 2)}), teacher, "own", 0, None)  # type: ignore[arg-type]
     assert list(comparison.rows) == ["s1"]
-    found = comparison.sample("s1", teacher.maps["s1"])  # nobody else to compare with
-    assert all(np.isnan(found[measure.floor]) for measure in measures("sample", OfPair))
+    values = comparison.sample("s1", teacher.maps["s1"])  # nobody else to compare with
+    assert all(np.isnan(values[measure.floor]) for measure in measures("sample", OfPair))
 
 
 def test_earth_movers_distance_is_that_of_the_frame_with_its_floor():
     shapes = {"s1": (2, 3), "s2": (2, 3)}
     teacher = StoredTeacher(shapes)
     comparison = Comparison(student_rows(shapes), teacher, "own", 0, None)  # type: ignore[arg-type]
-    found = comparison.sample("s1", teacher.maps["s2"])
-    assert found["emd"] == pytest.approx(earth_movers_distance(teacher.maps["s1"], teacher.maps["s2"], (2, 3)))
-    assert found["emd_floor"] == pytest.approx(0, abs=1e-9)
-    assert found["similarity_floor"] == pytest.approx(1)
-    assert found["cc"] == pytest.approx(np.corrcoef(teacher.maps["s1"], teacher.maps["s2"])[0, 1])
+    values = comparison.sample("s1", teacher.maps["s2"])
+    assert values["emd"] == pytest.approx(earth_movers_distance(teacher.maps["s1"], teacher.maps["s2"], (2, 3)))
+    assert values["emd_floor"] == pytest.approx(0, abs=1e-9)
+    assert values["similarity_floor"] == pytest.approx(1)
+    assert values["cc"] == pytest.approx(np.corrcoef(teacher.maps["s1"], teacher.maps["s2"])[0, 1])
     assert np.isnan(comparison.sample("s1", np.full(6, np.nan))["emd"])
 
 
@@ -72,9 +72,9 @@ def test_no_distance_leads_from_one_picture_to_another():
     teacher = StoredTeacher({"s1": (2, 4)})
     teacher.geometry = lambda sample_id: two  # type: ignore[method-assign]
     rows = [student_rows({"s1": (2, 4)})[0] | geometry_fields(two)]
-    found = Comparison(rows, teacher, "own", 0, None).sample("s1", teacher.maps["s1"])  # type: ignore[arg-type]
-    assert np.isnan(found["emd"])
-    assert found["similarity"] == pytest.approx(1)
+    values = Comparison(rows, teacher, "own", 0, None).sample("s1", teacher.maps["s1"])  # type: ignore[arg-type]
+    assert np.isnan(values["emd"])
+    assert values["similarity"] == pytest.approx(1)
 
 
 def test_without_sinks_each_model_loses_its_own_and_an_unknown_teacher_makes_it_undefined():
@@ -82,10 +82,10 @@ def test_without_sinks_each_model_loses_its_own_and_an_unknown_teacher_makes_it_
     comparison = Comparison(student_rows({"s1": (2, 3)}), teacher, "own", 0, None)  # type: ignore[arg-type]
     theirs, mine = np.eye(6, dtype=bool)[0], np.where(np.eye(6)[4], 0, np.arange(1.0, 7))
     teacher.sinks = lambda sample_id: theirs  # type: ignore[attr-defined]
-    found, kept = comparison.without_sinks("s1", mine), np.where(theirs, 0, teacher.maps["s1"])
-    assert set(found) == {measure.name for measure in measures("without sinks", OfPair)}
-    assert found["kl"] == pytest.approx(kl_divergence(kept, mine))
-    assert found["emd"] == pytest.approx(earth_movers_distance(kept, mine, (2, 3)))
+    values, kept = comparison.without_sinks("s1", mine), np.where(theirs, 0, teacher.maps["s1"])
+    assert set(values) == {measure.name for measure in measures("without sinks", OfPair)}
+    assert values["kl"] == pytest.approx(kl_divergence(kept, mine))
+    assert values["emd"] == pytest.approx(earth_movers_distance(kept, mine, (2, 3)))
     teacher.maps["s1"] = None  # type: ignore[assignment]
     assert all(np.isnan(value) for value in comparison.without_sinks("s1", mine).values())
     teacher.maps["s1"] = kept
@@ -107,19 +107,19 @@ VARIATION = OfPair(
 
 def test_a_value_that_no_measure_declares_stops_the_run():
     with declared(VARIATION):
-        found = paired({"s1": (2, 3), "s2": (2, 3)}).sample("s1", np.ones(6))
-        assert frame_of([found], sample_columns())["variation"][0] == found["variation"]
-    assert 0 < found["variation"] < 1
+        values = paired({"s1": (2, 3), "s2": (2, 3)}).sample("s1", np.ones(6))
+        assert frame_of([values], sample_columns())["variation"][0] == values["variation"]
+    assert 0 < values["variation"] < 1
     with pytest.raises(ValueError, match="no column for variation, variation_floor"):
-        frame_of([found], sample_columns())
+        frame_of([values], sample_columns())
 
 
 def test_every_measure_of_two_maps_has_a_column_and_a_floor():
     comparison = paired({"s1": (2, 3), "s2": (2, 3)})
-    found = comparison.sample("s1", np.ones(6))
-    assert set(found) == {name for m in measures("sample", OfPair) for name in (m.name, m.floor)}
-    assert {"top_k_overlap", "top_k_floor", "emd", "emd_floor"} <= set(found)
-    frame_of([found], sample_columns())
+    values = comparison.sample("s1", np.ones(6))
+    assert set(values) == {name for m in measures("sample", OfPair) for name in (m.name, m.floor)}
+    assert {"top_k_overlap", "top_k_floor", "emd", "emd_floor"} <= set(values)
+    frame_of([values], sample_columns())
     assert set(comparison.sample("s1", np.ones(6), "pair")) == set(columns("pair"))
     assert set(comparison.sample("s1", np.ones(6), "latent")) == {"kl", "kl_floor"}
 
@@ -165,29 +165,29 @@ def test_prompts_of_different_numbers_of_pictures_have_no_common_frame():
     teacher = StoredTeacher({"s1": (2, 2), "s2": (2, 4)})
     teacher.geometry = geometries.get  # type: ignore[assignment, method-assign]
     rows = [row | geometry_fields(geometries[row["sample_id"]]) for row in student_rows(teacher.shapes)]
-    found = Comparison(rows, teacher, "own", 0, None).sample("s1", np.ones(4))  # type: ignore[arg-type]
-    assert np.isfinite(found["kl"])
-    assert np.isnan(found["kl_floor"])
-    assert np.isnan(found["emd_floor"])
+    values = Comparison(rows, teacher, "own", 0, None).sample("s1", np.ones(4))  # type: ignore[arg-type]
+    assert np.isfinite(values["kl"])
+    assert np.isnan(values["kl_floor"])
+    assert np.isnan(values["emd_floor"])
 
 
 def test_a_floor_on_another_grid_is_put_on_the_frame_of_the_sample():
     """Cells of 2 × 3 and 3 × 2 are no pairs, although both maps have six weights: the other map is put on the frame."""
     comparison = paired({"s1": (2, 3), "s2": (3, 2)})
-    found = comparison.sample("s1", np.ones(6))
+    values = comparison.sample("s1", np.ones(6))
     other = TokenGeometry.grid(3, 2).rasterize(comparison.teacher.map("s2", "own"), 2, 3).ravel()
-    assert found["kl_floor"] == pytest.approx(kl_divergence(other, np.ones(6)))
+    assert values["kl_floor"] == pytest.approx(kl_divergence(other, np.ones(6)))
 
 
 def test_words_that_are_not_the_teachers_have_a_floor_but_no_divergence():
     shapes = {"s1": (2, 3), "s2": (2, 3)}
     mine = np.random.default_rng(2).random((1, 6))
-    found = paired(shapes).words("s1", mine)[0]
-    assert found["kl"] == pytest.approx(kl_divergence(StoredTeacher(shapes).maps["s1"], mine[0]))
+    values = paired(shapes).words("s1", mine)[0]
+    assert values["kl"] == pytest.approx(kl_divergence(StoredTeacher(shapes).maps["s1"], mine[0]))
     differing = paired(shapes, shared_words=["y"]).words("s1", mine)[0]
     assert np.isnan(differing["kl"])
-    assert differing["kl_floor"] == found["kl_floor"]
-    assert found["kl_floor"] == pytest.approx(kl_divergence(StoredTeacher(shapes).maps["s2"], mine[0]))
+    assert differing["kl_floor"] == values["kl_floor"]
+    assert values["kl_floor"] == pytest.approx(kl_divergence(StoredTeacher(shapes).maps["s2"], mine[0]))
     unmatched = paired(shapes, shared_categories=["attribute"]).words("s1", mine)[0]
     assert np.isnan(unmatched["kl_floor"])  # the other picture's text has no word of that category
     on_raster = [row | {"shared_categories": ["attribute"]} for row in student_rows({"s1": (3, 2), "s2": (2, 3)})]
@@ -205,9 +205,9 @@ def test_a_teachers_map_that_is_missing_or_undefined_leaves_the_divergence_undef
         (paired(grids), on_raster), (None, np.full(6, np.nan), np.array([1, np.inf, 1, np.nan, 1, 1]))
     ):
         comparison.teacher.maps["s1"] = lost  # type: ignore[attr-defined]
-        found = comparison.sample("s1", np.ones(16 if comparison is on_raster else 6))
-        assert all(np.isnan(found[measure.name]) for measure in measures("sample", OfPair))
-        assert all(np.isfinite(found[f"{name}_floor"]) for name in ("kl", "js", "similarity", "emd"))
+        values = comparison.sample("s1", np.ones(16 if comparison is on_raster else 6))
+        assert all(np.isnan(values[measure.name]) for measure in measures("sample", OfPair))
+        assert all(np.isfinite(values[f"{name}_floor"]) for name in ("kl", "js", "similarity", "emd"))
 
 
 def test_a_student_map_without_mass_is_undefined_on_any_frame():

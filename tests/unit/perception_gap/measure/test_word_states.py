@@ -26,7 +26,7 @@ class StatedTeacher(StoredTeacher):
 def stated(states: dict[str, np.ndarray]) -> Comparison:
     teacher = StatedTeacher(states)
     rows = [row | teacher.row(row["sample_id"]) for row in student_rows(teacher.shapes)]
-    return Comparison(rows, teacher, "own", 0, None)  # type: ignore[arg-type]
+    return Comparison(rows, teacher, "own", 0, None)
 
 
 def test_cosine_is_that_of_all_words_aligned_together_and_its_floor_that_of_the_partners_words():
@@ -51,8 +51,8 @@ def test_cosine_leaves_out_other_words_and_undefined_states():
     theirs["s0"][0, 2], mine["s1"][0, 0] = np.nan, np.inf
     comparison = stated(theirs)
     comparison.rows["s2"]["shared_words"] = ["y", "y"]
-    comparison.teacher.states["s4"] = None  # type: ignore[attr-defined]
-    comparison.teacher.row = StatedTeacher(mine).row  # type: ignore[method-assign]
+    comparison.teacher.states["s4"] = None
+    comparison.teacher.row = StatedTeacher(mine).row
     found = cosine_by_word(comparison, mine)
     undefined = {i: np.isnan(found[i]["cosine_distance"]).tolist() for i in mine}
     changed = {"s0": [True, False], "s1": [True, False], "s2": [True, True], "s4": [True, True]}

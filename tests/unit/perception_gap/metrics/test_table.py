@@ -24,23 +24,62 @@ from perception_gap.metrics.region import Region
 from perception_gap.metrics.table import TABLE, declared
 from scripts.measures import DOCS, lines, with_list
 
-OF_MAPS = ["focus_score", "focus_lift", "pointing_game", "entropy", "relative_entropy", "salient_regions",
-           "salient_fraction"]  # fmt: skip
+OF_MAPS = [
+    "focus_score",
+    "focus_lift",
+    "pointing_game",
+    "entropy",
+    "relative_entropy",
+    "salient_regions",
+    "salient_fraction",
+]
 OF_PAIRS = ["kl", "js", "top_k_overlap", "cc", "similarity", "emd"]
 
 
 def test_columns_of_files_have_the_order_that_runs_have():
     of_samples = [
-        "focus_score", "focus_chance", "focus_lift", "pointing_game", "text_image_mass", "entropy", "relative_entropy",
-        "salient_regions", "salient_fraction", "kl", "kl_floor", "js", "js_floor", "top_k_overlap", "top_k_floor", "cc",
-        "cc_floor", "similarity", "similarity_floor", "emd", "emd_floor", "n_sinks", "sink_share",
-    ]  # fmt: skip
+        "focus_score",
+        "focus_chance",
+        "focus_lift",
+        "pointing_game",
+        "text_image_mass",
+        "entropy",
+        "relative_entropy",
+        "salient_regions",
+        "salient_fraction",
+        "kl",
+        "kl_floor",
+        "js",
+        "js_floor",
+        "top_k_overlap",
+        "top_k_floor",
+        "cc",
+        "cc_floor",
+        "similarity",
+        "similarity_floor",
+        "emd",
+        "emd_floor",
+        "n_sinks",
+        "sink_share",
+    ]
     latent = [f"{rows}latent_{name}" for rows in ("", "last_") for name in ("focus_score", "entropy", "kl", "kl_floor")]
     assert sample_columns() == [*of_samples, *(f"{name}_without_sinks" for name in (*OF_MAPS, *OF_PAIRS)), *latent]
     assert word_columns() == [
-        "focus_score", "entropy", "kl", "js", "top_k_overlap", "cc", "similarity", "kl_floor", "js_floor",
-        "top_k_floor", "cc_floor", "similarity_floor", "cosine_distance", "cosine_floor",
-    ]  # fmt: skip
+        "focus_score",
+        "entropy",
+        "kl",
+        "js",
+        "top_k_overlap",
+        "cc",
+        "similarity",
+        "kl_floor",
+        "js_floor",
+        "top_k_floor",
+        "cc_floor",
+        "similarity_floor",
+        "cosine_distance",
+        "cosine_floor",
+    ]
     assert columns("bench") == OF_MAPS[:-1]
     assert [m.name for m in measures("layer", Measure)] == ["mass", "focus_score", "kl", "js"]
 

@@ -6,6 +6,7 @@ import pytest
 
 from perception_gap.errors import GapcheckError, UsageError
 from perception_gap.runs.engine import Engine, Shard, failure, in_memory, open_parts, writing
+from perception_gap.storage.folders import LOCK
 
 ITEMS = ["a", "b", "c", "d", "e"]
 
@@ -150,4 +151,5 @@ def test_a_folder_is_claimed_and_held_while_it_is_written(tmp_path):
     with pytest.raises(UsageError, match=r"holds other files"), writing(tmp_path / "mine"):
         pass
     with writing(tmp_path / "run"), writing(tmp_path / "run"):  # one process may hold it twice
-        assert (tmp_path / "run" / ".lock").exists() or list((tmp_path / "run").iterdir())
+        assert (tmp_path / "run" / LOCK).is_file()
+    assert not (tmp_path / "run" / LOCK).exists()

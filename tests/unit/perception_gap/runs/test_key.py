@@ -19,9 +19,17 @@ def test_equal_values_have_one_key_and_others_another():
 def test_a_sample_is_another_one_by_each_of_its_parts(tmp_path):
     whole = {"id": "a", "question": "q?", "answer": "red", "options": ("red", "blue"), "task": "t", "pair": "p"}
     sample = Sample(images=(tmp_path / "a.png",), **whole)
-    others = [Sample(images=(tmp_path / "a.png",), **(whole | change)) for change in (
-        {"id": "b"}, {"question": "q"}, {"answer": "blue"}, {"options": ("blue", "red")}, {"task": "u"}, {"pair": None}
-    )]  # fmt: skip
+    others = [
+        Sample(images=(tmp_path / "a.png",), **(whole | change))
+        for change in (
+            {"id": "b"},
+            {"question": "q"},
+            {"answer": "blue"},
+            {"options": ("blue", "red")},
+            {"task": "u"},
+            {"pair": None},
+        )
+    ]
     seen = {key_of(sample_content(tmp_path, each, "hash")) for each in [sample, *others]}
     assert len(seen) == 1 + len(others)
     assert key_of(sample_content(tmp_path, sample, "other")) not in seen

@@ -5,7 +5,8 @@ import pytest
 from perception_gap.errors import DamagedError
 from perception_gap.metrics.measure import OfMap, OfPair
 from perception_gap.metrics.table import declared
-from perception_gap.runs.schema import documents
+from perception_gap.runs.parts import Keys
+from perception_gap.runs.schema import analysis, bench, shared
 from perception_gap.runs.schema.versions import RUN
 from perception_gap.storage import intact
 from perception_gap.storage.checksums import sealed
@@ -27,19 +28,19 @@ GOOD = {"mean": 0.5, "ci": [0.4, 0.6], "n": 9}
 )
 def test_an_estimate_is_a_mean_an_interval_and_a_count(tmp_path, estimate, words):
     with pytest.raises(DamagedError, match=rf"a\.json: damaged \({words}\)"):
-        intact.require(estimate, documents.Estimate, tmp_path / "a.json")
+        intact.require(estimate, shared.Estimate, tmp_path / "a.json")
 
 
 @pytest.mark.parametrize("estimate", [GOOD, GOOD | {"mean": None, "ci": None, "n": 0}, GOOD | {"n": 3.0, "more": "x"}])
 def test_undefined_is_null_and_more_may_stand_there(tmp_path, estimate):
-    intact.require(estimate, documents.Estimate, tmp_path / "a.json")
+    intact.require(estimate, shared.Estimate, tmp_path / "a.json")
 
 
 def test_what_lies_deep_is_named_by_its_path(tmp_path):
     tasks = {"iq": {"n": 3, "n_empty": 0, "n_cut": 0, "data_hash": "h", "accuracy": GOOD | {"n": "x"}}}
     content = sealed({"files": {"samples.parquet": "c"}, "costs": dict.fromkeys(COSTS, GOOD), "tasks": tasks})
     with pytest.raises(DamagedError, match=r"tasks\.iq\.accuracy\.n is 'x', expected a whole number"):
-        intact.require(content, documents.BenchSummary, tmp_path / "a.json")
+        intact.require(content, bench.BenchSummary, tmp_path / "a.json")
 
 
 COSTS = ("image_tokens", "answer_tokens", "seconds")
@@ -47,12 +48,12 @@ COSTS = ("image_tokens", "answer_tokens", "seconds")
 
 def test_the_checksum_is_asked_for_last_and_held_against_the_content(tmp_path):
     with pytest.raises(DamagedError, match="keys is missing"):
-        intact.require({}, documents.Keys, tmp_path / "a.json")
+        intact.require({}, Keys, tmp_path / "a.json")
     with pytest.raises(DamagedError, match="checksum is missing"):
-        intact.require({"keys": []}, documents.Keys, tmp_path / "a.json")
+        intact.require({"keys": []}, Keys, tmp_path / "a.json")
     with pytest.raises(DamagedError, match="its checksum differs"):
-        intact.require(sealed({"keys": ["a"]}) | {"keys": ["b"]}, documents.Keys, tmp_path / "a.json")
-    intact.require(sealed({"keys": ["a"]}), documents.Keys, tmp_path / "a.json")
+        intact.require(sealed({"keys": ["a"]}) | {"keys": ["b"]}, Keys, tmp_path / "a.json")
+    intact.require(sealed({"keys": ["a"]}), Keys, tmp_path / "a.json")
 
 
 def test_a_declared_measure_has_its_place_in_a_summary_and_older_runs_may_lack_it():
@@ -64,12 +65,12 @@ def test_a_declared_measure_has_its_place_in_a_summary_and_older_runs_may_lack_i
         name="far", function=nothing, heading="f", unit="", floor="far_floor", scopes=("sample", "word"), doc="nothing"
     )
     with declared(own, pair):
-        fields = documents.summary().model_fields
+        fields = analysis.summary().model_fields
         assert not fields["own_zero"].is_required()
         far = fields["far"].annotation
         assert {"sample", "against_floor", "all", "object_floor"} <= set(far.model_fields)
-    assert "far" not in documents.summary().model_fields
-    assert documents.summary().model_fields["kl"].is_required()
+    assert "far" not in analysis.summary().model_fields
+    assert analysis.summary().model_fields["kl"].is_required()
 
 
 @pytest.mark.parametrize(
